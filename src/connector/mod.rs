@@ -1,0 +1,77 @@
+//! Connections to source systems: bytes in, frames out, and an answer only when told that the frame is kept.
+//!
+//! A connector knows one outside world and nothing of what a frame means. It hands each frame to the
+//! [`Intake`] and waits for the [`Receipt`]; whatever acknowledges a frame leaves after that.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+
+/// The bytes of one message as they crossed the wire, and where they came from.
+#[derive(Clone)]
+pub struct Frame {
+    /// Name of the configured link.
+    pub link: Arc<str>,
+    /// The other side: an address, a port path or a topic. No patient data.
+    pub peer: Arc<str>,
+    /// When the last byte arrived.
+    pub received: Timestamp,
+    pub bytes: Bytes,
+    /// MQTT topic, when there is one.
+    pub topic: Option<Arc<str>>,
+    /// The transport said that this may be a repetition (MQTT DUP).
+    pub redelivered: bool,
+    /// Tolerated departures from the protocol: (code, sentence).
+    pub warnings: Vec<(&'static str, String)>,
+}
+
+impl std::fmt::Debug for Frame {
+    /// Sizes only: frames hold patient data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frame({} bytes from link {})", self.bytes.len(), self.link)
+    }
+}
+
+/// What became of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// Committed to disk, or it already was.
+    Kept { duplicate: bool },
+    /// Not kept; the sender must keep it. `full`: the box has no room, else a fault of the box.
+    Refused { full: bool, reason: String },
+}
+
+/// Boxed future, as a trait object needs it.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where frames go to be kept. The gateway implements it; a test may.
+pub trait Intake: Send + Sync {
+    /// Returns when the frame is committed or refused, never before.
+    fn keep(&self, frame: Frame) -> Later<'_, Receipt>;
+    /// Keeps a piece of an unfinished transmission durably, under its link. `keep` of a later frame of the same
+    /// link and peer replaces the pieces in the same commit.
+    fn keep_part(&self, frame: Frame) -> Later<'_, Receipt>;
+    /// The transmission broke off: what was kept in parts is all there is, and is held for a person.
+    fn parts_broken(&self, link: Arc<str>, peer: Arc<str>, reason: String) -> Later<'_, ()>;
+    /// A frame refused before it was whole, a warning without a frame: counted and shown, not kept.
+    fn note(&self, link: &str, code: &'static str, text: &str);
+    /// The link's state changed.
+    fn state(&self, link: &str, state: LinkState);
+}
+
+/// What a link is doing, as the desk shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    Starting,
+    /// Listening with this many connections, or connected. `detail`: address, port, broker.
+    Up { detail: String, connections: u32 },
+    /// Not usable now; will be tried again by itself. `detail`: why, in words a person can act on.
+    Retrying { detail: String },
+    /// Connected, but nothing arrived for longer than the link's quiet timeout.
+    Quiet { detail: String },
+    Stopped,
+}

@@ -1,0 +1,47 @@
+//! Bedside reads bedside and lab devices, keeps what they said, and delivers it as HL7 FHIR R4.
+//!
+//! This list is the plan of the house. The order is the floors: a room imports only rooms above it in this
+//! list, and a door never imports another door. `test-rigs/house.rs` reads the list and holds the rule.
+#![forbid(unsafe_code)]
+
+// ── ground ──
+/// The only reader of the clock; a [`clock::Timestamp`] knows whether the clock was synchronised.
+pub mod clock;
+/// MDC (IEEE 11073-10101), UCUM and LOINC: tables and lookups.
+pub mod nomenclature;
+/// Secrets: loaded by name, never printed, never serialised, zeroed.
+pub mod secret;
+// ── what devices say ──
+/// Device, Metric, Measurement, Value, MeasurementStatus, Decimal (IEEE 11073-10201).
+pub mod device;
+/// Link layers: bytes ↔ frames, without I/O.
+pub mod wire;
+/// HL7 v2 messages in ER7: parse, navigate, acknowledge.
+pub mod hl7v2;
+/// The FHIR R4 resources Bedside writes.
+pub mod fhir;
+// ── meaning ──
+/// Firmware profiles: one folder describes one device; frame + profile → measurements.
+pub mod firmware_profile;
+/// Measurements → FHIR resources, by kind of value.
+pub mod translate;
+// ── doors ──
+/// Who may: passwords, sessions, the set-up code.
+pub mod access;
+/// What was said, kept in SQLite before it is answered.
+pub mod buffer;
+/// Connections to source systems: bytes in, frames out, answers when told.
+pub mod connector;
+/// FHIR servers upstream and the tokens they ask for.
+pub mod upstream;
+// ── the top ──
+/// The desk: HTTPS routes and the embedded web pages.
+pub mod admin;
+/// `bedside.toml` → Config.
+pub mod config;
+/// Builds, joins, supervises and stops everything.
+pub mod gateway;
+/// Simulated devices and a small FHIR + SMART server.
+pub mod demo;
+/// One file per subcommand.
+pub mod cli;
