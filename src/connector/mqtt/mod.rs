@@ -168,6 +168,11 @@ pub async fn run(
     intake.state(&link, LinkState::Stopped);
 }
 
+/// Fuzz body: any bytes may come from a broker or a client, and only a bug panics.
+pub fn fuzz(bytes: &[u8]) {
+    wire::fuzz(bytes);
+}
+
 /// The same after every start and different on every box, without telling the machine's id to the broker.
 fn own_client_id(link: &str) -> String {
     let machine = ["/etc/machine-id", "/proc/sys/kernel/hostname"];

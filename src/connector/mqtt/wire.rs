@@ -50,6 +50,8 @@ pub(crate) struct Wire<S> {
     pub(crate) version: Version,
     /// Largest packet that is read, in bytes.
     pub(crate) limit_bytes: usize,
+    /// Protocol level the first packet named; 4 and 5 are spoken here.
+    pub(crate) level: u8,
     /// Pass over an oversize PUBLISH instead of giving up the connection.
     pub(crate) pass_over: bool,
 }
@@ -63,6 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             passing: 0,
             version,
             limit_bytes,
+            level: 0,
             pass_over: false,
         }
     }
@@ -81,6 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) async fn first(&mut self) -> Result<Packet, WireError> {
         loop {
             if let Some(level) = protocol_level(&self.inbox)? {
+                self.level = level;
                 self.version = if level == 5 { Version::V5 } else { Version::V3 };
                 if let Some(Arrival::Packet(packet)) = self.take()? {
                     return Ok(packet);
@@ -239,7 +243,7 @@ fn publish_head(bytes: &[u8]) -> Result<Option<(String, QoS, u16)>, Malformed> {
 pub(crate) fn fuzz(bytes: &[u8]) {
     for version in [Version::V3, Version::V5] {
         let mut wire = Wire::new(tokio::io::empty(), version, 4096);
-        wire.pass_over = bytes.len() % 2 == 0;
+        wire.pass_over = bytes.len().is_multiple_of(2);
         wire.inbox.extend_from_slice(bytes);
         drop(protocol_level(bytes));
         while let Ok(Some(arrival)) = wire.take() {
