@@ -65,17 +65,10 @@ impl<'a> Transaction<'a> {
         self.bytes
     }
 
-    /// The resources in the order of the entries, which is the order of a server's response entries: what is referred
-    /// to stands before what refers to it, for servers that resolve as they go.
+    /// The resources in the order of the entries, which is the order of a server's response entries.
     pub fn entries(&self) -> Vec<&'a Resource> {
         let mut entries = self.resources.clone();
-        entries.sort_by_key(|resource| match resource.kind {
-            "Device" => 0,
-            "DeviceMetric" => 1,
-            "Patient" => 2,
-            "Specimen" => 3,
-            _ => 4,
-        });
+        entries.sort_by_key(|resource| resource.rank());
         entries
     }
 

@@ -51,6 +51,17 @@ impl Resource {
         Ok(Self { kind, id, identifier, json: serde_json::value::to_raw_value(body)?, replaces: false })
     }
 
+    /// Its place in a Bundle: what is referred to stands before what refers to it, for servers that resolve as they go.
+    pub fn rank(&self) -> u8 {
+        match self.kind {
+            "Device" => 0,
+            "DeviceMetric" => 1,
+            "Patient" => 2,
+            "Specimen" => 3,
+            _ => 4,
+        }
+    }
+
     /// The resource as a JSON tree, for looking into it.
     pub fn value(&self) -> serde_json::Value {
         serde_json::from_str(self.json.get()).unwrap_or_default()
