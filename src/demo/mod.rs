@@ -1,1 +1,3 @@
-//! Not built yet.
+//! Simulated devices and a small FHIR + SMART server.
+
+pub mod fhir_server;
