@@ -12,5 +12,7 @@ fn main() {
         println!("cargo:error=the desk's pages are not built: run `npm ci --prefix web`, then build again");
         return;
     }
-    println!("cargo:warning=the desk's pages are not built: run `npm ci --prefix web` (the desk says so until then)");
+    println!(
+        "cargo:warning=the desk's pages are not built: run `npm ci --prefix web` (the desk says so until then)"
+    );
 }

@@ -57,7 +57,10 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     fn now(&self) -> Timestamp {
-        Timestamp { micros: jiff::Timestamp::now().as_microsecond(), synchronised: kernel_says_synchronised() }
+        Timestamp {
+            micros: jiff::Timestamp::now().as_microsecond(),
+            synchronised: kernel_says_synchronised(),
+        }
     }
 }
 

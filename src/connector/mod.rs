@@ -68,10 +68,17 @@ pub trait Intake: Send + Sync {
 pub enum LinkState {
     Starting,
     /// Listening with this many connections, or connected. `detail`: address, port, broker.
-    Up { detail: String, connections: u32 },
+    Up {
+        detail: String,
+        connections: u32,
+    },
     /// Not usable now; will be tried again by itself. `detail`: why, in words a person can act on.
-    Retrying { detail: String },
+    Retrying {
+        detail: String,
+    },
     /// Connected, but nothing arrived for longer than the link's quiet timeout.
-    Quiet { detail: String },
+    Quiet {
+        detail: String,
+    },
     Stopped,
 }

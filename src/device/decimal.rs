@@ -133,7 +133,10 @@ impl fmt::Display for Decimal {
 impl Serialize for Decimal {
     /// A JSON number with exactly these digits.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.to_string().parse::<serde_json::Number>().map_err(serde::ser::Error::custom)?.serialize(serializer)
+        self.to_string()
+            .parse::<serde_json::Number>()
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
     }
 }
 

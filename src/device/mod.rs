@@ -141,14 +141,27 @@ pub struct Component {
 #[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Value {
-    Numeric { value: Decimal, comparator: Option<Comparator>, unit: Option<Unit> },
+    Numeric {
+        value: Decimal,
+        comparator: Option<Comparator>,
+        unit: Option<Unit>,
+    },
     /// Several values of one act of measuring (a blood-pressure panel).
     Compound(Vec<Component>),
-    Coded { codings: Vec<Coding>, text: Option<Arc<str>> },
+    Coded {
+        codings: Vec<Coding>,
+        text: Option<Arc<str>>,
+    },
     /// Named bits, each set or not (IEEE 11073-20601 BITS).
     Bits(Vec<(Coding, bool)>),
     /// A run of samples: sample = origin + raw × factor; `None` is a gap.
-    SampleArray { origin: Decimal, factor: Decimal, period_ms: Decimal, unit: Option<Unit>, samples: Vec<Option<i32>> },
+    SampleArray {
+        origin: Decimal,
+        factor: Decimal,
+        period_ms: Decimal,
+        unit: Option<Unit>,
+        samples: Vec<Option<i32>>,
+    },
     Text(Arc<str>),
     Absent(AbsentReason),
 }
@@ -282,7 +295,9 @@ impl Device {
     pub fn key(&self, fallback: &str) -> String {
         let own = self.identifiers.first().map(|i| i.value.as_ref()).or(self.serial.as_deref());
         let mut key = match own {
-            Some(own) if !own.trim().is_empty() => format!("{}/{}/{}", self.manufacturer, self.model, own.trim()),
+            Some(own) if !own.trim().is_empty() => {
+                format!("{}/{}/{}", self.manufacturer, self.model, own.trim())
+            }
             _ => format!("{}/{}@{fallback}", self.manufacturer, self.model),
         };
         while key.len() > 200 {
