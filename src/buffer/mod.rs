@@ -29,6 +29,7 @@ mod browse;
 mod checkpoint;
 mod entry;
 mod folder;
+mod glance;
 mod health;
 mod outbox;
 mod reader;
@@ -55,6 +56,7 @@ use crate::clock::{SharedClock, Timestamp};
 
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use entry::{IllegalMark, Mark, State, Transition};
+pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
@@ -374,7 +376,8 @@ impl Drop for Inner {
 type Writer = Weak<Inner>;
 
 /// SHA-256 (FIPS 180-4) of `bytes`.
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// SHA-256 of a frame's bytes, as it is kept beside them.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
     sum.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     sum

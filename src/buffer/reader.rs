@@ -77,7 +77,7 @@ impl Reader {
     }
 
     /// Runs `ask` on a connection of the pool, on a thread that may block.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         doing: &'static str,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -131,7 +131,7 @@ impl Reader {
         Ok(detail)
     }
 
-    fn quarantine(&self, id: i64) {
+    pub(super) fn quarantine(&self, id: i64) {
         self.shared.raise_changed(id);
         if let Some(writer) = self.writer.upgrade() {
             writer.quarantine(id);
@@ -332,7 +332,7 @@ impl Delayed {
     }
 }
 
-fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Stored> {
+pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Stored> {
     conn.prepare_cached(
         "SELECT link.name, frame.peer, frame.received, frame.synchronised, frame.topic, frame.sha256, frame.bytes,
                 device.key, entry.attempts
