@@ -358,3 +358,16 @@ async fn a_full_house_refuses_the_next_connection() {
     assert_eq!(house.shelf.notes.lock().unwrap()[0].0, "too-many-connections");
     drop(strangers);
 }
+
+#[tokio::test]
+async fn a_damaged_session_file_keeps_no_device_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sessions.json");
+    std::fs::write(&file, "garbage").unwrap();
+    let config = Config { session_file: Some(file.clone()), ..config("listen = \"127.0.0.1:0\"") };
+    let house = house().await;
+    let intake: Arc<dyn Intake> = house.shelf.clone();
+    drop(Broker::sessions(&config, &intake));
+    assert_eq!(house.shelf.notes.lock().unwrap()[0].0, "sessions-lost");
+    assert!(!file.exists() && file.with_extension("damaged").exists());
+}

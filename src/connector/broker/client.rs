@@ -126,7 +126,14 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     } else {
         connect.client_id.clone()
     };
-    let hold = broker.hub.hold((Arc::clone(&account.name), client_id), connect.clean, Instant::now());
+    let durable = expiry_s > 0 && !connect.client_id.is_empty() && !account.subscribe;
+    let hold =
+        broker.hub.hold((Arc::clone(&account.name), client_id), connect.clean, durable, Instant::now());
+    if hold.to_save
+        && let Err(error) = broker.hub.save().await
+    {
+        tracing::warn!(%error, "The MQTT broker cannot write its session file; sessions end with this process.");
+    }
     broker.connections.fetch_add(1, Ordering::SeqCst);
     broker.show();
     let mut client = Client {

@@ -59,6 +59,9 @@ pub struct Config {
     pub anonymous: bool,
     /// Serve TLS with these files; without it everything travels in the clear.
     pub tls: Option<Tls>,
+    /// Where the names of device sessions are kept, so that they go on after a power cut; the gateway puts it
+    /// into its data folder. Without it sessions end with the process.
+    pub session_file: Option<PathBuf>,
     #[serde(default = "defaults::max_connections")]
     pub max_connections: u16,
     #[serde(default = "defaults::max_packet_bytes")]
@@ -212,6 +215,7 @@ impl Broker {
             Some(files) => Some(tls::server(&files.cert_file, &files.key_file)?.into()),
             None => None,
         };
+        let hub = Self::sessions(config, intake);
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
@@ -222,11 +226,24 @@ impl Broker {
             claims: claims.to_vec(),
             intake: Arc::clone(intake),
             clock: Arc::clone(clock),
-            hub: Hub::default(),
+            hub,
             detail: format!("embedded broker on {address} ({secured})"),
             connections: AtomicU32::new(0),
         };
         Ok((Arc::new(broker), listener, acceptor))
+    }
+
+    /// A session file that cannot be used must not keep devices out: it is moved aside and told.
+    fn sessions(config: &Config, intake: &Arc<dyn Intake>) -> Hub {
+        let now = tokio::time::Instant::now();
+        Hub::open(config.session_file.as_deref(), now).unwrap_or_else(|detail| {
+            tracing::error!(detail, "The MQTT broker begins without its sessions.");
+            intake.note(NAME, "sessions-lost", &detail);
+            if let Some(file) = &config.session_file {
+                std::fs::rename(file, file.with_extension("damaged")).ok();
+            }
+            Hub::open(config.session_file.as_deref(), now).unwrap_or_default()
+        })
     }
 
     /// Tells every link how many devices are connected.

@@ -45,6 +45,11 @@ pub(super) enum Trouble {
     Silent(u64),
     #[error("messages cannot be kept ({0}); the broker keeps them")]
     NotKept(String),
+    /// Brokers that speak 3.1.1, and Mosquitto 2.0 in any version, close without a word when a session is taken.
+    #[error(
+        "the broker closed the connection (if this happens again and again, another client uses our client id \"{0}\")"
+    )]
+    Closed(String),
     #[error(transparent)]
     Wire(#[from] WireError),
 }
@@ -129,7 +134,10 @@ impl<'a> Session<'a> {
         };
         open.subscribe().await?;
         open.show();
-        open.serve(stop).await
+        match open.serve(stop).await {
+            Err(Trouble::Wire(WireError::Closed)) => Err(Trouble::Closed(self.client_id.into())),
+            ended => ended,
+        }
     }
 
     async fn connect(&self, secrets: &SecretStore) -> Result<(Wire<Box<dyn Stream>>, ConnAck), Trouble> {
