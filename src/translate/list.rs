@@ -19,8 +19,14 @@ const SIMULATED: Coding<'static> =
 /// A deterministic URI for what `parts` describe. It is opaque on purpose: it stands in URLs and server logs, and the
 /// parts name a patient.
 pub(super) fn key(kind: &str, parts: &[&str]) -> String {
-    // U+001F stands in no part: clean texts hold no control character.
-    format!("urn:uuid:{}", fhir::id(kind, "urn:bedside:key", &parts.join("\u{1f}")))
+    const BETWEEN: char = '\u{1f}';
+    let mut text = String::with_capacity(256);
+    for part in parts {
+        // No part may look like two.
+        text.extend(part.chars().map(|c| if c == BETWEEN { ' ' } else { c }));
+        text.push(BETWEEN);
+    }
+    format!("urn:uuid:{}", fhir::id(kind, "urn:bedside:key", &text))
 }
 
 /// The list in the making.

@@ -152,7 +152,9 @@ fn meta(
     let (context, metric) = (list.context(), &measurement.metric);
     let said = value::absent(&measurement.value, measurement.status, scene.source.point_of_care);
     if metric.domain == Domain::VitalSigns && about == About::Patient {
-        meta.profile.push(vital_signs::profile(metric, said.is_none().then_some(&measurement.value)));
+        // A panel keeps its members even when all of them are absent.
+        let stands = said.is_none() || matches!(measurement.value, Value::Compound(_));
+        meta.profile.push(vital_signs::profile(metric, stands.then_some(&measurement.value)));
     }
     if producer.meets_guide && about != About::Specimen {
         meta.profile.extend(guide_profile(measurement, said));

@@ -15,7 +15,9 @@ use super::{clean, status, vital_signs};
 /// mapping gives the same fact other standard codes and must find the resource it repairs.
 pub(super) fn own_code(metric: &Metric) -> (Cow<'_, str>, Cow<'_, str>) {
     match metric.codings.last() {
-        Some(own) => (own.system.as_ref().into(), clean::text(&own.code).unwrap_or_default()),
+        Some(own) => {
+            (clean::text(&own.system).unwrap_or_default(), clean::text(&own.code).unwrap_or_default())
+        }
         None => ("".into(), clean::text(&metric.label).unwrap_or_default()),
     }
 }
