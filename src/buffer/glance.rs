@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::folder::{DATABASE, LOCK};
 use super::health::{self, Counts};
 use super::reader::{Reader, Stored, read_stored};
-use super::{BufferError, schema, sha256};
+use super::{BufferError, schema};
 
 const FRESH: &str = "SELECT id FROM entry WHERE state < 3 AND state = 0 AND id > ?1 ORDER BY id LIMIT ?2";
 const RECENT: &str = "SELECT id FROM entry ORDER BY id DESC LIMIT ?1";
@@ -21,8 +21,8 @@ impl Reader {
     /// # Errors
     /// [`BufferError::Storage`].
     pub async fn fresh(&self, after: i64, limit: u32, max_bytes: usize) -> Result<Vec<Stored>, BufferError> {
-        let found = self.read("reading new entries", move |conn| gather(conn, FRESH, [after, i64::from(limit)], max_bytes));
-        Ok(self.verified(found.await?))
+        let gather = move |conn: &Connection| gather(conn, FRESH, [after, i64::from(limit)], max_bytes);
+        Ok(self.whole(self.read("reading new entries", gather).await?))
     }
 
     /// The latest entries in any state, oldest first, about `max_bytes` of them.
@@ -30,41 +30,45 @@ impl Reader {
     /// # Errors
     /// [`BufferError::Storage`].
     pub async fn recent(&self, limit: u32, max_bytes: usize) -> Result<Vec<Stored>, BufferError> {
-        let found = self.read("reading the latest entries", move |conn| gather(conn, RECENT, [i64::from(limit)], max_bytes));
-        let mut found = self.verified(found.await?);
+        let gather = move |conn: &Connection| gather(conn, RECENT, [i64::from(limit)], max_bytes);
+        let mut found = self.whole(self.read("reading the latest entries", gather).await?);
         found.reverse();
         Ok(found)
     }
 
-    fn verified(&self, found: Vec<Stored>) -> Vec<Stored> {
-        let (whole, changed): (Vec<_>, Vec<_>) = found.into_iter().partition(|s| sha256(&s.bytes) == s.sha256);
-        for stored in changed {
-            self.quarantine(stored.id);
+    fn whole(&self, (found, changed): (Vec<Stored>, Vec<i64>)) -> Vec<Stored> {
+        for id in changed {
+            self.quarantine(id);
         }
-        whole
+        found
     }
 }
 
+/// The entries that `ids` names, and the ids of those whose bytes changed.
 fn gather<const N: usize>(
     conn: &Connection,
     ids: &str,
     given: [i64; N],
     max_bytes: usize,
-) -> rusqlite::Result<Vec<Stored>> {
+) -> rusqlite::Result<(Vec<Stored>, Vec<i64>)> {
     let snapshot = conn.unchecked_transaction()?;
     let mut statement = snapshot.prepare_cached(ids)?;
     let mut rows = statement.query(rusqlite::params_from_iter(given))?;
-    let mut found: Vec<Stored> = Vec::new();
+    let (mut found, mut changed) = (Vec::new(), Vec::new());
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let stored = read_stored(&snapshot, row.get(0)?)?;
+        let id = row.get(0)?;
+        let Some(stored) = read_stored(&snapshot, id)? else {
+            changed.push(id);
+            continue;
+        };
         bytes += stored.bytes.len();
         if bytes > max_bytes && !found.is_empty() {
             break;
         }
         found.push(stored);
     }
-    Ok(found)
+    Ok((found, changed))
 }
 
 /// What can be said of a buffer from outside.

@@ -31,6 +31,7 @@ mod entry;
 mod folder;
 mod glance;
 mod health;
+mod job;
 mod outbox;
 mod reader;
 mod registry;
@@ -62,7 +63,7 @@ pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
 
 use health::Shared;
-use writer::{Job, Sealed};
+use job::{Job, Sealed};
 
 /// Where frames are kept, how much of it, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -354,6 +355,11 @@ impl Inner {
     /// full: the next read finds it again.
     fn quarantine(&self, id: i64) {
         drop(self.queue(Job::Quarantine { id }));
+    }
+
+    /// Tells the writer that reading met damage.
+    fn suspect(&self) {
+        drop(self.queue(Job::Suspect));
     }
 
     /// Ends the writer and waits for it.
