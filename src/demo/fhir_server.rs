@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,8 +50,10 @@ pub struct Config {
     pub token_life_s: u64,
     /// Added to every answer.
     pub latency: Duration,
-    /// Whether it takes ids that clients chose (CapabilityStatement `updateCreate`); None: takes them, does not say so.
-    pub update_create: Option<bool>,
+    /// Whether it takes ids that clients chose.
+    pub takes_ids: bool,
+    /// What its CapabilityStatement says about that (`updateCreate`); None: nothing.
+    pub says_update_create: Option<bool>,
     /// Whether a reference to a resource that does not exist is refused.
     pub check_references: bool,
     /// Most entries of one Bundle; more are answered with 413.
@@ -84,7 +87,8 @@ impl Config {
             clients: Vec::new(),
             token_life_s: 300,
             latency: Duration::ZERO,
-            update_create: Some(true),
+            takes_ids: true,
+            says_update_create: Some(true),
             check_references: true,
             max_entries: 10_000,
             max_body_bytes: 64 << 20,
@@ -123,6 +127,21 @@ impl Running {
     /// Every token given so far is refused from now on.
     pub fn revoke_tokens(&self) {
         self.served.authority.revoke();
+    }
+
+    /// The token endpoint moves to another path of this server; discovery says so from now on.
+    pub fn move_token_endpoint(&self, path: &str) {
+        self.served.authority.move_to(path);
+    }
+
+    /// Requests served so far, those that met a fault included.
+    pub fn requests(&self) -> u64 {
+        self.served.requests.load(Ordering::Relaxed)
+    }
+
+    /// gzip bodies read so far.
+    pub fn gzip_read(&self) -> u64 {
+        self.served.gzip_read.load(Ordering::Relaxed)
     }
 
     /// Tokens given so far.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use answer::{Answer, AnswerError, BODY_BYTES_MAX, EntryAnswer, Issue, Outcome, fuzz};
-pub use bundle::{Mode, Transaction, identifier_query, query_value};
+pub use bundle::{Mode, Placement, Transaction, identifier_query, query_value};
 pub use resources::{
     Component, Device, DeviceMetric, DeviceName, DeviceVersion, HumanName, Observation, Patient,
     ReferenceRange, Specialization, Specimen,

@@ -25,11 +25,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::http::Answer;
-use super::outcome::{Outcome, clean};
+use crate::fhir::{self, EntryAnswer, Outcome};
+
+/// Longest text made of an OperationOutcome, in characters.
+const LONGEST_TEXT: usize = 600;
 
 /// What the whole answer means.
 #[derive(Debug)]
@@ -88,50 +88,70 @@ impl Part {
 
 /// Reads the answer to a transaction.
 pub(super) fn judge(answer: &Answer) -> Whole {
-    let outcome = Outcome::parse(&answer.body);
-    let words = words(answer, outcome.as_ref());
-    let said = outcome.is_some();
+    let read = fhir::Answer::read(&answer.body);
+    let outcome = match &read {
+        Ok(fhir::Answer::Outcome(outcome)) => Some(outcome),
+        _ => None,
+    };
+    let words = words(answer, outcome);
     let later = |refusing| Whole::Later { words: words.clone(), after: answer.retry_after, refusing };
     let divide = |alone| Whole::Divide { alone, words: words.clone() };
     match answer.status {
-        200..=299 => match parts(&answer.body) {
-            Some(parts) => Whole::Parts(parts),
-            None => Whole::Unclear(format!(
+        200..=299 => match read {
+            Ok(fhir::Answer::Bundle { kind, entries, .. }) if kind.ends_with("-response") => {
+                Whole::Parts(entries.iter().map(part).collect())
+            }
+            _ => Whole::Unclear(format!(
                 "HTTP {} with an answer that is no transaction response",
                 answer.status
             )),
         },
         413 => Whole::TooLarge(words),
         408 | 425 | 429 => later(false),
-        400..=499 if outcome.is_some_and(|outcome| outcome.too_much()) => Whole::TooLarge(words),
+        400..=499 if outcome.is_some_and(too_much) => Whole::TooLarge(words),
         400 | 412 | 422 if !answer.html => divide(Alone::Held),
         409 => divide(Alone::Retry),
         403 => divide(Alone::HeldIfOthersPass),
-        404 | 405 | 410 | 501 if said => divide(Alone::HeldIfOthersPass),
+        404 | 405 | 410 | 501 if outcome.is_some() => divide(Alone::HeldIfOthersPass),
         500 => divide(Alone::Retry),
         502..=504 => later(false),
         _ => later(true),
     }
 }
 
+/// Whether the server found the request too much rather than wrong: the issue type `too-costly`, or words that say so
+/// (servers with a ceiling on entries answer 400 `invalid`).
+fn too_much(outcome: &Outcome) -> bool {
+    const WORDS: [&str; 5] = ["too many", "too large", "than allowed", "too big", "exceeds the maximum"];
+    outcome.issues.iter().any(|issue| {
+        let text = issue.text.to_ascii_lowercase();
+        issue.code == "too-costly" || WORDS.iter().any(|words| text.contains(words))
+    })
+}
+
 fn words(answer: &Answer, outcome: Option<&Outcome>) -> String {
     if let Some(other) = &answer.redirect {
         return format!(
-            "the server sends us on to {other} (HTTP {}); write that address as base if it is right",
+            "HTTP {}: the server sends us on to {other}; write that address as base if it is right",
             answer.status
         );
     }
-    let reason = match (outcome.map(Outcome::text), answer.status) {
-        (Some(text), _) if !text.is_empty() => text,
-        (_, 401) => "the server does not accept the access token".into(),
-        (_, 403) => "the server does not let this client write: ask its people for the scopes".into(),
-        (_, 404) => "there is no FHIR server at this address: check base".into(),
-        (_, 413) => "too large".into(),
-        (_, 429) => "the server asks for a pause".into(),
+    let said = outcome.map(text).filter(|text| !text.is_empty());
+    let reason = said.unwrap_or_else(|| match answer.status {
+        401 => "the server does not accept the access token".into(),
+        403 => "the server does not let this client write: ask its people for the scopes".into(),
+        404 => "there is no FHIR server at this address: check base".into(),
+        413 => "too large".into(),
+        429 => "the server asks for a pause".into(),
         _ if answer.html => "a web page instead of FHIR: a proxy in between may have answered".into(),
         _ => plain_text(&answer.body),
-    };
+    });
     format!("HTTP {}: {reason}", answer.status)
+}
+
+/// The text of an OperationOutcome on one line.
+fn text(outcome: &Outcome) -> String {
+    clean(&outcome.to_string(), LONGEST_TEXT)
 }
 
 /// Some servers say why in plain text; anything that looks like markup or JSON is left out.
@@ -141,61 +161,34 @@ fn plain_text(body: &[u8]) -> String {
     if text.is_empty() || text.starts_with(['<', '{', '[']) { "no reason given".into() } else { text }
 }
 
-#[derive(Deserialize)]
-struct Bundle<'a> {
-    #[serde(rename = "resourceType")]
-    kind: String,
-    #[serde(rename = "type", default)]
-    bundle_type: String,
-    #[serde(borrow, default)]
-    entry: Vec<Entry<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow, default)]
-    response: Option<Response<'a>>,
-    #[serde(borrow, default)]
-    resource: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Response<'a> {
-    /// `"201"`, `"201 Created"`; some write a number.
-    #[serde(borrow, default)]
-    status: Option<&'a RawValue>,
-    #[serde(default)]
-    location: Option<String>,
-    #[serde(borrow, default)]
-    outcome: Option<&'a RawValue>,
-}
-
-/// The parts of a transaction or batch response; None when it is not one.
-fn parts(body: &[u8]) -> Option<Vec<Part>> {
-    let bundle: Bundle<'_> = serde_json::from_slice(body).ok()?;
-    let response = matches!(bundle.bundle_type.as_str(), "transaction-response" | "batch-response");
-    if bundle.kind != "Bundle" || !response {
-        return None;
+/// `text` on one line, without control characters, at most `limit` characters long.
+pub(super) fn clean(text: &str, limit: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(limit * 4));
+    let mut length = 0;
+    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if c == ' ' && line.ends_with(' ') {
+            continue;
+        }
+        if length == limit {
+            line.push('…');
+            break;
+        }
+        line.push(c);
+        length += 1;
     }
-    Some(bundle.entry.iter().map(part).collect())
+    line.trim().to_owned()
 }
 
-fn part(entry: &Entry<'_>) -> Part {
-    let Some(response) = &entry.response else { return Part::default() };
-    let status = response.status.map_or(0, |raw| status(raw.get()));
-    let mut part = Part { status, at: response.location.as_deref().and_then(place), words: None };
+fn part(entry: &EntryAnswer) -> Part {
+    let mut part = Part {
+        status: entry.status.unwrap_or(0),
+        at: entry.location.as_deref().and_then(place),
+        words: None,
+    };
     if !part.passed() {
-        let outcome = response.outcome.and_then(Outcome::parse_raw);
-        let outcome = outcome.or_else(|| entry.resource.and_then(Outcome::parse_raw));
-        part.words = outcome.map(|outcome| outcome.text());
+        part.words = entry.outcome.as_ref().map(text);
     }
     part
-}
-
-fn status(raw: &str) -> u16 {
-    let text = raw.trim_matches('"').trim_start();
-    let digits = text.get(..3).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// `Type/id` of a location: relative or absolute, with or without `/_history/n`.
@@ -214,25 +207,11 @@ pub(super) fn place(location: &str) -> Option<String> {
 
 /// The resources of a searchset that are of `kind`, as `Type/id`; None when it is not a searchset.
 pub(super) fn matches(body: &[u8], kind: &str) -> Option<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Head {
-        #[serde(rename = "resourceType", default)]
-        kind: String,
-        #[serde(default)]
-        id: String,
-    }
-    let bundle: Bundle<'_> = serde_json::from_slice(body).ok()?;
-    if bundle.kind != "Bundle" || bundle.bundle_type != "searchset" {
+    let Ok(fhir::Answer::Bundle { kind: bundle, entries, .. }) = fhir::Answer::read(body) else {
         return None;
-    }
-    let heads =
-        bundle.entry.iter().filter_map(|entry| serde_json::from_str::<Head>(entry.resource?.get()).ok());
-    Some(
-        heads
-            .filter(|head| head.kind == kind)
-            .filter_map(|head| place(&format!("{kind}/{}", head.id)))
-            .collect(),
-    )
+    };
+    let of_kind = entries.into_iter().filter_map(|entry| entry.resource).filter(|(of, _)| of == kind);
+    (bundle == "searchset").then(|| of_kind.filter_map(|(_, id)| place(&format!("{kind}/{}", id?))).collect())
 }
 
 /// Fuzz body: whatever a server sends, reading it ends without a panic and within limits.
@@ -246,9 +225,9 @@ pub(super) fn fuzz(bytes: &[u8]) {
             assert!(words.chars().count() < 1_000, "a refusal is short enough to show");
         }
     }
-    let _ = matches(bytes, "Observation");
+    let _places = matches(bytes, "Observation");
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = (place(text), status(text), super::http::retry_after(text, 0));
+        let _read = (place(text), super::http::retry_after(text, 0));
     }
 }
 
@@ -352,7 +331,7 @@ mod tests {
             {"response":{}},
             {}]}"#
             .replace("OUT", OUTCOME);
-        let parts = parts(body.as_bytes()).unwrap();
+        let Whole::Parts(parts) = judge(&answer(200, &body)) else { panic!() };
         let seen: Vec<_> =
             parts.iter().map(|part| (part.status, part.at.as_deref(), part.words.as_deref())).collect();
         let words = Some("status is missing");
@@ -373,6 +352,15 @@ mod tests {
         for location in ["", "Observation", "/", "Observation/../x?", "observation/a", "Observation/a b"] {
             assert_eq!(place(location), None, "{location}");
         }
+    }
+
+    #[test]
+    fn a_long_outcome_is_cut_and_control_characters_are_gone() {
+        let issue = format!(r#"{{"severity":"error","diagnostics":"{}"}}"#, "x\\u0000\\n".repeat(900));
+        let body = format!(r#"{{"resourceType":"OperationOutcome","issue":[{issue},{issue},{issue}]}}"#);
+        let Whole::Divide { words, .. } = judge(&answer(422, &body)) else { panic!() };
+        assert!(words.chars().count() <= LONGEST_TEXT + 20 && words.ends_with('…'), "{words}");
+        assert!(!words.chars().any(char::is_control));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::bundle::{self, Line, Style};
+use super::bundle;
 use super::config::{Gzip, ModeWish};
 use super::http::Body;
 use super::known::lock;
@@ -120,8 +120,7 @@ impl Upstream {
 
     /// Writes one resource under our id. FHIR R4 §3.1.0.4.1: a server that does not allow it answers 400, 404 or 405.
     async fn takes_our_ids(&self, resource: &Resource) -> Result<bool, Setback> {
-        let line = Line { resource, style: Style::Put };
-        let json = Bytes::from(bundle::json(&line, &std::collections::HashMap::new()));
+        let json = Bytes::from(resource.json.get().to_owned());
         let body = || Body::Fhir(json.clone(), false);
         let answer = self.ask(Method::PUT, self.url(&bundle::key(resource)), body).await?;
         match answer.status {
@@ -224,8 +223,8 @@ pub(super) fn parse(body: &[u8]) -> Option<Capability> {
         statement.rest.iter().flat_map(|rest| &rest.resource).find(|kind| kind.kind == "Observation");
     let software = statement.software.map(|software| format!("{} {}", software.name, software.version));
     Some(Capability {
-        fhir_version: super::outcome::clean(&statement.fhir_version, 20),
-        software: super::outcome::clean(&software.unwrap_or_default(), 80),
+        fhir_version: super::answer::clean(&statement.fhir_version, 20),
+        software: super::answer::clean(&software.unwrap_or_default(), 80),
         transaction: statement
             .rest
             .iter()
@@ -238,7 +237,7 @@ pub(super) fn parse(body: &[u8]) -> Option<Capability> {
 
 /// Fuzz body.
 pub(super) fn fuzz(bytes: &[u8]) {
-    let _ = parse(bytes);
+    let _capability = parse(bytes);
 }
 
 #[cfg(test)]

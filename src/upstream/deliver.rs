@@ -6,13 +6,15 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::answer::{self, Alone, Part, Whole};
-use super::bundle::{self, Digest, Line, Style, key, lasting};
+use super::bundle::{self, Digest, key, lasting};
 use super::capability::Mode;
 use super::config::Patients;
 use super::http::{Answer, Body};
 use super::known::lock;
 use super::limit::Size;
-use super::{Resource, Setback, Upstream, Verdict};
+use super::piece::{self, Piece, Span, entry_of};
+use super::{Setback, Upstream, Verdict};
+use crate::fhir::{self, Placement, Resource, Transaction};
 
 /// Places named in the answer of an accepted entry.
 const MOST_PLACES: usize = 20;
@@ -36,34 +38,17 @@ struct Blocked {
     setback: Setback,
 }
 
-/// Resources `from..to` of one entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    entry: usize,
-    from: usize,
-    to: usize,
-}
-
-/// What goes into one Bundle.
-#[derive(Clone, Debug, Default)]
-struct Piece {
-    spans: Vec<Span>,
-    /// Also what the server is known to hold: it said that something is missing.
-    whole: bool,
-    /// The copies on the server have been looked up: do not do it again.
-    repaired: bool,
-}
-
 /// The Bundle of a piece.
 struct Load<'a> {
-    lines: Vec<Line<'a>>,
-    digests: Vec<Option<Digest>>,
+    transaction: Transaction<'a>,
+    /// What is in it, in the order of the answer.
+    lines: Vec<&'a Resource>,
     /// Key → position in `lines`.
     position: HashMap<String, usize>,
+    /// Key → digest of what stays.
+    digests: HashMap<String, Digest>,
     /// Keys left out because the server holds them.
     omitted: Vec<String>,
-    /// How references to what is not in the Bundle are spelled.
-    elsewhere: HashMap<String, String>,
 }
 
 impl<'a> Round<'a> {
@@ -80,7 +65,10 @@ impl<'a> Round<'a> {
     }
 
     pub(super) async fn run(mut self) -> Vec<Verdict> {
-        let mut ahead = self.pieces();
+        for (entry, _) in self.entries.iter().enumerate().filter(|(_, resources)| resources.is_empty()) {
+            self.settle(entry, Verdict::Accepted { answer: json!({ "resources": [] }).to_string() });
+        }
+        let mut ahead = piece::cut(self.entries, self.up.limit.now().resources);
         ahead.reverse();
         while let Some(piece) = ahead.pop() {
             let stopped = match self.step(piece.clone(), &mut ahead).await {
@@ -100,37 +88,6 @@ impl<'a> Round<'a> {
         self.verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(untold)).collect()
     }
 
-    /// Cuts the entries into Bundles of at most as many resources as the server takes.
-    fn pieces(&mut self) -> Vec<Piece> {
-        let most = self.up.limit.now().resources;
-        let mut pieces = Vec::new();
-        let (mut open, mut size) = (Piece::default(), 0);
-        for (entry, resources) in self.entries.iter().enumerate() {
-            if resources.is_empty() {
-                self.settle(entry, Verdict::Accepted { answer: json!({ "resources": [] }).to_string() });
-                continue;
-            }
-            let mut from = 0;
-            while from < resources.len() {
-                let room =
-                    if resources.len() <= most && size + resources.len() > most { 0 } else { most - size };
-                let to = resources.len().min(from + room);
-                if from < to {
-                    open.spans.push(Span { entry, from, to });
-                    size += to - from;
-                    from = to;
-                }
-                if from < resources.len() || size == most {
-                    pieces.push(std::mem::take(&mut open));
-                    size = 0;
-                }
-            }
-        }
-        pieces.push(open);
-        pieces.retain(|piece| !piece.spans.is_empty());
-        pieces
-    }
-
     /// Sends one piece; what has to be sent again or in smaller parts is pushed on `ahead`.
     async fn step(&mut self, mut piece: Piece, ahead: &mut Vec<Piece>) -> Result<(), Setback> {
         let mode = self.up.mode(self.trial()).await?;
@@ -141,14 +98,14 @@ impl<'a> Round<'a> {
         if mode != Mode::Put {
             self.clear_doubts(&piece).await?;
         }
-        let planned = self.load(&piece, mode).lines.iter().map(|line| key(line.resource)).collect();
+        let planned = self.load(&piece, mode).position.into_keys().collect();
         let _flight = self.up.in_flight.take(planned).await;
         let load = self.load(&piece, mode); // another task may have delivered a part of it meanwhile
         if load.lines.is_empty() {
             self.accept(&piece, &load, &[]);
             return Ok(());
         }
-        let json = bundle::write(self.up.base.as_str(), &load.lines, &load.elsewhere);
+        let json = load.transaction.json();
         let size = Size { resources: load.lines.len(), bytes: json.len() };
         if size.bytes > self.up.limit.now().bytes && size.resources > 1 {
             self.halve(&piece, "larger than this server takes", ahead);
@@ -157,7 +114,7 @@ impl<'a> Round<'a> {
         self.doubt(&load, mode, true);
         let answer = self.up.transact(json, mode).await.inspect_err(|setback| {
             if setback.in_doubt {
-                self.up.limit.too_much(size); // too slow or too large: try less at once
+                self.up.limit.too_slow(size);
             } else {
                 self.doubt(&load, mode, false);
             }
@@ -248,77 +205,64 @@ impl<'a> Round<'a> {
 
     /// Chooses what goes into the Bundle and how. One key goes once; of two versions the later one.
     fn load(&self, piece: &Piece, mode: Mode) -> Load<'a> {
-        let mut load = Load {
-            lines: Vec::new(),
-            digests: Vec::new(),
-            position: HashMap::new(),
-            omitted: Vec::new(),
-            elsewhere: HashMap::new(),
-        };
+        let mut transaction = Transaction::new(match mode {
+            Mode::Put => fhir::Mode::Put { base: self.up.base.to_string() },
+            Mode::Conditional { .. } => fhir::Mode::Conditional,
+        });
+        let (mut digests, mut omitted) = (HashMap::new(), Vec::new());
         for span in &piece.spans {
-            let digests = self.digests.get(span.entry).map(Vec::as_slice).unwrap_or_default();
-            let chosen = entry_of(self.entries, span).iter().zip(digests).take(span.to).skip(span.from);
+            let of_entry = self.digests.get(span.entry).map(Vec::as_slice).unwrap_or_default();
+            let chosen = entry_of(self.entries, span).iter().zip(of_entry).take(span.to).skip(span.from);
             for (resource, digest) in chosen {
                 let own = key(resource);
-                let Some(style) = self.style(resource, &own, digest.as_ref(), piece.whole, mode) else {
-                    if !load.omitted.contains(&own) {
-                        load.omitted.push(own);
+                match self.placement(resource, &own, digest.as_ref(), piece.whole, mode) {
+                    Some(placement) => {
+                        transaction.place(resource, placement);
+                        digest.map(|digest| digests.insert(own, digest));
                     }
-                    continue;
-                };
-                let line = Line { resource, style };
-                match load
-                    .position
-                    .get(&own)
-                    .and_then(|at| load.lines.get_mut(*at).zip(load.digests.get_mut(*at)))
-                {
-                    Some((earlier, before)) => (*earlier, *before) = (line, *digest),
-                    None => {
-                        load.position.insert(own, load.lines.len());
-                        load.lines.push(line);
-                        load.digests.push(*digest);
-                    }
+                    None if omitted.contains(&own) => {}
+                    None => omitted.push(own),
                 }
             }
         }
+        let lines = transaction.entries();
+        let position: HashMap<String, usize> =
+            lines.iter().enumerate().map(|(at, line)| (key(line), at)).collect();
         for resource in piece.spans.iter().flat_map(|span| entry_of(self.entries, span)) {
             let own = key(resource);
-            if load.position.contains_key(&own) {
+            if position.contains_key(&own) {
                 continue;
             }
             if let Some(at) = self.up.known.at(&own) {
-                load.elsewhere.insert(own, at);
+                transaction.refer(own, at);
             } else if mode != Mode::Put {
-                let query = bundle::identifier_query(resource);
-                load.elsewhere.insert(own, format!("{}?identifier={query}", resource.kind));
+                transaction.refer(own, format!("{}?{}", resource.kind, bundle::identifier_query(resource)));
             }
         }
-        load
+        Load { transaction, lines, position, digests, omitted }
     }
 
     /// None: the server holds it already.
-    fn style(
+    fn placement(
         &self,
         resource: &Resource,
         own: &str,
         digest: Option<&Digest>,
         whole: bool,
         mode: Mode,
-    ) -> Option<Style> {
+    ) -> Option<Placement> {
         let known = &self.up.known;
         let held = digest.is_some_and(|digest| known.holds(own, digest));
         if held && (!whole || known.is_theirs(own)) {
             return None;
         }
-        match mode {
-            Mode::Put => Some(Style::Put),
-            Mode::Conditional { .. } if resource.kind == "Patient" => Some(Style::CreateUnlessMatch),
-            Mode::Conditional { update } => Some(match known.at(own) {
-                Some(at) => Style::PutAt(at),
-                None if update => Style::UpdateMatch,
-                None => Style::CreateUnlessMatch,
-            }),
-        }
+        // A patient the server knows is never written over by what a device says of it.
+        let settled = mode == Mode::Put || resource.kind == "Patient";
+        Some(match (known.at(own).filter(|_| !settled), mode) {
+            (Some(at), _) => Placement::At(at),
+            (None, Mode::Conditional { update: true }) if !settled => Placement::Match,
+            _ => Placement::Usual,
+        })
     }
 
     /// Each part of the answer by its own status.
@@ -351,28 +295,28 @@ impl<'a> Round<'a> {
         }
         self.accept(&fine, load, &parts);
         if !again.spans.is_empty() {
-            self.repair(&again, load, mode).await?;
+            self.repair(&mut again, load, mode).await?;
             ahead.push(again);
         }
         Ok(())
     }
 
-    /// Before another try with everything: forget what the server was thought to hold, look up copies.
-    async fn repair(&mut self, piece: &Piece, load: &Load<'_>, mode: Mode) -> Result<(), Setback> {
+    /// Before another try with everything: forgets what the server was thought to hold, looks up copies.
+    async fn repair(&mut self, piece: &mut Piece, load: &Load<'_>, mode: Mode) -> Result<(), Setback> {
         load.omitted
             .iter()
             .filter(|own| !self.up.known.is_theirs(own))
             .for_each(|own| self.up.known.forget(own));
-        if mode == Mode::Put {
-            return Ok(());
-        }
-        for span in &piece.spans {
+        let mut ambiguous = HashSet::new();
+        for span in piece.spans.iter().filter(|_| mode != Mode::Put) {
             for resource in entry_of(self.entries, span).get(span.from..span.to).unwrap_or_default() {
                 if let Err(words) = self.up.locate(resource).await? {
                     self.refuse(span.entry, &words, None);
+                    ambiguous.insert(span.entry);
                 }
             }
         }
+        piece.spans.retain(|span| !ambiguous.contains(&span.entry));
         Ok(())
     }
 
@@ -399,17 +343,10 @@ impl<'a> Round<'a> {
         mode: Mode,
     ) -> Result<(), Setback> {
         let passed = |at: usize| parts.get(at).is_some_and(Part::passed);
-        let open: Vec<&Resource> = load
-            .lines
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| !passed(*at))
-            .map(|(_, line)| line.resource)
-            .collect();
+        let open: Vec<&Resource> =
+            load.lines.iter().enumerate().filter(|(at, _)| !passed(*at)).map(|(_, line)| *line).collect();
         let mut held: HashSet<String> = load.omitted.iter().cloned().collect();
-        held.extend(
-            load.lines.iter().enumerate().filter(|(at, _)| passed(*at)).map(|(_, line)| key(line.resource)),
-        );
+        held.extend(load.lines.iter().enumerate().filter(|(at, _)| passed(*at)).map(|(_, line)| key(line)));
         if mode == Mode::Put {
             for kind in open.iter().map(|resource| resource.kind).collect::<HashSet<_>>() {
                 let of_kind: Vec<&Resource> =
@@ -452,30 +389,24 @@ impl<'a> Round<'a> {
         ahead: &mut Vec<Piece>,
     ) -> Result<(), Setback> {
         let about_content = matches!(answer.status, 400 | 404 | 405 | 409 | 410 | 412 | 422);
-        if about_content && mode == Mode::Put {
-            if let Some(first) = self.trial() {
-                if self.up.doubt_put(first).await? {
-                    ahead.push(piece);
-                    return Ok(());
-                }
-            }
+        if let Some(first) = self.trial().filter(|_| about_content && mode == Mode::Put)
+            && self.up.doubt_put(first).await?
+        {
+            ahead.push(piece);
+            return Ok(());
         }
         if about_content && !load.omitted.is_empty() && !piece.whole {
-            self.repair(&Piece::default(), load, mode).await?;
+            self.repair(&mut Piece::default(), load, mode).await?;
             ahead.push(Piece { whole: true, ..piece });
             return Ok(());
         }
-        let entries: HashSet<usize> = piece.spans.iter().map(|span| span.entry).collect();
         let [span] = piece.spans.as_slice() else {
-            let (left, right) = piece.spans.split_at(piece.spans.len() / 2);
-            ahead.push(Piece { spans: right.to_vec(), ..piece });
-            ahead.push(Piece { spans: left.to_vec(), ..piece });
+            ahead.extend(piece.halves().into_iter().flatten().rev());
             return Ok(());
         };
-        debug_assert_eq!(entries.len(), 1);
         if mode != Mode::Put && answer.status == 412 && !piece.repaired {
-            let again = Piece { repaired: true, whole: true, spans: vec![*span] };
-            self.repair(&again, load, mode).await?;
+            let mut again = Piece { repaired: true, whole: true, spans: vec![*span] };
+            self.repair(&mut again, load, mode).await?;
             ahead.push(again);
             return Ok(());
         }
@@ -509,34 +440,24 @@ impl<'a> Round<'a> {
 
     /// Less at once: half of the spans, or half of the only span. One resource alone is too large: held.
     fn halve(&mut self, piece: &Piece, words: &str, ahead: &mut Vec<Piece>) {
-        let (left, right) = match piece.spans.as_slice() {
-            [span] if span.to - span.from < 2 => {
-                return self.refuse(
+        match piece.halves() {
+            Some(halves) => ahead.extend(halves.into_iter().rev()),
+            None => piece.spans.iter().for_each(|span| {
+                self.refuse(
                     span.entry,
                     &format!("one resource alone is too large for the server: {words}"),
                     None,
                 );
-            }
-            [span] => {
-                let middle = span.from + (span.to - span.from) / 2;
-                (vec![Span { to: middle, ..*span }], vec![Span { from: middle, ..*span }])
-            }
-            spans => {
-                let (left, right) = spans.split_at(spans.len() / 2);
-                (left.to_vec(), right.to_vec())
-            }
-        };
-        ahead.push(Piece { spans: right, ..*piece });
-        ahead.push(Piece { spans: left, ..*piece });
+            }),
+        }
     }
 
     fn note_accepted(&mut self, load: &Load<'_>, parts: &[Part]) {
-        for ((line, digest), part) in load.lines.iter().zip(&load.digests).zip(parts) {
-            if part.passed() {
-                self.passed = true;
-                if let Some(digest) = digest {
-                    self.up.known.accepted(&key(line.resource), *digest, part.at.clone());
-                }
+        for (line, part) in load.lines.iter().zip(parts).filter(|(_, part)| part.passed()) {
+            self.passed = true;
+            let own = key(line);
+            if let Some(digest) = load.digests.get(&own) {
+                self.up.known.accepted(&own, *digest, part.at.clone());
             }
         }
     }
@@ -550,7 +471,7 @@ impl<'a> Round<'a> {
                 .collect();
             self.settle(span.entry, Verdict::Accepted { answer: json!({ "resources": places }).to_string() });
         }
-        if !piece.spans.is_empty() {
+        if !piece.spans.is_empty() && !load.lines.is_empty() {
             self.passed = true;
             self.up.limit.passed();
             self.up.capability.proven();
@@ -593,17 +514,17 @@ impl<'a> Round<'a> {
             Verdict::Retry { .. } => 1,
             Verdict::Refused { .. } => 2,
         };
-        if let Some(held) = self.verdicts.get_mut(entry) {
-            if held.as_ref().is_none_or(|held| rank(held) < rank(&verdict)) {
-                *held = Some(verdict);
-            }
+        if let Some(held) = self.verdicts.get_mut(entry)
+            && held.as_ref().is_none_or(|held| rank(held) < rank(&verdict))
+        {
+            *held = Some(verdict);
         }
     }
 }
 
 impl Upstream {
     /// Posts a Bundle. Conditional mode sends one at a time: two could both find nothing and create twice.
-    async fn transact(&self, json: Vec<u8>, mode: Mode) -> Result<Answer, Setback> {
+    async fn transact(&self, json: String, mode: Mode) -> Result<Answer, Setback> {
         let permits = if mode == Mode::Put { 1 } else { self.config.in_flight };
         let permit = self.permits.acquire_many(u32::try_from(permits).unwrap_or(1)).await;
         let closed = |_| Setback { words: "stopping".into(), after: None, refusing: false, in_doubt: false };
@@ -620,8 +541,4 @@ impl Upstream {
         }
         Ok(again)
     }
-}
-
-fn entry_of<'a>(entries: &'a [Vec<Resource>], span: &Span) -> &'a [Resource] {
-    entries.get(span.entry).map(Vec::as_slice).unwrap_or_default()
 }

@@ -198,14 +198,6 @@ mod tests {
         assert!(!known.holds("Device/1", &[2; 32]));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_was_accepted_long_ago_is_sent_again() {
-        let known = Known::new();
-        known.accepted("Device/1", [1; 32], None);
-        tokio::time::advance(KNOWN_LIFE).await;
-        assert!(!known.holds("Device/1", &[1; 32]));
-    }
-
     #[tokio::test]
     async fn a_key_is_on_its_way_once() {
         let flights = Arc::new(InFlight::default());

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use super::known::lock;
 
 /// Bundles that must pass before a larger one is tried.
-const PASSES_BEFORE_GROWTH: u32 = 64;
+const PASSES_BEFORE_GROWTH: u32 = 16;
+/// What every server is taken to finish in time: slowness alone does not make Bundles smaller than this.
+const ALWAYS_IN_TIME: Size = Size { resources: 64, bytes: 64 << 10 };
 
 /// The largest Bundle to send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +32,20 @@ impl Limit {
         lock(&self.learned).0
     }
 
-    /// A Bundle of this size was too much.
+    /// The server said that a Bundle of this size is too much.
     pub(super) fn too_much(&self, sent: Size) {
+        self.shrink(sent, Size { resources: 1, bytes: 1_024 });
+    }
+
+    /// No answer came to a Bundle of this size; a smaller one may be done in time.
+    pub(super) fn too_slow(&self, sent: Size) {
+        self.shrink(sent, ALWAYS_IN_TIME);
+    }
+
+    fn shrink(&self, sent: Size, least: Size) {
         let mut learned = lock(&self.learned);
-        learned.0.resources = learned.0.resources.min((sent.resources / 2).max(1));
-        learned.0.bytes = learned.0.bytes.min((sent.bytes / 2).max(1_024));
+        learned.0.resources = learned.0.resources.min((sent.resources / 2).max(least.resources));
+        learned.0.bytes = learned.0.bytes.min((sent.bytes / 2).max(least.bytes));
         learned.1 = 0;
     }
 
@@ -68,6 +79,13 @@ mod tests {
         assert_eq!(limit.now().resources, 100);
         (0..10_000).for_each(|_| limit.passed());
         assert_eq!(limit.now(), Size { resources: 1_000, bytes: 1 << 20 });
+    }
+
+    #[test]
+    fn a_night_without_answers_does_not_make_bundles_tiny() {
+        let limit = Limit::new(1_000, 1 << 20);
+        (0..1_000).for_each(|_| limit.too_slow(limit.now()));
+        assert_eq!(limit.now(), ALWAYS_IN_TIME);
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub(super) fn missing_writes(asked: &str, granted: &str) -> Vec<String> {
     for want in wanted {
         let covers = |have: &Rights<'_>| have.kind == want.kind || have.kind == "*";
         let create = held.iter().any(|have| covers(have) && have.create);
-        let update = held.iter().any(|have| covers(have) && have.update);
-        if !(create && update) && !missing.iter().any(|kind| kind == want.kind) {
+        let may_write = create && held.iter().any(|have| covers(have) && have.update);
+        if !may_write && !missing.iter().any(|kind| kind == want.kind) {
             missing.push(want.kind.to_owned());
         }
     }

@@ -7,10 +7,11 @@ use std::collections::HashSet;
 
 use reqwest::Method;
 
-use super::bundle::{self, identifier_query, key};
+use super::bundle::{identifier_query, key};
 use super::http::Body;
 use super::known::lock;
-use super::{Resource, Setback, Upstream, answer};
+use super::{Setback, Upstream, answer};
+use crate::fhir::{self, Resource};
 
 /// Ids asked for in one search.
 const IDS_AT_ONCE: usize = 50;
@@ -29,7 +30,7 @@ pub(super) enum Found {
 impl Upstream {
     /// Looks for resources with the same identifier.
     pub(super) async fn find(&self, resource: &Resource) -> Result<Found, Setback> {
-        let form = format!("identifier={}&_count=3", identifier_query(resource));
+        let form = format!("{}&_count=3", identifier_query(resource));
         let Some(mut places) = self.search(resource.kind, form).await? else {
             return Ok(Found::Unsearchable);
         };
@@ -70,9 +71,27 @@ impl Upstream {
         for some in resources.chunks(IDS_AT_ONCE) {
             let Some(kind) = some.first().map(|resource| resource.kind) else { continue };
             let ids: Vec<&str> = some.iter().map(|resource| resource.id.as_str()).collect();
-            let form =
-                format!("_id={}&_count={IDS_AT_ONCE}&_elements=id", bundle::percent_encoded(&ids.join(",")));
-            present.extend(self.search(kind, form).await?.unwrap_or_default());
+            let form = format!("_id={}&_count={IDS_AT_ONCE}&_elements=id", ids.join(","));
+            match self.search(kind, form).await? {
+                Some(found) => present.extend(found),
+                None => present.extend(self.read_each(some).await?),
+            }
+        }
+        Ok(present)
+    }
+
+    /// For servers that cannot be searched: the ids are Bedside's own and say nothing about anybody.
+    async fn read_each(&self, resources: &[&Resource]) -> Result<Vec<String>, Setback> {
+        let mut present = Vec::new();
+        for resource in resources {
+            let answer = self.ask(Method::GET, self.url(&key(resource)), || Body::None).await?;
+            let read = fhir::Answer::read(&answer.body);
+            if let (200, Ok(fhir::Answer::Resource { kind, id })) = (answer.status, read)
+                && kind == resource.kind
+                && id.as_deref() == Some(&resource.id)
+            {
+                present.push(key(resource));
+            }
         }
         Ok(present)
     }

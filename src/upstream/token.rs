@@ -15,10 +15,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::UpstreamError;
+use super::answer::clean;
 use super::config::Config;
 use super::http::{Answer, Body, Fault, Http, Request};
 use super::keys::SigningKey;
-use super::outcome::clean;
 use super::scope;
 use crate::clock::SharedClock;
 use crate::secret::Secret;
@@ -263,9 +263,9 @@ impl Authority {
     fn learn_skew(&self, answer: &Answer) -> bool {
         let Some(date) = answer.date else { return false };
         let skew = date - self.now_s();
-        let before =
-            self.offset_s.swap(if skew.abs() > NOTABLE_SKEW_S { skew } else { 0 }, Ordering::Relaxed);
-        skew.abs() > NOTABLE_SKEW_S && (skew - before).abs() > NOTABLE_SKEW_S
+        let offset = if skew.abs() > NOTABLE_SKEW_S { skew } else { 0 };
+        let before = self.offset_s.swap(offset, Ordering::Relaxed);
+        (offset - before).abs() > NOTABLE_SKEW_S
     }
 
     /// How far our clock is off by the server's, if it had to be allowed for.
@@ -277,24 +277,14 @@ impl Authority {
         if answer.status != 200 {
             return Err(self.refusal(answer, endpoint));
         }
-        let unreadable =
-            |words: &str| refused(&format!("the token server's answer cannot be used: {words}"), None);
-        let token: TokenAnswer =
-            serde_json::from_slice(&answer.body).map_err(|_| unreadable("it is not a token response"))?;
-        if !token.token_type.is_empty() && !token.token_type.eq_ignore_ascii_case("bearer") {
-            return Err(unreadable("its token is not a bearer token"));
-        }
-        let visible = token.access_token.bytes().all(|byte| byte.is_ascii_graphic());
-        if token.access_token.is_empty() || token.access_token.len() > LONGEST_TOKEN_BYTES || !visible {
-            return Err(unreadable("its token is empty, too long or holds spaces"));
-        }
-        let life_s = life(token.expires_in.as_ref());
+        let said = read_token(&answer.body)
+            .map_err(|words| refused(&format!("the token server's answer cannot be used: {words}"), None))?;
+        let life_s = life(said.expires_in.as_ref());
         let life = Duration::from_secs(life_s);
-        let granted = token.scope.map(|scope| clean(&scope, 2_000));
         Ok(Grant {
-            token: Secret::new(token.access_token.into_bytes()),
+            token: Secret::new(said.access_token.into_bytes()),
             asked: asked.to_owned(),
-            granted,
+            granted: said.scope.map(|scope| clean(&scope, 2_000)),
             life_s,
             renew_at: Instant::now() + life.saturating_sub(RENEW_BEFORE).max(life / 2),
         })
@@ -369,6 +359,19 @@ pub(super) fn parse_discovery(body: &[u8]) -> Result<Discovery, String> {
     Ok(discovery)
 }
 
+/// Reads a token response (RFC 6749 §5.1).
+fn read_token(body: &[u8]) -> Result<TokenAnswer, &'static str> {
+    let said: TokenAnswer = serde_json::from_slice(body).map_err(|_| "it is not a token response")?;
+    if !said.token_type.is_empty() && !said.token_type.eq_ignore_ascii_case("bearer") {
+        return Err("its token is not a bearer token");
+    }
+    let visible = said.access_token.bytes().all(|byte| byte.is_ascii_graphic());
+    if said.access_token.is_empty() || said.access_token.len() > LONGEST_TOKEN_BYTES || !visible {
+        return Err("its token is empty, too long or holds spaces");
+    }
+    Ok(said)
+}
+
 /// `expires_in`: seconds as a number, which some servers write as text.
 fn life(said: Option<&serde_json::Value>) -> u64 {
     let number = match said {
@@ -380,9 +383,15 @@ fn life(said: Option<&serde_json::Value>) -> u64 {
 }
 
 fn form(pairs: &[(&str, &str)]) -> String {
-    let encoded =
-        pairs.iter().map(|(name, value)| format!("{name}={}", super::bundle::percent_encoded(value)));
+    let encoded = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
     encoded.collect::<Vec<_>>().join("&")
+}
+
+/// RFC 3986 §2.3: everything but the unreserved characters.
+fn encoded(text: &str) -> String {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let letter = |byte| if unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(letter).collect()
 }
 
 fn busy(status: u16) -> bool {
@@ -395,6 +404,12 @@ fn refused(words: &str, after: Option<Duration>) -> Refusal {
 
 fn unreachable(fault: &Fault) -> Refusal {
     Refusal { words: fault.to_string(), after: None, by_server: false }
+}
+
+/// Fuzz body.
+pub(super) fn fuzz(bytes: &[u8]) {
+    let _discovery = parse_discovery(bytes);
+    let _grant = read_token(bytes);
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Serialize;
 
 use super::http::{Body, Request, host};
-use super::token::{NOTABLE_SKEW_S, skew_words};
+use super::token::{Authority, NOTABLE_SKEW_S, skew_words};
 use super::{Setback, Upstream, scope};
 
 /// One step of the test, as the desk shows it.
@@ -21,39 +21,43 @@ pub struct TestStep {
 
 /// Walks until a step fails that the next ones need.
 pub(super) async fn walk(up: &Upstream) -> Vec<TestStep> {
-    let mut steps = Vec::new();
-    let (mut all_well, steps_ahead) =
-        (true, ["name", "connection", "discovery", "token", "capability", "read"]);
-    for name in steps_ahead {
-        if up.authority.is_none() && matches!(name, "discovery" | "token") {
-            continue;
+    let mut walk = Walk { steps: Vec::new(), begun: Instant::now() };
+    let _way = walk.go(up).await;
+    walk.steps
+}
+
+struct Walk {
+    steps: Vec<TestStep>,
+    begun: Instant,
+}
+
+impl Walk {
+    /// None: a step failed.
+    async fn go(&mut self, up: &Upstream) -> Option<()> {
+        self.note("name", find_name(up).await)?;
+        let connection = connect(up).await;
+        let skew = connection.as_ref().ok().and_then(|(_, skew)| *skew);
+        self.note("connection", connection.map(|(detail, _)| detail))?;
+        if let Some(skew) = skew {
+            // A wrong clock is told, and the walk goes on: the server decides whether it minds.
+            let _told = self.note("clock", clock(skew));
         }
-        let begun = Instant::now();
-        let result = match name {
-            "name" => find_name(up).await,
-            "connection" => connect(up, &mut steps).await,
-            "discovery" => discover(up).await,
-            "token" => token(up).await,
-            "capability" => capability(up).await,
-            _ => read(up).await,
-        };
-        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (ok, detail) = match result {
-            Ok(detail) => (true, detail),
-            Err(detail) => (false, detail),
-        };
-        // The clock is told right after the connection that measured it.
-        steps.insert(
-            steps.len()
-                - usize::from(name == "connection" && steps.last().is_some_and(|step| step.name == "clock")),
-            TestStep { name, ok, detail, ms },
-        );
-        all_well &= ok;
-        if !all_well {
-            break;
+        if let Some(authority) = &up.authority {
+            self.note("discovery", discover(authority).await)?;
+            self.note("token", token(up, authority).await)?;
         }
+        self.note("capability", capability(up).await)?;
+        self.note("read", read(up).await)
     }
-    steps
+
+    fn note(&mut self, name: &'static str, result: Result<String, String>) -> Option<()> {
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.begun = Instant::now();
+        let ok = result.is_ok();
+        let (Ok(detail) | Err(detail)) = result;
+        self.steps.push(TestStep { name, ok, detail, ms });
+        ok.then_some(())
+    }
 }
 
 async fn find_name(up: &Upstream) -> Result<String, String> {
@@ -67,27 +71,24 @@ async fn find_name(up: &Upstream) -> Result<String, String> {
     }
 }
 
-/// Connects and compares the clocks.
-async fn connect(up: &Upstream, steps: &mut Vec<TestStep>) -> Result<String, String> {
+/// Connects; also how far the server's clock is ahead of ours, in seconds, if it said.
+async fn connect(up: &Upstream) -> Result<(String, Option<i64>), String> {
     let now = up.clock.now().micros.div_euclid(1_000_000);
     let request = Request { method: Method::GET, url: up.url("metadata"), bearer: None, body: Body::None };
     let answer = up.http.send(request, now).await.map_err(|fault| sentence(&fault.to_string()))?;
-    if let Some(skew) = answer.date.map(|date| date - now) {
-        let ok = skew.abs() <= NOTABLE_SKEW_S;
-        let detail = if ok {
-            "The clocks agree.".into()
-        } else {
-            format!("{}: set the clock of this box.", skew_words(skew))
-        };
-        steps.push(TestStep { name: "clock", ok, detail, ms: 0 });
-    }
     let secure =
         if up.base.scheme() == "https" { "encrypted, the certificate is trusted" } else { "not encrypted" };
-    Ok(format!("Connected to {} ({secure}).", host(&up.base)))
+    Ok((format!("Connected to {} ({secure}).", host(&up.base)), answer.date.map(|date| date - now)))
 }
 
-async fn discover(up: &Upstream) -> Result<String, String> {
-    let Some(authority) = &up.authority else { return Ok(String::new()) };
+fn clock(skew_s: i64) -> Result<String, String> {
+    if skew_s.abs() <= NOTABLE_SKEW_S {
+        return Ok("The clocks agree.".into());
+    }
+    Err(format!("{}: set the clock of this box.", skew_words(skew_s)))
+}
+
+async fn discover(authority: &Authority) -> Result<String, String> {
     let discovery = authority.discover().await.map_err(|refusal| sentence(&refusal.words))?;
     let key = authority.key().algorithm().name();
     let offers = &discovery.token_endpoint_auth_signing_alg_values_supported;
@@ -107,8 +108,7 @@ async fn discover(up: &Upstream) -> Result<String, String> {
     })
 }
 
-async fn token(up: &Upstream) -> Result<String, String> {
-    let Some(authority) = &up.authority else { return Ok(String::new()) };
+async fn token(up: &Upstream, authority: &Authority) -> Result<String, String> {
     let grant = up.granted(authority).await.map_err(|setback| sentence(&setback.words))?;
     let missing = grant.granted.as_deref().map(|granted| scope::missing_writes(&grant.asked, granted));
     match missing.filter(|missing| !missing.is_empty()) {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bedside::clock::{SharedClock, SystemClock};
 use bedside::demo::fhir_server::{self, Running};
-use bedside::fhir::Resource;
+use bedside::fhir::{self, Resource};
 use bedside::secret::SecretStore;
 use bedside::upstream::keys::{self, Algorithm, SigningKey};
 use bedside::upstream::{Config, Upstream, Verdict};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 pub(crate) const CLIENT: &str = "bedside-rig";
@@ -76,17 +77,19 @@ pub(crate) fn connect(
     Upstream::new(config, &keys.store, clock).unwrap()
 }
 
-/// A UUID that depends on the text alone.
-pub(crate) fn uuid(text: &str) -> String {
-    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, text.as_bytes()).to_string()
-}
-
 fn resource(kind: &'static str, system: &str, value: &str, mut json: Value) -> Resource {
-    let id = uuid(&format!("{kind} {system} {value}"));
+    let id = fhir::id(kind, system, value);
     json["resourceType"] = json!(kind);
     json["id"] = json!(id);
     json["identifier"] = json!([{ "system": system, "value": value }]);
-    Resource { kind, id, identifier: (system.into(), value.into()), json }
+    // The order of the specification: type and id first.
+    let mut text = format!(r#"{{"resourceType":"{kind}","id":"{id}""#);
+    let rest =
+        json.as_object().unwrap().iter().filter(|(name, _)| !matches!(name.as_str(), "resourceType" | "id"));
+    rest.for_each(|(name, element)| text.push_str(&format!(r#","{name}":{element}"#)));
+    text.push('}');
+    let json = RawValue::from_string(text).unwrap();
+    Resource { kind, id, identifier: (system.into(), value.into()), json, replaces: false }
 }
 
 pub(crate) fn device(serial: &str) -> Resource {
@@ -112,9 +115,9 @@ pub(crate) fn observation(text: &str, patient: &Resource, device: &Resource) -> 
 }
 
 /// Spoils a resource so that every strict server refuses it.
-pub(crate) fn spoiled(mut observation: Resource) -> Resource {
-    observation.json.as_object_mut().unwrap().remove("status");
-    observation
+pub(crate) fn spoiled(observation: &Resource) -> Resource {
+    let json = observation.json.get().replace(r#""status":"final""#, r#""status":"finale""#);
+    Resource { json: RawValue::from_string(json).unwrap(), ..observation.clone() }
 }
 
 /// `count` entries of one device and one patient with two results each, named by `run`.

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +25,9 @@ pub(super) struct Server {
     pub(super) store: Arc<Store>,
     pub(super) faults: Faults,
     pub(super) authority: Authority,
-    token_endpoint: String,
+    pub(super) requests: AtomicU64,
+    pub(super) gzip_read: AtomicU64,
+    origin: String,
 }
 
 /// A request with its body read.
@@ -39,13 +42,13 @@ struct Asked {
 
 impl Server {
     pub(super) fn new(config: Config, origin: &str) -> Self {
-        let token_endpoint = format!("{origin}/auth/token");
-        let authority = Authority::new(config.clients.clone(), token_endpoint.clone(), config.token_life_s);
         Self {
             store: Arc::new(Store::new(config.max_resources)),
             faults: Faults::default(),
-            authority,
-            token_endpoint,
+            authority: Authority::new(config.clients.clone(), origin, config.token_life_s),
+            requests: AtomicU64::new(0),
+            gzip_read: AtomicU64::new(0),
+            origin: origin.to_owned(),
             config,
         }
     }
@@ -53,12 +56,13 @@ impl Server {
     /// Answers one request; an error closes the connection, as a fault wants it.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
         let cut = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let asked = match self.read(request).await {
             Ok(asked) => asked,
             Err(refusal) => return Ok(self.finish(refusal.into())),
         };
         tokio::time::sleep(self.config.latency).await;
-        let on = kind_of(&asked);
+        let on = self.kind_of(&asked);
         let fault = self.faults.choose(on);
         match fault {
             None => Ok(self.finish(self.reply(&asked, on, None))),
@@ -145,6 +149,7 @@ impl Server {
         let limit = u64::try_from(self.config.max_body_bytes).unwrap_or(u64::MAX);
         let read = flate2::read::GzDecoder::new(body).take(limit).read_to_end(&mut plain);
         read.map_err(|_| Refusal::new(400, "structure", "the body is not gzip"))?;
+        self.gzip_read.fetch_add(1, Ordering::Relaxed);
         Ok(Bytes::from(plain))
     }
 
@@ -172,7 +177,7 @@ impl Server {
         let may_write = |kind: &str| smart::allows(scopes, kind, true);
         let rules = Rules {
             max_entries: self.config.max_entries,
-            update_create: self.config.update_create != Some(false),
+            update_create: self.config.takes_ids,
             check_references: self.config.check_references,
             half,
             may_write: &may_write,
@@ -205,10 +210,22 @@ impl Server {
         };
         match done {
             Ok(body) => Reply::fhir(
-                if asked.gzip || body["entry"].is_array() { 200 } else { status_of(&body) },
+                if asked.gzip || body.get("entry").is_some() { 200 } else { status_of(&body) },
                 body.to_string(),
             ),
             Err(refusal) => refusal.into(),
+        }
+    }
+
+    fn kind_of(&self, asked: &Asked) -> On {
+        match asked.path.as_str() {
+            "/fhir/.well-known/smart-configuration" => On::Discovery,
+            "/fhir/metadata" => On::Metadata,
+            "/fhir" | "/fhir/" if asked.method == Method::POST => On::Transaction,
+            path if path.starts_with("/fhir/") && asked.method == Method::PUT => On::Transaction,
+            path if path.starts_with("/fhir/") => On::Read,
+            path if self.authority.endpoint().strip_prefix(&self.origin) == Some(path) => On::Token,
+            _ => On::Any,
         }
     }
 
@@ -225,11 +242,10 @@ impl Server {
         let found = inner.search(kind, &query);
         let most = value("_count").and_then(|count| count.parse().ok()).unwrap_or(50_usize).min(1_000);
         let most = if value("_summary") == Some("count") { 0 } else { most };
-        let origin = self.token_endpoint.strip_suffix("/auth/token").unwrap_or_default();
         let entry = |key: &String| {
             let resource = inner.read(key)?;
             Some(
-                json!({ "fullUrl": format!("{origin}/fhir/{key}"), "resource": resource, "search": { "mode": "match" } }),
+                json!({ "fullUrl": format!("{}/fhir/{key}", self.origin), "resource": resource, "search": { "mode": "match" } }),
             )
         };
         let entries: Vec<Value> = found.iter().take(most).filter_map(entry).collect();
@@ -239,8 +255,8 @@ impl Server {
     /// SMART App Launch 2.2 §8.2.
     fn discovery(&self) -> Value {
         json!({
-            "issuer": self.token_endpoint.strip_suffix("/auth/token"),
-            "token_endpoint": self.token_endpoint,
+            "issuer": self.origin,
+            "token_endpoint": self.authority.endpoint(),
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["private_key_jwt"],
             "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
@@ -253,8 +269,8 @@ impl Server {
         let kind = |kind: &&str| {
             let mut entry = json!({ "type": kind, "conditionalCreate": true, "conditionalUpdate": true, "versioning": "versioned",
                 "interaction": [{ "code": "read" }, { "code": "create" }, { "code": "update" }, { "code": "search-type" }] });
-            if let Some(says) = self.config.update_create {
-                entry["updateCreate"] = json!(says);
+            if let (Some(says), Some(fields)) = (self.config.says_update_create, entry.as_object_mut()) {
+                fields.insert("updateCreate".into(), json!(says));
             }
             entry
         };
@@ -267,27 +283,15 @@ impl Server {
     }
 }
 
-fn kind_of(asked: &Asked) -> On {
-    match asked.path.as_str() {
-        "/fhir/.well-known/smart-configuration" => On::Discovery,
-        "/auth/token" => On::Token,
-        "/fhir/metadata" => On::Metadata,
-        "/fhir" | "/fhir/" if asked.method == Method::POST => On::Transaction,
-        path if path.starts_with("/fhir/") && asked.method == Method::PUT => On::Transaction,
-        path if path.starts_with("/fhir/") => On::Read,
-        _ => On::Any,
-    }
-}
-
 /// A single write answers with the status of its entry.
 fn status_of(body: &Value) -> u16 {
-    let status = body["response"]["status"].as_str().and_then(|status| status.get(..3));
+    let status = body.pointer("/response/status").and_then(Value::as_str).and_then(|status| status.get(..3));
     status.and_then(|digits| digits.parse().ok()).unwrap_or(200)
 }
 
 fn fewer_entries(reply: Reply, fewer: usize) -> Reply {
     let Ok(mut bundle) = serde_json::from_slice::<Value>(&reply.body) else { return reply };
-    if let Some(entries) = bundle["entry"].as_array_mut() {
+    if let Some(entries) = bundle.get_mut("entry").and_then(Value::as_array_mut) {
         entries.truncate(entries.len().saturating_sub(fewer));
     }
     Reply { body: bundle.to_string().into(), ..reply }

@@ -20,13 +20,15 @@ const MOST_REMEMBERED: usize = 10_000;
 /// Knows the clients and the tokens it gave.
 #[derive(Debug)]
 pub(super) struct Authority {
-    audience: String,
+    origin: String,
     life_s: u64,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Path of the token endpoint.
+    path: String,
     clients: Vec<Client>,
     /// Token → (end in seconds, scopes).
     tokens: HashMap<String, (i64, String)>,
@@ -44,8 +46,18 @@ struct Claims {
 }
 
 impl Authority {
-    pub(super) fn new(clients: Vec<Client>, audience: String, life_s: u64) -> Self {
-        Self { audience, life_s, inner: Mutex::new(Inner { clients, ..Inner::default() }) }
+    pub(super) fn new(clients: Vec<Client>, origin: &str, life_s: u64) -> Self {
+        let inner = Inner { clients, path: String::from("/auth/token"), ..Inner::default() };
+        Self { origin: origin.to_owned(), life_s, inner: Mutex::new(inner) }
+    }
+
+    /// The address of the token endpoint, which is the audience of assertions.
+    pub(super) fn endpoint(&self) -> String {
+        format!("{}{}", self.origin, self.lock().path)
+    }
+
+    pub(super) fn move_to(&self, path: &str) {
+        self.lock().path = path.to_owned();
     }
 
     pub(super) fn asks(&self) -> bool {
@@ -142,7 +154,7 @@ impl Authority {
         let public = DecodingKey::from_jwk(key).map_err(|_| wrong("the registered key cannot be used"))?;
         let mut rules = Validation::new(header.alg);
         rules.validate_exp = false; // by our own clock, below
-        rules.set_audience(&[&self.audience]);
+        rules.set_audience(&[format!("{}{}", self.origin, inner.path)]);
         rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
         let claims: Claims = jsonwebtoken::decode(assertion, &public, &rules)
             .map_err(|_| wrong("the signature or the audience is wrong"))?

@@ -149,11 +149,12 @@ impl Inner {
     pub(super) fn read(&self, key: &str) -> Option<Value> {
         let held = self.held.get(key)?;
         let mut json: Value = serde_json::from_str(&held.json).ok()?;
-        let (kind, id) = key.split_once('/')?;
-        json["id"] = json!(id);
-        debug_assert_eq!(json["resourceType"], kind);
-        json["meta"]["versionId"] = json!(held.version.to_string());
-        json["meta"]["lastUpdated"] = json!(held.updated.rfc3339());
+        let (_, id) = key.split_once('/')?;
+        let fields = json.as_object_mut()?;
+        fields.insert("id".into(), id.into());
+        let meta = fields.entry("meta").or_insert_with(|| json!({})).as_object_mut()?;
+        meta.insert("versionId".into(), held.version.to_string().into());
+        meta.insert("lastUpdated".into(), held.updated.rfc3339().into());
         Some(json)
     }
 

@@ -106,10 +106,10 @@ fn plan_all(
             }
             _ => plan(inner, entry, rules),
         };
-        if let Ok(planned) = &plan {
-            if !seen.insert(planned.key.clone()) {
-                plan = Err(Refusal::new(400, "duplicate", format!("{} is in the Bundle twice", planned.key)));
-            }
+        if let Ok(planned) = &plan
+            && !seen.insert(planned.key.clone())
+        {
+            plan = Err(Refusal::new(400, "duplicate", format!("{} is in the Bundle twice", planned.key)));
         }
         if let (true, Err(refusal)) = (atomic, &plan) {
             return Err(Refusal {
