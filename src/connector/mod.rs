@@ -4,8 +4,10 @@
 //! [`Intake`] and waits for the [`Receipt`]; whatever acknowledges a frame leaves after that.
 
 pub(crate) mod backoff;
+pub mod broker;
 mod door;
 pub mod mllp;
+pub mod mqtt;
 #[cfg(test)]
 mod rig;
 pub mod serial;
