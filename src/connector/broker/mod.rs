@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::hub::Hub;
-use super::mqtt::backoff::Backoff;
+use super::backoff::Backoff;
 use super::mqtt::packet::{self, Publish};
 use super::mqtt::tls;
 use super::{Frame, Intake, LinkState, Receipt, Stop};

@@ -12,7 +12,6 @@
 //! §4.6); none crosses a reconnect; never more than [`Config::max_inflight`] messages or [`INFLIGHT_BYTES`]
 //! bytes wait for the disk.
 
-pub(crate) mod backoff;
 pub(crate) mod packet;
 mod session;
 pub(crate) mod tls;
@@ -25,9 +24,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use self::backoff::Backoff;
 pub use self::packet::Version;
 use self::session::{Memory, Session, Trouble};
+use super::backoff::Backoff;
 use super::{Intake, LinkState, Stop};
 use crate::clock::SharedClock;
 use crate::secret::SecretStore;
