@@ -17,8 +17,7 @@ use super::live::Overview;
 use super::pages::Pages;
 use super::store::{AuditRow, Outcome, Session};
 use crate::access::{
-    Attempt, Role, SESSION_IDLE, SESSION_LIFE, SessionState, SetupCode, Throttle, Token, TokenHash,
-    hash_password, judge, verify_password,
+    Attempt, Role, SessionState, SetupCode, Throttle, Token, TokenHash, hash_password, judge, verify_password,
 };
 use crate::clock::Timestamp;
 
@@ -108,11 +107,10 @@ impl Desk {
     /// Who sends this request, if anyone; counts as use of the session.
     pub(super) async fn presence(&self, headers: &HeaderMap) -> Result<Option<Presence>, Problem> {
         let Some(token) = guard::claimed_session(headers) else { return Ok(None) };
-        let Some((mut session, role)) = self.live_session(token).await? else { return Ok(None) };
+        let Some((session, role)) = self.live_session(token).await? else { return Ok(None) };
         let now = self.now();
         if now.since(session.last_seen) >= TOUCH_EVERY || session.last_seen > now {
-            session.last_seen = now;
-            self.services.store.put_session(session.clone()).await?;
+            self.services.store.use_session(token, now).await?;
         }
         Ok(Some(Presence { token, user: session.user, role }))
     }
@@ -126,36 +124,26 @@ impl Desk {
         let store = &self.services.store;
         let Some(session) = store.session(token).await? else { return Ok(None) };
         if judge(session.created, session.last_seen, self.now()) != SessionState::Live {
-            store.end_session(token).await?;
+            store.end_session(token, None).await?;
             return Ok(None);
         }
-        // Asked each time: a user who is disabled or gets another role is out or changed at once.
-        let user = store.user(session.user.clone()).await?.filter(|user| !user.disabled);
+        // Asked each time: a user who is removed or gets another role is out or changed at once.
+        let user = store.user(session.user.clone()).await?;
         Ok(user.map(|user| (session, user.role)))
     }
 
-    pub(super) async fn begin_session(&self, user: &str) -> Result<Token, Problem> {
+    /// A new session, written together with `audit`.
+    pub(super) async fn begin_session(&self, user: &str, audit: Option<AuditRow>) -> Result<Token, Problem> {
         let token = Token::make().map_err(Problem::unavailable)?;
         let now = self.now();
         let session = Session { token: token.hash(), user: user.into(), created: now, last_seen: now };
-        self.services.store.put_session(session).await?;
+        self.services.store.begin_session(session, audit).await?;
         Ok(token)
-    }
-
-    pub(super) async fn end_session(&self, token: TokenHash) -> Result<(), Problem> {
-        Ok(self.services.store.end_session(token).await?)
     }
 
     /// Forgets sessions that are over. Called now and then.
     pub(super) async fn purge_sessions(&self) {
-        let before = |span: Duration| {
-            let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-            let now = self.now();
-            Timestamp { micros: now.micros.saturating_sub(micros), ..now }
-        };
-        if let Err(fault) =
-            self.services.store.purge_sessions(before(SESSION_LIFE), before(SESSION_IDLE)).await
-        {
+        if let Err(fault) = self.services.store.purge_sessions(self.now()).await {
             tracing::warn!(%fault, "old sessions could not be forgotten");
         }
     }
@@ -245,44 +233,38 @@ impl Desk {
 
     // ── the audit trail ──
 
-    /// Writes down who does what. An error refuses the action: what cannot be written down is not done.
-    pub(super) async fn audit(
+    /// A line of the audit trail about now.
+    pub(super) fn line(
         &self,
         actor: Option<&str>,
         action: &'static str,
-        target: Option<&str>,
         outcome: Outcome,
-        from: &IpAddr,
-    ) -> Result<(), Problem> {
-        let row = AuditRow {
+        from: IpAddr,
+    ) -> AuditRow {
+        AuditRow {
             at: self.now(),
             actor: actor.map(Into::into),
             action,
-            target: target.map(Into::into),
+            target: None,
             outcome,
             from: from.to_canonical().to_string(),
             note: None,
-        };
+        }
+    }
+
+    /// Writes it down. An error refuses the action: what cannot be written down is not done.
+    pub(super) async fn audit(&self, row: AuditRow) -> Result<(), Problem> {
         Ok(self.services.store.audit(row).await?)
     }
 
     /// Writes down a try that was braked; of a flood the first ones, and then how many were not written.
-    pub(super) async fn audit_braked(&self, from: &IpAddr) -> Result<(), Problem> {
-        let now = self.now();
-        let Some(unwritten) = lock(&self.braked).admit(now) else { return Ok(()) };
-        let row = AuditRow {
-            at: now,
-            actor: None,
-            action: "login",
-            target: None,
-            outcome: Outcome::Refused,
-            from: from.to_canonical().to_string(),
-            note: Some(match unwritten {
-                0 => "too many tries".into(),
-                more => format!("too many tries; {more} before this one were not written down"),
-            }),
+    pub(super) async fn audit_braked(&self, from: IpAddr) -> Result<(), Problem> {
+        let Some(unwritten) = lock(&self.braked).admit(self.now()) else { return Ok(()) };
+        let note = match unwritten {
+            0 => "too many tries".into(),
+            more => format!("too many tries; {more} before this one were not written down"),
         };
-        Ok(self.services.store.audit(row).await?)
+        self.audit(AuditRow { note: Some(note), ..self.line(None, "login", Outcome::Refused, from) }).await
     }
 }
 

@@ -34,10 +34,6 @@ use crate::secret::Secret;
 const CONNECTIONS_MAX: usize = 256;
 /// … of which one address may hold so many.
 const CONNECTIONS_PER_ADDRESS: usize = 64;
-/// TLS must be agreed by then.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A request's header must be whole by then; an idle HTTP/1.1 connection is closed by it too.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that the peer does not take for this long end the connection (RFC 5482).
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// HTTP/2 peers are asked whether they live, and must answer.
@@ -53,6 +49,21 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nContent-Length: 63\r\nConnection: close\r\n\r\n\
     This port speaks HTTPS only: put https:// before the address.\r\n";
+
+/// How long a client may take. Tests are less patient.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// TLS must be agreed by then.
+    pub(super) handshake: Duration,
+    /// A request's header must be whole by then; an idle HTTP/1.1 connection is closed by it too.
+    pub(super) header: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { handshake: Duration::from_secs(10), header: Duration::from_secs(15) }
+    }
+}
 
 /// The desk's certificate and key, ready for TLS.
 #[derive(Clone)]
@@ -107,6 +118,7 @@ impl std::fmt::Debug for Identity {
 pub(super) async fn accept<F>(
     listener: TcpListener,
     identity: &Identity,
+    patience: Patience,
     filter: F,
     stop: impl Future<Output = ()>,
 ) where
@@ -125,7 +137,9 @@ pub(super) async fn accept<F>(
         };
         let Some((stream, peer, place)) = accepted else { continue };
         let Some(seat) = Addresses::seat(&addresses, peer.ip()) else { continue };
-        let serving = serve(stream, peer, acceptor.clone(), filter.clone(), graceful.watcher());
+        let connection =
+            Connection { stream, peer, patience, acceptor: acceptor.clone(), watcher: graceful.watcher() };
+        let serving = connection.serve(filter.clone());
         tokio::spawn(async move {
             serving.await;
             drop((place, seat));
@@ -153,59 +167,70 @@ async fn accept_one(
     }
 }
 
-async fn serve<F>(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, filter: F, watcher: Watcher)
-where
-    F: Filter<Extract = (warp::reply::Response,), Error = Infallible> + Clone + Send + Sync + 'static,
-    F::Future: Send,
-{
-    let limit = u32::try_from(USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-    if let Err(fault) = rustix::net::sockopt::set_tcp_user_timeout(&stream, limit) {
-        tracing::debug!(%fault, "no user timeout on this connection");
-    }
-    // Answers are small and wanted at once.
-    stream.set_nodelay(true).ok();
-    let tls = match timeout(HANDSHAKE_TIMEOUT, handshake(stream, &acceptor)).await {
-        Ok(Some(tls)) => tls,
-        Ok(None) => return,
-        Err(_) => return tracing::debug!("a connection to the desk agreed on no TLS in time"),
-    };
-    // Settled by ALPN: waiting for the first bytes to tell would have no limit in time.
-    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = {
-        let inner = TowerToHyperService::new(warp::service(filter));
-        let asked = asked.clone();
-        hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            let authority = request.uri().authority().map(|authority| authority.as_str().to_string());
-            request.extensions_mut().insert(Arrival { peer, authority });
-            hyper::service::Service::call(&inner, request)
-        })
-    };
-    let builder = builder(http2);
-    let connection = watcher.watch(builder.serve_connection(TokioIo::new(tls), service));
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = sleep(HEADER_TIMEOUT) => {
-            if !asked.load(Ordering::Relaxed) {
-                return;
-            }
-            connection.await
+/// One accepted connection.
+struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    patience: Patience,
+    acceptor: TlsAcceptor,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn serve<F>(self, filter: F)
+    where
+        F: Filter<Extract = (warp::reply::Response,), Error = Infallible> + Clone + Send + Sync + 'static,
+        F::Future: Send,
+    {
+        let Self { stream, peer, patience, acceptor, watcher } = self;
+        let limit = u32::try_from(USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+        if let Err(fault) = rustix::net::sockopt::set_tcp_user_timeout(&stream, limit) {
+            tracing::debug!(%fault, "no user timeout on this connection");
         }
-    };
-    if let Err(fault) = ended {
-        tracing::debug!(%fault, "a connection to the desk ended early");
+        // Answers are small and wanted at once.
+        stream.set_nodelay(true).ok();
+        let tls = match timeout(patience.handshake, handshake(stream, &acceptor)).await {
+            Ok(Some(tls)) => tls,
+            Ok(None) => return,
+            Err(_) => return tracing::debug!("a connection to the desk agreed on no TLS in time"),
+        };
+        // Settled by ALPN: waiting for the first bytes to tell would have no limit in time.
+        let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let asked = Arc::new(AtomicBool::new(false));
+        let inner = TowerToHyperService::new(warp::service(filter));
+        let marks = asked.clone();
+        let service =
+            hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+                marks.store(true, Ordering::Relaxed);
+                let authority = request.uri().authority().map(|authority| authority.as_str().to_string());
+                request.extensions_mut().insert(Arrival { peer, authority });
+                hyper::service::Service::call(&inner, request)
+            });
+        let builder = builder(http2, patience);
+        let connection = watcher.watch(builder.serve_connection(TokioIo::new(tls), service));
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = sleep(patience.header) => {
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                connection.await
+            }
+        };
+        if let Err(fault) = ended {
+            tracing::debug!(%fault, "a connection to the desk ended early");
+        }
     }
 }
 
-fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
+fn builder(http2: bool, patience: Patience) -> auto::Builder<TokioExecutor> {
     let builder = auto::Builder::new(TokioExecutor::new());
     let mut builder = if http2 { builder.http2_only() } else { builder.http1_only() };
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(patience.header)
         .max_headers(64)
         .max_buf_size(32 * 1024);
     builder

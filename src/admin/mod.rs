@@ -38,6 +38,7 @@ use command::Command;
 use desk::Desk;
 use explain::Explain;
 pub use listener::Identity;
+use listener::Patience;
 use live::Live;
 use pages::Pages;
 use store::Store;
@@ -120,13 +121,14 @@ pub async fn bind(config: &Config) -> Result<TcpListener, AdminError> {
 
 /// Runs the desk until `stop`; shows a set-up code first when there is no user yet.
 pub async fn serve(listener: TcpListener, services: Services, stop: impl Future<Output = ()> + Send) {
-    serve_pages(listener, services, Pages::embedded(), stop).await;
+    serve_pages(listener, services, Pages::embedded(), Patience::default(), stop).await;
 }
 
 async fn serve_pages(
     listener: TcpListener,
     services: Services,
     pages: Pages,
+    patience: Patience,
     stop: impl Future<Output = ()> + Send,
 ) {
     let (stopping, stopped) = watch::channel(false);
@@ -144,7 +146,7 @@ async fn serve_pages(
         // Streams first: they would hold their connections for ever.
         stopping.send(true).ok();
     };
-    listener::accept(listener, &identity, routes::filter(desk), stop).await;
+    listener::accept(listener, &identity, patience, routes::filter(desk), stop).await;
     housekeeping.abort();
 }
 
@@ -159,12 +161,10 @@ async fn purge(desk: Arc<Desk>) {
 
 /// For the fuzzing rig: what the desk itself takes apart. The first byte chooses.
 pub fn fuzz(bytes: &[u8]) {
-    match bytes.split_first() {
-        Some((choice, rest)) => match choice % 3 {
-            0 => routes::fuzz(rest),
-            1 => guard::fuzz(rest),
-            _ => raw::fuzz(rest),
-        },
-        None => {}
+    let Some((choice, rest)) = bytes.split_first() else { return };
+    match choice % 3 {
+        0 => routes::fuzz(rest),
+        1 => guard::fuzz(rest),
+        _ => raw::fuzz(rest),
     }
 }

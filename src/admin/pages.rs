@@ -66,7 +66,8 @@ impl Pages {
     /// The file at a path. A path without a dot in its last segment is one of the pages' own: the first page.
     pub(super) fn answer(&self, path: &str, headers: &HeaderMap) -> Answer {
         let name = path.strip_prefix('/').unwrap_or(path);
-        let is_page = !name.rsplit('/').next().unwrap_or(name).contains('.');
+        let is_page = !name.rsplit('/').next().unwrap_or(name).contains('.')
+            && !name.split('/').any(|s| s.starts_with('.'));
         match (self.files.get(name), self.files.get(INDEX)) {
             (Some(file), _) => file.answer(headers),
             (None, Some(index)) if is_page => index.answer(headers),

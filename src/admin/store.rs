@@ -19,6 +19,8 @@ pub struct StoreError(pub String);
 pub type Answered<'a, T> = Later<'a, Result<T, StoreError>>;
 
 /// Where entries, users, sessions and the audit trail are kept.
+///
+/// A change that comes with an audit row is written with it in one transaction: both or none.
 pub trait Store: Send + Sync {
     /// Counts by state and the space taken. Asked once a second while someone looks: must be cheap.
     fn backlog(&self) -> Answered<'_, Backlog>;
@@ -33,17 +35,19 @@ pub trait Store: Send + Sync {
     fn has_users(&self) -> Answered<'_, bool>;
     /// The user with this name (lower case).
     fn user(&self, name: String) -> Answered<'_, Option<User>>;
-    /// Adds the very first user; `false` (and nothing done) when one exists already. Atomic.
-    fn add_first_user(&self, user: User) -> Answered<'_, bool>;
+    /// Adds the very first user together with its audit row; `false` (and nothing written) when one exists already.
+    fn add_first_user(&self, user: User, audit: AuditRow) -> Answered<'_, bool>;
 
     /// The session behind a token.
     fn session(&self, token: TokenHash) -> Answered<'_, Option<Session>>;
-    /// Adds a session, or moves `last_seen` of the one with the same token.
-    fn put_session(&self, session: Session) -> Answered<'_, ()>;
-    /// Ends a session; ending one that is not there is fine.
-    fn end_session(&self, token: TokenHash) -> Answered<'_, ()>;
-    /// Forgets sessions begun before `created` or last used before `last_seen`.
-    fn purge_sessions(&self, created: Timestamp, last_seen: Timestamp) -> Answered<'_, ()>;
+    /// Adds a session together with its audit row, when there is one to write.
+    fn begin_session(&self, session: Session, audit: Option<AuditRow>) -> Answered<'_, ()>;
+    /// The session was used just now. Nothing happens when it is gone.
+    fn use_session(&self, token: TokenHash, at: Timestamp) -> Answered<'_, ()>;
+    /// Ends a session together with its audit row, when there is one to write; ending one that is gone is fine.
+    fn end_session(&self, token: TokenHash, audit: Option<AuditRow>) -> Answered<'_, ()>;
+    /// Forgets sessions that began [`crate::access::SESSION_LIFE`] before `now` or earlier.
+    fn purge_sessions(&self, now: Timestamp) -> Answered<'_, ()>;
 
     /// Appends to the audit trail and returns when it is durable. An error refuses the action it tells of.
     fn audit(&self, row: AuditRow) -> Answered<'_, ()>;
@@ -178,7 +182,6 @@ pub struct User {
     pub role: Role,
     /// Argon2id PHC string.
     pub password_hash: String,
-    pub disabled: bool,
     pub created: Timestamp,
 }
 

@@ -3,8 +3,16 @@
 //! A connector knows one outside world and nothing of what a frame means. It hands each frame to the
 //! [`Intake`] and waits for the [`Receipt`]; whatever acknowledges a frame leaves after that.
 
+pub(crate) mod backoff;
 pub mod broker;
+mod door;
+pub mod mllp;
 pub mod mqtt;
+#[cfg(test)]
+mod rig;
+pub mod serial;
+mod stream;
+pub mod tcp;
 
 use std::future::Future;
 use std::pin::Pin;

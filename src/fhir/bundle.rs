@@ -1,5 +1,6 @@
 //! The transaction Bundle that carries resources to a server (R4 3.1.0.11).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -15,6 +16,17 @@ pub enum Mode {
     Conditional,
 }
 
+/// Where one resource goes when the server has a say in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// As the mode says.
+    Usual,
+    /// `PUT` to the place the server is known to keep it at: `Kind/id`.
+    At(String),
+    /// `PUT Kind?identifier=…`: a match is overwritten.
+    Match,
+}
+
 /// A transaction in the making. It never holds two entries with one key: what comes later replaces what came
 /// before, as it would have on the server.
 #[derive(Debug)]
@@ -22,6 +34,9 @@ pub struct Transaction<'a> {
     mode: Mode,
     resources: Vec<&'a Resource>,
     places: HashMap<(&'static str, &'a str), usize>,
+    /// By id: ids are hashes over the kind too.
+    placements: HashMap<&'a str, Placement>,
+    spelled: HashMap<String, String>,
     bytes: usize,
 }
 
@@ -32,7 +47,14 @@ impl<'a> Transaction<'a> {
             Mode::Put { base } => Mode::Put { base: base.trim_end_matches('/').into() },
             Mode::Conditional => Mode::Conditional,
         };
-        Self { mode, resources: Vec::new(), places: HashMap::new(), bytes: 0 }
+        Self {
+            mode,
+            resources: Vec::new(),
+            places: HashMap::new(),
+            placements: HashMap::new(),
+            spelled: HashMap::new(),
+            bytes: 0,
+        }
     }
 
     /// Adds a resource, or replaces the one with the same kind and id.
@@ -50,6 +72,21 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Adds a resource that goes elsewhere than the mode says.
+    pub fn place(&mut self, resource: &'a Resource, placement: Placement) {
+        self.add(resource);
+        match placement {
+            Placement::Usual => self.placements.remove(resource.id.as_str()),
+            placement => self.placements.insert(&resource.id, placement),
+        };
+    }
+
+    /// References to `own` (`Kind/id`), which is not an entry, are written as `spelled`: the server's own `Kind/id`, or
+    /// a conditional reference.
+    pub fn refer(&mut self, own: String, spelled: String) {
+        self.spelled.insert(own, spelled);
+    }
+
     /// How many entries it has.
     pub fn len(&self) -> usize {
         self.resources.len()
@@ -65,17 +102,10 @@ impl<'a> Transaction<'a> {
         self.bytes
     }
 
-    /// The resources in the order of the entries, which is the order of a server's response entries: what is referred
-    /// to stands before what refers to it, for servers that resolve as they go.
+    /// The resources in the order of the entries, which is the order of a server's response entries.
     pub fn entries(&self) -> Vec<&'a Resource> {
         let mut entries = self.resources.clone();
-        entries.sort_by_key(|resource| match resource.kind {
-            "Device" => 0,
-            "DeviceMetric" => 1,
-            "Patient" => 2,
-            "Specimen" => 3,
-            _ => 4,
-        });
+        entries.sort_by_key(|resource| resource.rank());
         entries
     }
 
@@ -94,56 +124,78 @@ impl<'a> Transaction<'a> {
     }
 
     fn write_entry(&self, resource: &Resource, text: &mut String) {
-        let Resource { kind, id, json, .. } = resource;
-        match &self.mode {
-            Mode::Put { base } => {
-                quoted(&format!("{base}/{kind}/{id}"), r#"{"fullUrl":"#, text);
-                text.push_str(r#","resource":"#);
-                text.push_str(json.get());
-                quoted(&format!("{kind}/{id}"), r#","request":{"method":"PUT","url":"#, text);
+        let Resource { kind, id, identifier: (system, value), .. } = resource;
+        let urn = || format!("urn:uuid:{id}");
+        let query = || identifier_query(system, value);
+        match (&self.mode, self.placement(id)) {
+            (Mode::Put { base }, Placement::Usual) => {
+                let own = format!("{kind}/{id}");
+                self.write_put(resource, &format!("{base}/{own}"), &own, text);
             }
-            Mode::Conditional => {
-                quoted(&format!("urn:uuid:{id}"), r#"{"fullUrl":"#, text);
+            (_, Placement::At(at)) => self.write_put(resource, &urn(), at, text),
+            (Mode::Conditional, Placement::Usual) if !resource.replaces => {
+                quoted(&urn(), r#"{"fullUrl":"#, text);
                 text.push_str(r#","resource":"#);
-                self.write_without_ids(resource, text);
-                let query = identifier_query(&resource.identifier.0, &resource.identifier.1);
-                if resource.replaces {
-                    quoted(&format!("{kind}?{query}"), r#","request":{"method":"PUT","url":"#, text);
-                } else {
-                    quoted(kind, r#","request":{"method":"POST","url":"#, text);
-                    quoted(&query, r#","ifNoneExist":"#, text);
-                }
+                self.write_resource(resource, None, text);
+                quoted(kind, r#","request":{"method":"POST","url":"#, text);
+                quoted(&query(), r#","ifNoneExist":"#, text);
             }
+            _ => self.write_put(resource, &urn(), &format!("{kind}?{}", query()), text),
         }
         text.push_str("}}");
     }
 
-    /// Copies a resource, leaves its own id out (some servers refuse a create that brings one) and turns references
-    /// to other entries into their `urn:uuid`.
+    fn write_put(&self, resource: &Resource, full_url: &str, url: &str, text: &mut String) {
+        quoted(full_url, r#"{"fullUrl":"#, text);
+        text.push_str(r#","resource":"#);
+        let id = url.split_once('/').filter(|_| !url.contains('?')).map(|(_, id)| id);
+        self.write_resource(resource, id, text);
+        quoted(url, r#","request":{"method":"PUT","url":"#, text);
+    }
+
+    fn placement(&self, id: &str) -> &Placement {
+        self.placements.get(id).unwrap_or(&Placement::Usual)
+    }
+
+    /// Copies a resource with the id it is to have there (none: some servers refuse a create that brings one), and
+    /// spells references as they are to be read there.
     ///
     /// Searching the text is sound: it is compact JSON of our own making, and inside a JSON string a quote is always
     /// preceded by a backslash, so `"reference":"` can only be a key and its value.
-    fn write_without_ids(&self, resource: &Resource, text: &mut String) {
+    fn write_resource(&self, resource: &Resource, id: Option<&str>, text: &mut String) {
         const MARK: &str = r#""reference":""#;
-        let own_id = format!(r#""id":"{}","#, resource.id);
         let json = resource.json.get();
+        if id == Some(resource.id.as_str()) && self.spelled.is_empty() && self.placements.is_empty() {
+            return text.push_str(json);
+        }
+        let own_id = format!(r#""id":"{}","#, resource.id);
         let (head, mut rest) = json.split_once(&own_id).unwrap_or(("", json));
         text.push_str(head);
+        if let Some(id) = id.filter(|_| !head.is_empty()) {
+            quoted(id, r#""id":"#, text);
+            text.push(',');
+        }
         while let Some((before, after)) = rest.split_once(MARK) {
             text.push_str(before);
-            text.push_str(MARK);
             let (target, tail) = after.split_once('"').unwrap_or((after, ""));
-            match target.split_once('/').filter(|(kind, id)| self.holds(kind, id)) {
-                Some((_, id)) => {
-                    text.push_str("urn:uuid:");
-                    text.push_str(id);
-                }
-                None => text.push_str(target),
-            }
-            text.push('"');
+            quoted(&self.spelling(target), r#""reference":"#, text);
             rest = tail;
         }
         text.push_str(rest);
+    }
+
+    fn spelling<'t>(&'t self, target: &'t str) -> Cow<'t, str> {
+        if let Some(spelled) = self.spelled.get(target) {
+            return Cow::Borrowed(spelled);
+        }
+        let Some((_, id)) = target.split_once('/').filter(|(kind, id)| self.holds(kind, id)) else {
+            return Cow::Borrowed(target);
+        };
+        match (self.placement(id), &self.mode) {
+            (Placement::At(at), _) => Cow::Borrowed(at),
+            (Placement::Usual, Mode::Put { .. }) => Cow::Borrowed(target),
+            _ => Cow::Owned(format!("urn:uuid:{id}")),
+        }
     }
 
     fn holds(&self, kind: &str, id: &str) -> bool {
@@ -264,6 +316,29 @@ mod tests {
             bundle(&transaction)["entry"][0]["request"],
             json!({"method": "PUT", "url": "Observation?identifier=urn%3As%7C1"})
         );
+    }
+
+    #[test]
+    fn what_the_server_keeps_elsewhere_is_written_there_and_referred_to_there() {
+        let device = resource("Device", "1", json!({"status": "active"}));
+        let references = json!({"subject": {"reference": "Patient/ours"}, "device": {"reference": format!("Device/{}", device.id)}});
+        let observation = resource("Observation", "1", references);
+        for mode in [Mode::Put { base: "https://h".into() }, Mode::Conditional] {
+            let mut transaction = Transaction::new(mode);
+            transaction.place(&device, Placement::At("Device/77".into()));
+            transaction.place(&observation, Placement::Match);
+            transaction.refer("Patient/ours".into(), "Patient/theirs".into());
+            let bundle = bundle(&transaction);
+            let [first, second] = [&bundle["entry"][0], &bundle["entry"][1]];
+            assert_eq!(
+                (&first["request"]["url"], &first["resource"]["id"]),
+                (&json!("Device/77"), &json!("77"))
+            );
+            assert_eq!(second["resource"]["device"]["reference"], "Device/77");
+            assert_eq!(second["resource"]["subject"]["reference"], "Patient/theirs");
+            assert_eq!(second["request"]["url"], "Observation?identifier=urn%3As%7C1");
+            assert!(second["resource"].get("id").is_none());
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use answer::{Answer, AnswerError, BODY_BYTES_MAX, EntryAnswer, Issue, Outcome, fuzz};
-pub use bundle::{Mode, Transaction, identifier_query, query_value};
+pub use bundle::{Mode, Placement, Transaction, identifier_query, query_value};
 pub use resources::{
     Component, Device, DeviceMetric, DeviceName, DeviceVersion, HumanName, Observation, Patient,
     ReferenceRange, Specialization, Specimen,
@@ -49,6 +49,17 @@ impl Resource {
         body: &impl Serialize,
     ) -> Result<Self, serde_json::Error> {
         Ok(Self { kind, id, identifier, json: serde_json::value::to_raw_value(body)?, replaces: false })
+    }
+
+    /// Its place in a Bundle: what is referred to stands before what refers to it, for servers that resolve as they go.
+    pub fn rank(&self) -> u8 {
+        match self.kind {
+            "Device" => 0,
+            "DeviceMetric" => 1,
+            "Patient" => 2,
+            "Specimen" => 3,
+            _ => 4,
+        }
     }
 
     /// The resource as a JSON tree, for looking into it.

@@ -259,10 +259,10 @@ export class Ward {
     for (const device of DEVICES) this.#keep(device, now - 2000 * device.every_s);
     for (const entry of this.entries) this.#settle(entry);
     const held = (entry, reason, change = {}) =>
-      Object.assign(entry, { state: 'held', reason, answer: null, fhir: [], ...change });
+      Object.assign(entry, { state: 'held', reason, answer: null, ...change });
     if (this.scenario === 'good') return;
-    held(this.entries[9], 'The device page knows no code “Q77” (place OBX-3)');
-    held(this.entries[31], 'No device page fits these bytes', {
+    held(this.entries[9], 'The firmware profile knows no code “Q77” (place OBX-3)', { fhir: [] });
+    held(this.entries[31], 'No firmware profile fits these bytes', {
       measurements: [],
       device: null,
       summary: null,
@@ -549,7 +549,7 @@ export class Ward {
               {
                 code: 'unit_assumed',
                 place: 'OBX[3]-6',
-                text: 'The unit is missing; the device page says /min',
+                text: 'The unit is missing; the firmware profile says /min',
               },
             ]
           : [],

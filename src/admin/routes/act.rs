@@ -12,7 +12,7 @@ use super::call::Call;
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::command::{Command, Refusal};
 use crate::admin::desk::Desk;
-use crate::admin::store::{EntryState, Outcome};
+use crate::admin::store::{AuditRow, EntryState, Outcome};
 
 /// A command that changes a row must be answered by then.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
 /// `POST /api/v1/upstream/test`
 pub(super) async fn test_upstream(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
-    desk.audit(Some(&presence.user), "upstream.test", None, Outcome::Done, &call.peer).await?;
+    desk.audit(desk.line(Some(&presence.user), "upstream.test", Outcome::Done, call.peer)).await?;
     let steps = ask(&desk, TEST_TIMEOUT, |reply| Command::TestUpstream { reply }).await?;
     Ok(json(&object!({ "steps": steps })))
 }
@@ -58,8 +58,11 @@ async fn resend(
     command: impl FnOnce(oneshot::Sender<Result<(), Refusal>>) -> Command,
 ) -> Result<Answer, Problem> {
     let presence = call.presence()?;
-    let target = id.to_string();
-    desk.audit(Some(&presence.user), action, Some(&target), Outcome::Done, &call.peer).await?;
+    let line = |outcome| {
+        let target = Some(id.to_string());
+        AuditRow { target, ..desk.line(Some(&presence.user), action, outcome, call.peer) }
+    };
+    desk.audit(line(Outcome::Done)).await?;
     let done = match ask(desk, COMMAND_TIMEOUT, command).await {
         Ok(Ok(())) => return Ok(empty(StatusCode::ACCEPTED)),
         Ok(Err(Refusal::Conflict(why))) => conflict(why),
@@ -67,7 +70,7 @@ async fn resend(
         Ok(Err(Refusal::Failed(why))) => Problem::unavailable(why),
         Err(problem) => problem,
     };
-    desk.audit(Some(&presence.user), action, Some(&target), Outcome::Failed, &call.peer).await?;
+    desk.audit(line(Outcome::Failed)).await?;
     Err(done)
 }
 

@@ -15,7 +15,7 @@ use crate::access::{Role, Throttled, check_password, check_username};
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
 use crate::admin::guard;
-use crate::admin::store::{Outcome, User};
+use crate::admin::store::{AuditRow, Outcome, User};
 
 /// What set-up tries are counted under; no user can be called so.
 const SETUP_ACCOUNT: &str = "\0setup";
@@ -54,7 +54,7 @@ pub(super) async fn setup(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     }
     brake(&desk, SETUP_ACCOUNT, &call).await?;
     if let Err(problem) = desk.try_setup_code(&code) {
-        desk.audit(None, "setup", None, Outcome::Refused, &call.peer).await?;
+        desk.audit(desk.line(None, "setup", Outcome::Refused, call.peer)).await?;
         return Err(problem);
     }
     desk.throttle().succeeded(SETUP_ACCOUNT, call.peer);
@@ -63,16 +63,13 @@ pub(super) async fn setup(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     check_password(&password, &name, &[&desk.services.about.site])
         .map_err(|fault| rule(fault.to_string()))?;
     let password_hash = desk.hash(password).await?;
-    let user =
-        User { name: name.clone(), role: Role::Admin, password_hash, disabled: false, created: desk.now() };
-    // Before the deed: a deed that cannot be written down is not done.
-    desk.audit(Some(&name), "setup", Some(&name), Outcome::Done, &call.peer).await?;
-    if !desk.services.store.add_first_user(user).await? {
-        desk.audit(Some(&name), "setup", Some(&name), Outcome::Failed, &call.peer).await?;
+    let user = User { name: name.clone(), role: Role::Admin, password_hash, created: desk.now() };
+    let line = desk.line(Some(&name), "setup", Outcome::Done, call.peer);
+    if !desk.services.store.add_first_user(user, line).await? {
         return Err(already_set_up());
     }
     desk.drop_setup_code();
-    let_in(&desk, &name, &call).await
+    let_in(&desk, &name, &call, None).await
 }
 
 /// `POST /api/v1/login`
@@ -81,18 +78,20 @@ pub(super) async fn login(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     let password = Zeroizing::new(password);
     let account = username.to_lowercase();
     brake(&desk, &account, &call).await?;
-    let known = desk.services.store.user(account.clone()).await?.filter(|user| !user.disabled);
+    let known = desk.services.store.user(account.clone()).await?;
     let right = desk.verify(password, known.as_ref().map(|user| user.password_hash.clone())).await?;
     // Only names we know are written down: people type passwords into the wrong field.
     let name = known.map(|user| user.name);
     match name {
         Some(name) if right => {
-            desk.audit(Some(&name), "login", None, Outcome::Done, &call.peer).await?;
+            let line = desk.line(Some(&name), "login", Outcome::Done, call.peer);
+            let answer = let_in(&desk, &name, &call, Some(line)).await?;
             desk.throttle().succeeded(&account, call.peer);
-            let_in(&desk, &name, &call).await
+            Ok(answer)
         }
         name => {
-            desk.audit(None, "login", name.as_deref(), Outcome::Refused, &call.peer).await?;
+            let line = desk.line(None, "login", Outcome::Refused, call.peer);
+            desk.audit(AuditRow { target: name, ..line }).await?;
             let detail = "user name or password is wrong";
             Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong-login", detail))
         }
@@ -102,8 +101,8 @@ pub(super) async fn login(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
 /// `POST /api/v1/logout`
 pub(super) async fn logout(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
-    desk.audit(Some(&presence.user), "logout", None, Outcome::Done, &call.peer).await?;
-    desk.end_session(presence.token).await?;
+    let line = desk.line(Some(&presence.user), "logout", Outcome::Done, call.peer);
+    desk.services.store.end_session(presence.token, Some(line)).await?;
     Ok(with_header(empty(StatusCode::NO_CONTENT), SET_COOKIE, &guard::no_cookie()))
 }
 
@@ -121,11 +120,11 @@ pub(super) async fn session(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
 }
 
 /// A new session with a new token; the one the browser came with ends.
-async fn let_in(desk: &Arc<Desk>, name: &str, call: &Call) -> Result<Answer, Problem> {
+async fn let_in(desk: &Desk, name: &str, call: &Call, line: Option<AuditRow>) -> Result<Answer, Problem> {
     if let Some(before) = guard::claimed_session(&call.headers) {
-        desk.end_session(before).await?;
+        desk.services.store.end_session(before, None).await?;
     }
-    let token = desk.begin_session(name).await?;
+    let token = desk.begin_session(name, line).await?;
     Ok(with_header(json(&object!({ "username": name })), SET_COOKIE, &guard::cookie(token.text())))
 }
 
@@ -135,7 +134,7 @@ async fn brake(desk: &Arc<Desk>, account: &str, call: &Call) -> Result<(), Probl
     // Bound first: the lock must not be held across the audit.
     let begun = desk.throttle().begin(account, call.peer, now);
     let Err(Throttled(wait)) = begun else { return Ok(()) };
-    desk.audit_braked(&call.peer).await?;
+    desk.audit_braked(call.peer).await?;
     let seconds = wait.saturating_add(Duration::from_millis(999)).as_secs();
     let detail = format!("too many tries; wait {seconds} s and try again");
     Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", detail).wait(seconds))

@@ -1,4 +1,4 @@
-// Bytes as an engineer reads them: offset, sixteen bytes, and what prints.
+// Bytes as an engineer reads them: hex with offsets, or text with its control characters named.
 
 const ROW = 16;
 
@@ -23,17 +23,25 @@ export interface RawPart {
   text: string;
 }
 
-/** Pictures of LF and CR (U+240A, U+240D) end a line on the page as they do on the wire. */
-const LINE_END = /␍␊|␍|␊/;
-const CONTROL = /([\u2400-\u2426]+)/;
+/** ISO 646 C0 in order, then what U+2420 and U+2421 stand for. Many fonts lack the pictures themselves. */
+const NAMES =
+  'NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US SP DEL'.split(
+    ' ',
+  );
+const CONTROLS = /([\u2400-\u2421]+)/;
+/** CR LF, CR or LF end a line on the page as they do on the wire. */
+const LINE_END = /(‹CR›‹LF›|‹CR›|‹LF›)/g;
 
-/** Raw text split into control pictures and the rest, with a line break after each line end. */
+const named = (picture: string): string => `‹${NAMES[picture.charCodeAt(0) - 0x2400]}›`;
+
+/** Raw text, its control characters given as Unicode pictures, split into named controls and the rest. */
 export function rawParts(text: string): RawPart[] {
   return text
-    .split(CONTROL)
-    .filter((part) => part !== '')
-    .map((part) => {
-      const control = CONTROL.test(part);
-      return { control, text: control ? part.replace(new RegExp(LINE_END, 'g'), '$&\n') : part };
-    });
+    .split(CONTROLS)
+    .map((part, i) => ({ control: i % 2 === 1, text: part }))
+    .filter((part) => part.text !== '')
+    .map(({ control, text }) => ({
+      control,
+      text: control ? Array.from(text, named).join('').replace(LINE_END, '$1\n') : text,
+    }));
 }

@@ -10,7 +10,7 @@ export type ExactJson = null | boolean | string | ExactNumber | ExactJson[] | { 
 /** Deeper than any FHIR resource; keeps a hostile answer from exhausting the stack. */
 const DEPTH_MAX = 200;
 const TOKEN =
-  /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null)|$)/y;
+  /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null)|$)/y;
 
 class Reader {
   private mark = '';

@@ -26,10 +26,11 @@ export interface Rule {
   met: boolean;
 }
 
-/** The word with its padding of digits and signs off: `Password123!` is `password`. */
+/** The word inside the padding and the swapped signs: `P@ssw0rd2026!` is `password`. */
 function core(password: string): string {
   return password
     .toLowerCase()
+    .replace(/^[^\p{L}]+|[^\p{L}]+$/gu, '')
     .replaceAll('0', 'o')
     .replaceAll('@', 'a')
     .replace(/[^\p{L}]+/gu, '');

@@ -24,11 +24,32 @@ export function momentText(rfc3339: string): string {
   return Number.isNaN(at.getTime()) ? rfc3339 : `${dayText(at)} ${clockText(at)} ${zone(at)}`;
 }
 
+/** The moment to the millisecond: `2026-11-22 14:03:09.042 UTC+01:00`. */
+export function fineMoment(rfc3339: string): string {
+  const at = new Date(rfc3339);
+  if (Number.isNaN(at.getTime())) return rfc3339;
+  const ms = String(at.getMilliseconds()).padStart(3, '0');
+  return `${dayText(at)} ${clockText(at)}.${ms} ${zone(at)}`;
+}
+
 /** The moment without its day when that day is today: `14:03:09 UTC+01:00`. */
 export function shortMoment(rfc3339: string, now_ms: number): string {
   const at = new Date(rfc3339);
   if (Number.isNaN(at.getTime())) return rfc3339;
   return dayText(at) === dayText(new Date(now_ms)) ? `${clockText(at)} ${zone(at)}` : momentText(rfc3339);
+}
+
+/** Labels of a time axis: `14:05`, with the day below the first and wherever a new one begins. */
+export function axisText(seconds: number[]): string[] {
+  let day = '';
+  const fine = seconds.some((s) => s % 60 !== 0);
+  return seconds.map((s) => {
+    const at = new Date(s * 1000);
+    const clock = clockText(at).slice(0, fine ? 8 : 5);
+    if (dayText(at) === day) return clock;
+    day = dayText(at);
+    return `${clock}\n${day}`;
+  });
 }
 
 /** A time span: `8 s`, `4 min`, `3 h`, `2 d`. */

@@ -17,10 +17,9 @@ export function withPoint(points: Point[], point: LivePoint): Point[] {
   return grown.length > POINTS_MAX ? grown.slice(-POINTS_MAX) : grown;
 }
 
-/** uPlot's shape: seconds and values, only what lies in the window. */
-export function columns(points: Point[], from_ms: number): [number[], (number | null)[]] {
-  const inside = points.filter(([at]) => at >= from_ms);
-  return [inside.map(([at]) => at / 1000), inside.map(([, value]) => value)];
+/** uPlot's shape: a column of seconds and one of values. */
+export function columns(points: Point[]): [number[], (number | null)[]] {
+  return [points.map(([at]) => at / 1000), points.map(([, value]) => value)];
 }
 
 export interface Span {
@@ -29,10 +28,8 @@ export interface Span {
   last: number;
 }
 
-export function span(points: Point[], from_ms: number): Span | null {
-  const values = points
-    .filter(([at, value]) => at >= from_ms && value !== null)
-    .map(([, value]) => value as number);
+export function span(points: Point[]): Span | null {
+  const values = points.map(([, value]) => value).filter((value) => value !== null);
   const last = values.at(-1);
   if (last === undefined) return null;
   const low = values.reduce((a, b) => Math.min(a, b));

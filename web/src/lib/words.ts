@@ -55,7 +55,7 @@ export const VERIFIED: Record<string, Word> = {
   simulator: {
     text: 'Checked with a simulator',
     tone: 'warn',
-    means: 'No real device has confirmed this device’s page yet. Compare values with the device’s screen.',
+    means: 'No real device has confirmed this firmware profile yet. Compare values with the device’s screen.',
   },
   bench: { text: 'Checked on a bench', tone: 'good', means: 'A real device was checked on a test bench.' },
   clinic: {
@@ -128,10 +128,11 @@ export function sizeText(bytes: number): string {
     size /= 1000;
     unit += 1;
   }
-  return `${size < 10 ? size.toFixed(1) : Math.round(size)} ${units[unit]}`;
+  const shown = size < 10 ? size.toFixed(1).replace('.0', '') : Math.round(size);
+  return `${shown} ${units[unit]}`;
 }
 
-/** `1 message`, `3 messages`; thousands set apart by a thin space. */
+/** `1 entry`, `3 entries`; thousands set apart by a thin space. */
 export function count(n: number, noun: string, nouns = `${noun}s`): string {
   return `${digits(n)} ${n === 1 ? noun : nouns}`;
 }
