@@ -141,6 +141,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         wire,
         account,
         hold,
+        takes_bytes: connect.max_packet_bytes.map_or(usize::MAX, |limit| limit as usize),
         keep_alive: (connect.keep_alive_s > 0)
             .then(|| Duration::from_secs(connect.keep_alive_s.into()) * 3 / 2),
         keeping: FuturesOrdered::new(),
@@ -166,8 +167,14 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             bytes: will.bytes,
             aliased: false,
         };
-        // Nobody is left to send it again: a will that cannot be kept is counted by the intake.
-        drop(broker.keep(Arc::new(publish)).await);
+        if let Outcome::Refused(words) = broker.keep(Arc::new(publish)).await {
+            // Nobody is left to send it again.
+            broker.intake.note(
+                super::NAME,
+                "will-lost",
+                &format!("A will could not be kept and is lost: {words}"),
+            );
+        }
     }
     match ended {
         // Closing without a word is how most devices leave.
@@ -251,6 +258,8 @@ struct Client<'b, S> {
     wire: Wire<S>,
     account: Account,
     hold: Hold,
+    /// Largest packet the client takes (MQTT 5 §3.1.2.11.4).
+    takes_bytes: usize,
     /// One and a half times what the client said (MQTT 5 §3.1.2.10).
     keep_alive: Option<Duration>,
     /// In the order of arrival: acknowledgements leave in it.
@@ -417,6 +426,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<'_, S> {
     }
 
     async fn forward(&mut self, publish: &Publish) -> Result<(), Trouble> {
+        // Fixed header, lengths and an empty list of properties take 8 bytes at most.
+        if publish.topic.len() + publish.bytes.len() + 8 > self.takes_bytes {
+            return Ok(());
+        }
         let shown = Publish { dup: false, qos: QoS::AtMostOnce, retain: false, pkid: 0, ..publish.clone() };
         Ok(self.wire.send(&Packet::Publish(shown)).await?)
     }

@@ -425,7 +425,8 @@ impl Open<'_, '_> {
         if let Ok(Err(trouble)) = finished.await {
             tracing::warn!(link = %self.session.link, %trouble, "MQTT link lost while stopping.");
         }
-        self.wire.close().await;
+        // A broker that has not read our last acknowledgements before we are back would send those messages again.
+        self.wire.finish().await;
         Ok(())
     }
 }

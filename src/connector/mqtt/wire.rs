@@ -174,6 +174,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         // The other side may be gone already; there is nobody to tell.
         drop(tokio::time::timeout(Duration::from_secs(1), self.stream.shutdown()).await);
     }
+
+    /// Ends the connection after a goodbye and waits until the other side has taken everything: it closes then.
+    pub(crate) async fn finish(&mut self) {
+        self.close().await;
+        let gone = tokio::time::timeout(Duration::from_secs(2), async {
+            while self.more().await.is_ok() {
+                self.inbox.clear();
+            }
+        });
+        // Whoever does not close in time has had its chance.
+        gone.await.ok();
+    }
 }
 
 /// Length of the packet at the start of `bytes` with its fixed header, once enough is there to know
