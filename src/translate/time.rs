@@ -55,7 +55,7 @@ fn date_time(moment: &Moment) -> Option<String> {
 
 /// What a reader must know of this time, as tags of the Observation: a zone or a clock that was not the device's own,
 /// and a device whose clock runs ahead of a synchronised gateway.
-pub(super) fn tags<'a>(taken: &'a Moment, context: &Context) -> Vec<Coding<'a>> {
+pub(super) fn tags(taken: &Moment, context: &Context) -> Vec<Coding<'static>> {
     let tag = |code: &'static str, display: String| Coding {
         system: Some(TAGS.into()),
         code: Some(code.into()),
