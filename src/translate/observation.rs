@@ -48,7 +48,7 @@ pub(super) fn add<'a>(
     let resource = Observation {
         id: &id,
         meta: meta(scene, measurement, about, &effective, &producer, list),
-        extension: gateway_extension(scene.source, list.context()).into_iter().collect(),
+        extension: gateway_extension(scene.source).into_iter().collect(),
         identifier: [fhir::Identifier { kind: None, system: Some(URI.into()), value: own.as_str().into() }],
         based_on: order(scene.report, measurement).into_iter().collect(),
         status: match measurement.result_status {
@@ -61,7 +61,7 @@ pub(super) fn add<'a>(
         category: category(measurement).into_iter().collect(),
         code: value::code(metric),
         subject: match about {
-            About::Patient => scene.subject.map(|subject| Reference::to("Patient", &subject.id())),
+            About::Patient => scene.subject.map(|subject| Reference::to("Patient", &subject.id)),
             About::Device => Some(Reference::to("Device", &scene.source.id)),
             About::Specimen => None,
         },
@@ -188,15 +188,11 @@ fn guide_profile(measurement: &Measurement, said: Option<AbsentReason>) -> Optio
     }
 }
 
-fn gateway_extension(source: &Source, context: &Context) -> Option<Extension<'static>> {
-    (!source.point_of_care).then(|| Extension {
-        extension: Vec::new(),
-        url: GATEWAY_DEVICE,
-        value: Some(ExtensionValue::Reference(Reference::to(
-            "Device",
-            &devices::gateway_id(context.gateway),
-        ))),
-    })
+/// PHD guide: a personal device's Observation names the gateway it came through.
+fn gateway_extension(source: &Source) -> Option<Extension<'static>> {
+    let gateway = Reference::to("Device", source.gateway.as_deref()?);
+    let value = Some(ExtensionValue::Reference(gateway));
+    Some(Extension { extension: Vec::new(), url: GATEWAY_DEVICE, value })
 }
 
 /// The request a laboratory result answers, by its number: the order itself is upstream.

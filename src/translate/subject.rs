@@ -20,14 +20,16 @@ const AUTHORITY: &str = "urn:bedside:authority:";
 pub(super) struct Subject<'a> {
     /// System and value.
     pub(super) identifier: (Cow<'a, str>, Cow<'a, str>),
+    /// The id of the Patient resource.
+    pub(super) id: String,
     /// All that the frame says of the person; `None` when only the link knows whom it is bound to.
     person: Option<&'a Person>,
 }
 
-impl Subject<'_> {
-    /// The id of the Patient resource.
-    pub(super) fn id(&self) -> String {
-        fhir::id("Patient", &self.identifier.0, &self.identifier.1)
+impl<'a> Subject<'a> {
+    fn new(raw: &'a Identifier, person: Option<&'a Person>, context: &Context<'a>) -> Option<Self> {
+        let identifier = identifier(raw, context)?;
+        Some(Self { id: fhir::id("Patient", &identifier.0, &identifier.1), identifier, person })
     }
 }
 
@@ -51,11 +53,9 @@ pub(super) fn find<'a>(report: &'a Report, context: &Context<'a>) -> Result<Opti
         {
             Err(Held::OtherPatient { link: context.link.into() })
         }
-        (Some(own), _) => Ok(identifier(own, context).map(|identifier| Subject { identifier, person })),
+        (Some(own), _) => Ok(Subject::new(own, person, context)),
         // A name without a number may be somebody else's: only the binding speaks.
-        (None, Some(bound)) => {
-            Ok(identifier(bound, context).map(|identifier| Subject { identifier, person: None }))
-        }
+        (None, Some(bound)) => Ok(Subject::new(bound, None, context)),
         (None, None) => Ok(None),
     }
 }
@@ -114,7 +114,7 @@ fn identifier<'a>(raw: &'a Identifier, context: &Context<'a>) -> Option<(Cow<'a,
 
 /// Adds the Patient of `subject` and says its id.
 pub(super) fn add_patient(subject: &Subject, list: &mut List) -> Result<String, Held> {
-    let id = subject.id();
+    let id = subject.id.clone();
     let context = list.context();
     let mut identifiers = vec![fhir::Identifier {
         kind: None,
@@ -220,7 +220,7 @@ pub(super) fn add_specimen(
         }],
         accession_identifier: accession.map(|value| fhir::Identifier { kind: None, system: None, value }),
         kind,
-        subject: subject.map(|subject| Reference::to("Patient", &subject.id())),
+        subject: subject.map(|subject| Reference::to("Patient", &subject.id)),
     };
     list.add("Specimen", id.clone(), (super::list::URI.into(), value.clone()), false, &resource)?;
     Ok(Some(id))

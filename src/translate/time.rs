@@ -63,11 +63,14 @@ pub(super) fn tags(taken: &Moment, context: &Context) -> Vec<Coding<'static>> {
     };
     let mut tags = Vec::new();
     if taken.source == ClockSource::Receipt {
+        // The instant is this gateway's own and certain; the zone is only how it is written.
         tags.push(tag(
             "time-of-receipt",
             "The device stated no time: this is when the gateway received it".into(),
         ));
-    } else if context.received.synchronised
+        return tags;
+    }
+    if context.received.synchronised
         && taken.micros.saturating_sub(context.received.micros) > AHEAD_MAX_MICROS
     {
         tags.push(tag("clock-ahead", "The device's time lies after the gateway received it".into()));
