@@ -12,7 +12,7 @@ use super::list::{List, key};
 use super::{Context, Held, QualityControl, Unidentified, clean};
 
 const IDENTIFIER_TYPE: &str = "http://terminology.hl7.org/CodeSystem/v2-0203";
-/// What a frame's assigning authority is kept under; alone it names nobody.
+/// What a bare assigning authority is kept under. Without a name, or with the word for none, it issued nothing.
 const AUTHORITY: &str = "urn:bedside:authority:";
 
 /// The patient of a report, by the identifier that stands for the person.
@@ -99,7 +99,9 @@ fn same(own: &Identifier, bound: &Identifier) -> bool {
 }
 
 fn has_issuer(system: &str) -> bool {
-    !matches!(system.trim(), "" | AUTHORITY | "urn:bedside:authority")
+    let system = system.trim();
+    let authority = system.strip_prefix(AUTHORITY).unwrap_or(system).trim();
+    !matches!(authority, "" | "unstated")
 }
 
 fn identifier<'a>(raw: &'a Identifier, context: &Context<'a>) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
@@ -253,6 +255,8 @@ mod tests {
         let bound = identifier("urn:oid:1.2", "7", None);
         assert!(same(&identifier("urn:oid:1.2", "7 ", None), &bound));
         assert!(same(&identifier("urn:bedside:authority:", "7", None), &bound));
+        assert!(same(&identifier("urn:bedside:authority:unstated", "7", None), &bound));
+        assert!(!same(&identifier("urn:bedside:authority:HOSPITAL", "7", None), &bound));
         assert!(!same(&identifier("urn:oid:1.3", "7", None), &bound));
         assert!(!same(&identifier("urn:oid:1.2", "07", None), &bound));
     }
