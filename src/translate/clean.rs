@@ -11,6 +11,9 @@ use crate::fhir;
 
 /// A FHIR `string`: control characters become spaces, the ends are trimmed; `None` when nothing is left.
 pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
+    if is_plain(raw) {
+        return Some(Cow::Borrowed(raw));
+    }
     let raw = raw.trim_matches(|c: char| c.is_whitespace() || c.is_control());
     let foreign = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
     match raw.is_empty() {
@@ -20,10 +23,17 @@ pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Most of what devices write needs no second look: ASCII that neither starts nor ends with a space.
+fn is_plain(raw: &str) -> bool {
+    let bytes = raw.as_bytes();
+    let ends = bytes.first().zip(bytes.last());
+    ends.is_some_and(|(first, last)| *first != b' ' && *last != b' ')
+        && bytes.iter().all(|b| (b' '..=b'~').contains(b))
+}
+
 /// A FHIR `code`: no white space at the ends and single spaces inside.
 pub(super) fn code(raw: &str) -> Option<Cow<'_, str>> {
-    let fits = !raw.is_empty() && !raw.contains(|c: char| c.is_whitespace() || c.is_control());
-    if fits {
+    if !raw.is_empty() && raw.bytes().all(|b| b.is_ascii_graphic()) {
         return Some(Cow::Borrowed(raw));
     }
     let words: Vec<&str> =
@@ -34,6 +44,9 @@ pub(super) fn code(raw: &str) -> Option<Cow<'_, str>> {
 /// An absolute FHIR `uri`. A private name (`99VENDOR`) gets the scheme that says it is ours to resolve, so that no
 /// server takes it for a relative address; `None` when there is no name.
 pub(super) fn system(raw: &str) -> Option<Cow<'_, str>> {
+    if matches!(raw, device::LOINC | device::MDC | device::UCUM) {
+        return Some(Cow::Borrowed(raw));
+    }
     let raw = raw.trim();
     let fits =
         |c: char| c.is_ascii_graphic() && !matches!(c, '|' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '}');

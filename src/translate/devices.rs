@@ -3,6 +3,9 @@
 //! A personal or spot device is one Device (PHD guide); the Observation names this gateway beside it. A bedside monitor is
 //! a tree of Devices, MDS → VMD → Channel, as deep as the frame says, and its Observations name a DeviceMetric in
 //! that tree (PoCD guide).
+//!
+//! The PHD guide's profiles are followed and not claimed: PhdDevice demands the version of the device specialization,
+//! which no device we know states, and its Observations must name a PhdDevice. So nothing carries the category `phd`.
 
 use std::borrow::Cow;
 
@@ -48,6 +51,8 @@ pub(super) struct Source<'a> {
     pub(super) identifier: (Cow<'a, str>, Cow<'a, str>),
     pub(super) id: String,
     pub(super) point_of_care: bool,
+    /// The id of this gateway's Device, beside a personal device.
+    pub(super) gateway: Option<String>,
     /// Whether the Device meets the guide's MDS profile, so that what hangs on it may claim the guide too.
     is_mds: bool,
 }
@@ -102,10 +107,8 @@ pub(super) fn add_source<'a>(report: &'a Report, list: &mut List<'a>) -> Result<
         parent: None,
     };
     list.add("Device", id.clone(), (identity.0.to_string(), identity.1.to_string()), false, &resource)?;
-    if !device.point_of_care {
-        add_gateway(list)?;
-    }
-    Ok(Source { identifier: identity, id, point_of_care: device.point_of_care, is_mds })
+    let gateway = if device.point_of_care { None } else { Some(add_gateway(list)?) };
+    Ok(Source { identifier: identity, id, point_of_care: device.point_of_care, gateway, is_mds })
 }
 
 fn is_mdc(coding: &Coding) -> bool {
@@ -178,17 +181,16 @@ fn kind(device: &device::Device) -> (Option<CodeableConcept<'_>>, Vec<fhir::Spec
     (concept, Vec::new())
 }
 
-/// This box as a Device, for the gatewayDevice extension.
-fn add_gateway(list: &mut List) -> Result<(), Held> {
+/// This box as a Device, for the gatewayDevice extension; its id.
+fn add_gateway(list: &mut List) -> Result<String, Held> {
     let gateway = list.context().gateway;
-    let id = gateway_id(gateway);
-    if list.has(&id) {
-        return Ok(());
-    }
     let identifier = identifier(&gateway.id).unwrap_or_default();
-    let identity =
-        (identifier.system.clone().unwrap_or_default().into_owned(), identifier.value.clone().into_owned());
-    let version = |value| DeviceVersion { kind: CodeableConcept::of(SOFTWARE), value };
+    let identity = (identifier.system.clone().unwrap_or_default(), identifier.value.clone());
+    let id = fhir::id("Device", &identity.0, &identity.1);
+    if list.has(&id) {
+        return Ok(id);
+    }
+    let software = |value| DeviceVersion { kind: CodeableConcept::of(SOFTWARE), value };
     let resource = fhir::Device {
         id: &id,
         meta: list.meta(),
@@ -199,16 +201,11 @@ fn add_gateway(list: &mut List) -> Result<(), Held> {
             .collect(),
         model_number: Some("Bedside".into()),
         kind: Some(CodeableConcept { coding: vec![GATEWAY], text: Some("Gateway".into()) }),
-        version: clean::text(&gateway.version).map(version).into_iter().collect(),
+        version: clean::text(&gateway.version).map(software).into_iter().collect(),
         ..fhir::Device::default()
     };
-    list.add("Device", id.clone(), identity, false, &resource)
-}
-
-/// The id of the gateway's own Device.
-pub(super) fn gateway_id(gateway: &super::Gateway) -> String {
-    let identifier = identifier(&gateway.id).unwrap_or_default();
-    fhir::id("Device", identifier.system.as_deref().unwrap_or_default(), &identifier.value)
+    list.add("Device", id.clone(), (identity.0.to_string(), identity.1.to_string()), false, &resource)?;
+    Ok(id)
 }
 
 /// What an Observation of `measurement` names as its device, added where it is not yet in the list.

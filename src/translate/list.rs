@@ -23,7 +23,10 @@ pub(super) fn key(kind: &str, parts: &[&str]) -> String {
     let mut text = String::with_capacity(256);
     for part in parts {
         // No part may look like two.
-        text.extend(part.chars().map(|c| if c == BETWEEN { ' ' } else { c }));
+        match part.contains(BETWEEN) {
+            true => text.push_str(&part.replace(BETWEEN, " ")),
+            false => text.push_str(part),
+        }
         text.push(BETWEEN);
     }
     format!("urn:uuid:{}", fhir::id(kind, "urn:bedside:key", &text))

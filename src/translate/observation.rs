@@ -1,7 +1,5 @@
 //! One measurement → one Observation, by kind of value.
 
-use std::borrow::Cow;
-
 use crate::device::{
     self, AbsentReason, ClockSource, Comparator, Domain, Measurement, MetricClass, Report, ResultStatus,
     Value,
@@ -49,8 +47,8 @@ pub(super) fn add<'a>(
     let (value_x, component) = value::elements(measurement, said, scene.source.point_of_care);
     let resource = Observation {
         id: &id,
-        meta: meta(scene, measurement, about, &producer, list),
-        extension: gateway_extension(scene.source, list.context()).into_iter().collect(),
+        meta: meta(scene, measurement, about, &effective, &producer, list),
+        extension: gateway_extension(scene.source).into_iter().collect(),
         identifier: [fhir::Identifier { kind: None, system: Some(URI.into()), value: own.as_str().into() }],
         based_on: order(scene.report, measurement).into_iter().collect(),
         status: match measurement.result_status {
@@ -63,7 +61,7 @@ pub(super) fn add<'a>(
         category: category(measurement).into_iter().collect(),
         code: value::code(metric),
         subject: match about {
-            About::Patient => scene.subject.map(|subject| Reference::to("Patient", &subject.id())),
+            About::Patient => scene.subject.map(|subject| Reference::to("Patient", &subject.id)),
             About::Device => Some(Reference::to("Device", &scene.source.id)),
             About::Specimen => None,
         },
@@ -145,13 +143,17 @@ fn meta(
     scene: &Scene,
     measurement: &Measurement,
     about: About,
+    effective: &Effective,
     producer: &Producer,
     list: &List,
 ) -> fhir::Meta<'static> {
     let mut meta = list.meta();
     let (context, metric) = (list.context(), &measurement.metric);
     let said = value::absent(&measurement.value, measurement.status, scene.source.point_of_care);
-    if metric.domain == Domain::VitalSigns && about == About::Patient {
+    // A period meets the vital-signs profiles, but vs-1 as published asks a dateTime's length of it, and a server that
+    // checks what is claimed refuses it: nothing is claimed then.
+    let is_period = matches!(effective, Effective::Period(_));
+    if metric.domain == Domain::VitalSigns && about == About::Patient && !is_period {
         // A panel keeps its members even when all of them are absent.
         let stands = said.is_none() || matches!(measurement.value, Value::Compound(_));
         meta.profile.push(vital_signs::profile(metric, stands.then_some(&measurement.value)));
@@ -165,7 +167,7 @@ fn meta(
     };
     let statuses = std::iter::once(measurement.status).chain(parts.iter().map(|part| part.status));
     meta.security = status::security(statuses, scene.source.point_of_care, context.simulated);
-    meta.tag.extend(time::tags(&measurement.taken, context).into_iter().map(owned));
+    meta.tag.extend(time::tags(&measurement.taken, context));
     if metric.class == MetricClass::QualityControl {
         meta.tag.push(Coding::fixed(
             TAGS,
@@ -186,15 +188,11 @@ fn guide_profile(measurement: &Measurement, said: Option<AbsentReason>) -> Optio
     }
 }
 
-fn gateway_extension(source: &Source, context: &Context) -> Option<Extension<'static>> {
-    (!source.point_of_care).then(|| Extension {
-        extension: Vec::new(),
-        url: GATEWAY_DEVICE,
-        value: Some(ExtensionValue::Reference(Reference::to(
-            "Device",
-            &devices::gateway_id(context.gateway),
-        ))),
-    })
+/// PHD guide: a personal device's Observation names the gateway it came through.
+fn gateway_extension(source: &Source) -> Option<Extension<'static>> {
+    let gateway = Reference::to("Device", source.gateway.as_deref()?);
+    let value = Some(ExtensionValue::Reference(gateway));
+    Some(Extension { extension: Vec::new(), url: GATEWAY_DEVICE, value })
 }
 
 /// The request a laboratory result answers, by its number: the order itself is upstream.
@@ -262,9 +260,4 @@ fn reference_range(measurement: &Measurement, point_of_care: bool) -> Option<Ref
         kind: None,
         text: Some(text),
     })
-}
-
-fn owned(coding: Coding<'_>) -> Coding<'static> {
-    let keep = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-    Coding { system: keep(coding.system), code: keep(coding.code), display: keep(coding.display) }
 }

@@ -12,7 +12,7 @@ use super::list::{List, key};
 use super::{Context, Held, QualityControl, Unidentified, clean};
 
 const IDENTIFIER_TYPE: &str = "http://terminology.hl7.org/CodeSystem/v2-0203";
-/// What a frame's assigning authority is kept under; alone it names nobody.
+/// What a bare assigning authority is kept under. Without a name, or with the word for none, it issued nothing.
 const AUTHORITY: &str = "urn:bedside:authority:";
 
 /// The patient of a report, by the identifier that stands for the person.
@@ -20,14 +20,16 @@ const AUTHORITY: &str = "urn:bedside:authority:";
 pub(super) struct Subject<'a> {
     /// System and value.
     pub(super) identifier: (Cow<'a, str>, Cow<'a, str>),
+    /// The id of the Patient resource.
+    pub(super) id: String,
     /// All that the frame says of the person; `None` when only the link knows whom it is bound to.
     person: Option<&'a Person>,
 }
 
-impl Subject<'_> {
-    /// The id of the Patient resource.
-    pub(super) fn id(&self) -> String {
-        fhir::id("Patient", &self.identifier.0, &self.identifier.1)
+impl<'a> Subject<'a> {
+    fn new(raw: &'a Identifier, person: Option<&'a Person>, context: &Context<'a>) -> Option<Self> {
+        let identifier = identifier(raw, context)?;
+        Some(Self { id: fhir::id("Patient", &identifier.0, &identifier.1), identifier, person })
     }
 }
 
@@ -51,11 +53,9 @@ pub(super) fn find<'a>(report: &'a Report, context: &Context<'a>) -> Result<Opti
         {
             Err(Held::OtherPatient { link: context.link.into() })
         }
-        (Some(own), _) => Ok(identifier(own, context).map(|identifier| Subject { identifier, person })),
+        (Some(own), _) => Ok(Subject::new(own, person, context)),
         // A name without a number may be somebody else's: only the binding speaks.
-        (None, Some(bound)) => {
-            Ok(identifier(bound, context).map(|identifier| Subject { identifier, person: None }))
-        }
+        (None, Some(bound)) => Ok(Subject::new(bound, None, context)),
         (None, None) => Ok(None),
     }
 }
@@ -99,7 +99,9 @@ fn same(own: &Identifier, bound: &Identifier) -> bool {
 }
 
 fn has_issuer(system: &str) -> bool {
-    !matches!(system.trim(), "" | AUTHORITY | "urn:bedside:authority")
+    let system = system.trim();
+    let authority = system.strip_prefix(AUTHORITY).unwrap_or(system).trim();
+    !matches!(authority, "" | "unstated")
 }
 
 fn identifier<'a>(raw: &'a Identifier, context: &Context<'a>) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
@@ -114,7 +116,7 @@ fn identifier<'a>(raw: &'a Identifier, context: &Context<'a>) -> Option<(Cow<'a,
 
 /// Adds the Patient of `subject` and says its id.
 pub(super) fn add_patient(subject: &Subject, list: &mut List) -> Result<String, Held> {
-    let id = subject.id();
+    let id = subject.id.clone();
     let context = list.context();
     let mut identifiers = vec![fhir::Identifier {
         kind: None,
@@ -220,7 +222,7 @@ pub(super) fn add_specimen(
         }],
         accession_identifier: accession.map(|value| fhir::Identifier { kind: None, system: None, value }),
         kind,
-        subject: subject.map(|subject| Reference::to("Patient", &subject.id())),
+        subject: subject.map(|subject| Reference::to("Patient", &subject.id)),
     };
     list.add("Specimen", id.clone(), (super::list::URI.into(), value.clone()), false, &resource)?;
     Ok(Some(id))
@@ -253,6 +255,8 @@ mod tests {
         let bound = identifier("urn:oid:1.2", "7", None);
         assert!(same(&identifier("urn:oid:1.2", "7 ", None), &bound));
         assert!(same(&identifier("urn:bedside:authority:", "7", None), &bound));
+        assert!(same(&identifier("urn:bedside:authority:unstated", "7", None), &bound));
+        assert!(!same(&identifier("urn:bedside:authority:HOSPITAL", "7", None), &bound));
         assert!(!same(&identifier("urn:oid:1.3", "7", None), &bound));
         assert!(!same(&identifier("urn:oid:1.2", "07", None), &bound));
     }

@@ -55,7 +55,7 @@ fn date_time(moment: &Moment) -> Option<String> {
 
 /// What a reader must know of this time, as tags of the Observation: a zone or a clock that was not the device's own,
 /// and a device whose clock runs ahead of a synchronised gateway.
-pub(super) fn tags<'a>(taken: &'a Moment, context: &Context) -> Vec<Coding<'a>> {
+pub(super) fn tags(taken: &Moment, context: &Context) -> Vec<Coding<'static>> {
     let tag = |code: &'static str, display: String| Coding {
         system: Some(TAGS.into()),
         code: Some(code.into()),
@@ -63,11 +63,14 @@ pub(super) fn tags<'a>(taken: &'a Moment, context: &Context) -> Vec<Coding<'a>> 
     };
     let mut tags = Vec::new();
     if taken.source == ClockSource::Receipt {
+        // The instant is this gateway's own and certain; the zone is only how it is written.
         tags.push(tag(
             "time-of-receipt",
             "The device stated no time: this is when the gateway received it".into(),
         ));
-    } else if context.received.synchronised
+        return tags;
+    }
+    if context.received.synchronised
         && taken.micros.saturating_sub(context.received.micros) > AHEAD_MAX_MICROS
     {
         tags.push(tag("clock-ahead", "The device's time lies after the gateway received it".into()));

@@ -386,6 +386,9 @@ fn quality_control() -> Report {
 }
 
 fn bare_number() -> Report {
-    let person = Person { identifiers: vec![identifier("", "4711", None)], ..Person::default() };
+    let person = Person {
+        identifiers: vec![identifier("urn:bedside:authority:unstated", "4711", None)],
+        ..Person::default()
+    };
     Report { person: Some(person), ..personal_oximeter() }
 }
