@@ -8,6 +8,8 @@
     reason = "a rig that cannot go on stops"
 )]
 
+#[path = "upstream/tls.rs"]
+mod tls;
 mod upstream;
 
 use std::time::Duration;
@@ -16,12 +18,26 @@ use bedside::clock::TestClock;
 use bedside::demo::fhir_server::{self, Fault, On, Running, Store};
 use bedside::fhir::Resource;
 use bedside::upstream::keys::Algorithm;
-use bedside::upstream::{Gzip, ModeWish, Patients, State, Upstream, Verdict};
+use bedside::upstream::{Config, Gzip, ModeWish, Patients, State, Upstream, Verdict};
 use serde_json::json;
 use upstream::{
-    CLIENT, Keys, MRN, accepted, clock, connect, device, entries, letters, observation, pair, patient,
-    reason, spoiled,
+    CLIENT, Keys, MRN, clock, connect, device, entries, letters, observation, patient, reason, spoiled,
 };
+
+/// A running server that knows the key, and a box that knows the server.
+async fn pair(
+    algorithm: Algorithm,
+    server: impl FnOnce(&mut fhir_server::Config),
+    upstream: impl FnOnce(&mut Config),
+) -> (Running, Upstream) {
+    let keys = Keys::new(algorithm);
+    let mut config = fhir_server::Config::new(clock());
+    config.register(CLIENT, keys.jwks());
+    server(&mut config);
+    let running = fhir_server::start(config).await.unwrap();
+    let up = connect(&running.base_url, &keys, clock(), upstream);
+    (running, up)
+}
 
 async fn usual() -> (Running, Upstream) {
     pair(Algorithm::Es384, |_| (), |_| ()).await
@@ -29,8 +45,11 @@ async fn usual() -> (Running, Upstream) {
 
 /// Every resource of the accepted entries is there once, with its value.
 fn assert_there_once(store: &Store, entries: &[Vec<Resource>], verdicts: &[Verdict]) {
-    for resource in
-        entries.iter().zip(verdicts).filter(|(_, verdict)| accepted(verdict)).flat_map(|(entry, _)| entry)
+    for resource in entries
+        .iter()
+        .zip(verdicts)
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Accepted { .. }))
+        .flat_map(|(entry, _)| entry)
     {
         let (system, value) = &resource.identifier;
         let places = store.with_identifier(resource.kind, system, value);
