@@ -8,6 +8,8 @@
     reason = "a rig that cannot go on stops"
 )]
 
+#[path = "upstream/tls.rs"]
+mod tls;
 mod upstream;
 
 use std::time::Duration;
@@ -16,12 +18,26 @@ use bedside::clock::TestClock;
 use bedside::demo::fhir_server::{self, Fault, On, Running, Store};
 use bedside::fhir::Resource;
 use bedside::upstream::keys::Algorithm;
-use bedside::upstream::{Gzip, ModeWish, Patients, State, Upstream, Verdict};
+use bedside::upstream::{Auth, Config, Gzip, ModeWish, Patients, State, Upstream, Verdict};
 use serde_json::json;
 use upstream::{
-    CLIENT, Keys, MRN, accepted, clock, connect, device, entries, letters, observation, pair, patient,
-    reason, spoiled,
+    CLIENT, Keys, MRN, clock, connect, device, entries, letters, observation, patient, reason, spoiled,
 };
+
+/// A running server that knows the key, and a box that knows the server.
+async fn pair(
+    algorithm: Algorithm,
+    server: impl FnOnce(&mut fhir_server::Config),
+    upstream: impl FnOnce(&mut Config),
+) -> (Running, Upstream) {
+    let keys = Keys::new(algorithm);
+    let mut config = fhir_server::Config::new(clock());
+    config.register(CLIENT, keys.jwks());
+    server(&mut config);
+    let running = fhir_server::start(config).await.unwrap();
+    let up = connect(&running.base_url, &keys, clock(), upstream);
+    (running, up)
+}
 
 async fn usual() -> (Running, Upstream) {
     pair(Algorithm::Es384, |_| (), |_| ()).await
@@ -29,8 +45,11 @@ async fn usual() -> (Running, Upstream) {
 
 /// Every resource of the accepted entries is there once, with its value.
 fn assert_there_once(store: &Store, entries: &[Vec<Resource>], verdicts: &[Verdict]) {
-    for resource in
-        entries.iter().zip(verdicts).filter(|(_, verdict)| accepted(verdict)).flat_map(|(entry, _)| entry)
+    for resource in entries
+        .iter()
+        .zip(verdicts)
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Accepted { .. }))
+        .flat_map(|(entry, _)| entry)
     {
         let (system, value) = &resource.identifier;
         let places = store.with_identifier(resource.kind, system, value);
@@ -560,6 +579,8 @@ async fn nobody_there_is_told_in_words() {
     assert_eq!((letters(&verdicts).as_str(), up.state().state), ("TT", State::Down));
     assert!(reason(&verdicts).contains("no connection to 127.0.0.1"), "{}", reason(&verdicts));
     let unknown = connect("https://no-such-host.invalid/fhir", &keys, clock(), |_| ());
+    let verdicts = unknown.deliver(&entries("unknown", 1)).await;
+    assert!(reason(&verdicts).contains("DNS"), "{}", reason(&verdicts));
     let steps = unknown.test().await;
     assert!(steps.len() == 1 && !steps[0].ok && steps[0].detail.contains("DNS"), "{steps:?}");
 }
@@ -575,4 +596,37 @@ async fn the_test_walks_to_a_read() {
         "{steps:?}"
     );
     assert!(steps.iter().all(|step| step.ok), "{steps:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_authorization_is_delivered_to_when_that_is_written() {
+    let server = fhir_server::start(fhir_server::Config::new(clock())).await.unwrap();
+    let keys = Keys::new(Algorithm::Es384);
+    let up = connect(&server.base_url, &keys, clock(), |config| config.auth = Auth::None);
+    assert_eq!(letters(&up.deliver(&entries("open", 2)).await), "AA");
+    assert_eq!((up.state().auth, up.state().kid), ("none", None));
+    assert!(up.test().await.iter().all(|step| step.ok));
+}
+
+#[tokio::test]
+async fn a_written_token_endpoint_needs_no_discovery() {
+    let (server, _) = usual().await;
+    server.faults.always(On::Discovery, Fault::Status(404));
+    let keys = Keys::new(Algorithm::Es384);
+    server.register_keys(CLIENT, keys.jwks());
+    let without = connect(&server.base_url, &keys, clock(), |_| ());
+    let verdicts = without.deliver(&entries("without", 1)).await;
+    assert!(reason(&verdicts).contains("write token_endpoint"), "{}", reason(&verdicts));
+    let endpoint = server.base_url.replace("/fhir", "/auth/token");
+    let with = connect(&server.base_url, &keys, clock(), |config| config.token_endpoint = Some(endpoint));
+    assert_eq!(letters(&with.deliver(&entries("with", 1)).await), "A");
+}
+
+#[tokio::test]
+async fn a_server_that_knows_only_smart_1_scopes_is_asked_in_those() {
+    let (server, up) = pair(Algorithm::Es384, |config| config.v1_scopes_only = true, |_| ()).await;
+    let verdicts = up.deliver(&entries("v1", 1)).await;
+    assert_eq!(letters(&verdicts), "A", "{verdicts:?}");
+    assert!(up.state().scopes.unwrap().contains("system/Observation.write"));
+    assert_eq!(server.tokens_given(), 1);
 }

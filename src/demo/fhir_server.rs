@@ -46,6 +46,8 @@ pub struct Config {
     pub clock: SharedClock,
     /// Registered SMART clients; none: the server asks for no token.
     pub clients: Vec<Client>,
+    /// Understands SMART 1 scopes (`.read`, `.write`) only, and does not say so.
+    pub v1_scopes_only: bool,
     /// Seconds an access token lives.
     pub token_life_s: u64,
     /// Added to every answer.
@@ -85,6 +87,7 @@ impl Config {
             port: 0,
             clock,
             clients: Vec::new(),
+            v1_scopes_only: false,
             token_life_s: 300,
             latency: Duration::ZERO,
             takes_ids: true,

@@ -29,7 +29,7 @@ pub struct Config {
     /// Name of the secret that holds the key to change to; published beside the current one.
     #[serde(default)]
     pub next_key_secret: Option<String>,
-    /// Where to ask for tokens when the server has no `.well-known/smart-configuration`.
+    /// Where to ask for tokens. Default: what the server's `.well-known/smart-configuration` says.
     #[serde(default)]
     pub token_endpoint: Option<String>,
     /// SMART scopes to ask for. Default: write and read what Bedside delivers.

@@ -98,9 +98,12 @@ impl<'a> Round<'a> {
         if mode != Mode::Put {
             self.clear_doubts(&piece).await?;
         }
-        let planned = self.load(&piece, mode).position.into_keys().collect();
-        let _flight = self.up.in_flight.take(planned).await;
-        let load = self.load(&piece, mode); // another task may have delivered a part of it meanwhile
+        let mut load = self.load(&piece, mode);
+        let keys = load.position.keys().cloned().collect();
+        let (_flight, waited) = self.up.in_flight.take(keys).await;
+        if waited {
+            load = self.load(&piece, mode); // another task may have delivered a part of it meanwhile
+        }
         if load.lines.is_empty() {
             self.accept(&piece, &load, &[]);
             return Ok(());

@@ -248,10 +248,13 @@ fn tls_fault(fault: &reqwest::Error) -> Option<&rustls::Error> {
         if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
-        // io::Error hides what it wraps from source().
-        let wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(tls) = wrapped.and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>()) {
-            return Some(tls);
+        // An io::Error hides what it wraps from source(), and may wrap another one.
+        let mut wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        while let Some(within) = wrapped {
+            if let Some(tls) = within.downcast_ref::<rustls::Error>() {
+                return Some(tls);
+            }
+            wrapped = within.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         }
         cause = inner.source();
     }

@@ -131,8 +131,9 @@ pub(super) struct Flight<'a> {
 }
 
 impl InFlight {
-    /// Waits until none of `keys` is on its way, then takes them all at once.
-    pub(super) async fn take(&self, keys: Vec<String>) -> Flight<'_> {
+    /// Waits until none of `keys` is on its way, then takes them all at once. True: it had to wait.
+    pub(super) async fn take(&self, keys: Vec<String>) -> (Flight<'_>, bool) {
+        let mut waited = false;
         loop {
             let landed = self.landed.notified();
             tokio::pin!(landed);
@@ -141,10 +142,11 @@ impl InFlight {
                 let mut taken = lock(&self.keys);
                 if !keys.iter().any(|key| taken.contains(key)) {
                     taken.extend(keys.iter().cloned());
-                    return Flight { of: self, keys };
+                    return (Flight { of: self, keys }, waited);
                 }
             }
             landed.await;
+            waited = true;
         }
     }
 }
@@ -201,17 +203,18 @@ mod tests {
     #[tokio::test]
     async fn a_key_is_on_its_way_once() {
         let flights = Arc::new(InFlight::default());
-        let first = flights.take(vec!["a".into(), "b".into()]).await;
+        let (first, waited) = flights.take(vec!["a".into(), "b".into()]).await;
+        assert!(!waited);
         let other = Arc::clone(&flights);
-        let second = tokio::spawn(async move { drop(other.take(vec!["b".into(), "c".into()]).await) });
-        let free = flights.take(vec!["c".into(), "d".into()]).await;
+        let second = tokio::spawn(async move { other.take(vec!["b".into(), "c".into()]).await.1 });
+        let (free, _) = flights.take(vec!["c".into(), "d".into()]).await;
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
         drop(free);
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
         drop(first);
-        second.await.unwrap();
+        assert!(second.await.unwrap());
         assert!(lock(&flights.keys).is_empty());
     }
 }

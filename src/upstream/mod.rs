@@ -322,3 +322,60 @@ pub fn fuzz(bytes: &[u8]) {
     capability::fuzz(bytes);
     token::fuzz(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_mutation_of_what_a_server_sends_is_read_without_panic() {
+        let seeds = [
+            r#"{"resourceType":"Bundle","type":"transaction-response","entry":[{"response":{"status":"201 Created","location":"Observation/1/_history/1"}}]}"#,
+            r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","details":{"text":"x"}}]}"#,
+            r#"{"token_endpoint":"https://a/token","capabilities":["permission-v2"]}"#,
+            r#"{"access_token":"x","token_type":"bearer","expires_in":300,"scope":"system/*.cruds"}"#,
+            r#"{"resourceType":"CapabilityStatement","rest":[{"resource":[{"type":"Observation","updateCreate":true}]}]}"#,
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+        ];
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap() % limit.max(1)
+        };
+        for round in 0..4_000 {
+            let mut bytes = seeds[round % seeds.len()].as_bytes().to_vec();
+            for _ in 0..=random(4) {
+                let at = random(bytes.len());
+                match random(4) {
+                    0 => bytes[at] = u8::try_from(random(256)).unwrap(),
+                    1 => bytes.truncate(at + 1),
+                    2 => bytes.insert(at, b"{}[]\",:0\\"[random(9)]),
+                    _ => bytes.extend_from_within(at..),
+                }
+            }
+            fuzz(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_upstream_without_its_key_says_which_secret_is_missing() {
+        let mut config = Config::new("https://fhir.example.org");
+        config.client_id = "box".into();
+        let clock = crate::clock::TestClock::at(0);
+        let fault = Upstream::new(config, &SecretStore::default(), clock).unwrap_err().to_string();
+        assert!(fault.contains("upstream-key") && fault.contains("bedside keys new"), "{fault}");
+    }
+
+    #[test]
+    fn before_the_first_contact_nothing_is_claimed() {
+        let mut config = Config::new("http://127.0.0.1:9/fhir");
+        config.auth = Auth::None;
+        let up = Upstream::new(config, &SecretStore::default(), crate::clock::TestClock::at(0)).unwrap();
+        let standing = up.state();
+        assert_eq!((standing.state, standing.last_success, standing.mode), (State::Down, None, None));
+        assert_eq!(up.jwks(), json!({ "keys": [] }));
+        assert_eq!(up.url("Observation/1").as_str(), "http://127.0.0.1:9/fhir/Observation/1");
+    }
+}

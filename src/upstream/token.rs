@@ -40,7 +40,7 @@ pub(super) struct Authority {
     base: Url,
     client_id: String,
     key: SigningKey,
-    written_endpoint: Option<Url>,
+    written_endpoint: Option<String>,
     written_scopes: Option<Vec<String>>,
     config: Config,
     http: Arc<Http>,
@@ -82,12 +82,14 @@ pub(super) struct Grant {
 }
 
 /// Why there is no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) words: String,
     pub(super) after: Option<Duration>,
     /// The server answered and said no: time alone will not mend it.
     pub(super) by_server: bool,
+    /// It was the scopes that it did not like.
+    pub(super) scopes: bool,
 }
 
 #[derive(Serialize)]
@@ -126,12 +128,11 @@ impl Authority {
         http: Arc<Http>,
         clock: SharedClock,
     ) -> Result<Self, UpstreamError> {
-        let written = config.token_endpoint.as_deref();
         Ok(Self {
             base: config.base_url()?,
             client_id: config.client_id.clone(),
             key,
-            written_endpoint: written.map(|url| config.trusted_url("token_endpoint", url)).transpose()?,
+            written_endpoint: config.token_endpoint.clone(),
             written_scopes: config.scopes.clone(),
             config: config.clone(),
             http,
@@ -143,6 +144,10 @@ impl Authority {
 
     pub(super) fn key(&self) -> &SigningKey {
         &self.key
+    }
+
+    pub(super) fn endpoint_is_written(&self) -> bool {
+        self.written_endpoint.is_some()
     }
 
     /// The token in hand, or a new one. Whoever comes while one is being fetched waits for that one.
@@ -183,24 +188,20 @@ impl Authority {
             200 => parse_discovery(&answer.body),
             status => Err(format!("the server has no .well-known/smart-configuration (HTTP {status})")),
         };
-        match (discovery, &self.written_endpoint) {
-            (Ok(discovery), _) => Ok(discovery),
-            (Err(_), Some(_)) => Ok(Discovery::default()),
-            (Err(_), None) if busy(answer.status) => {
-                Err(Refusal { by_server: false, ..refused("the server is busy", answer.retry_after) })
-            }
-            (Err(words), None) => Err(Refusal {
-                words: format!("{words}; write token_endpoint if the server's people gave you one"),
-                after: answer.retry_after,
-                by_server: true,
-            }),
-        }
+        let hint = "write token_endpoint if the server's people gave you one";
+        discovery.map_err(|words| Refusal {
+            words: format!("{words}; {hint}"),
+            after: answer.retry_after,
+            by_server: !busy(answer.status),
+            scopes: false,
+        })
     }
 
     async fn fetch(&self, held: &mut Held) -> Result<Grant, Refusal> {
         let fresh = held.discovery.as_ref().filter(|(at, _)| at.elapsed() < DISCOVERY_LIFE);
         let discovery = match fresh {
             Some((_, discovery)) => discovery.clone(),
+            None if self.written_endpoint.is_some() => Discovery::default(),
             None => {
                 let discovery = self.discover().await?;
                 held.discovery = Some((Instant::now(), discovery.clone()));
@@ -209,7 +210,7 @@ impl Authority {
         };
         let asked = self.written_scopes.clone().unwrap_or_else(|| scope::defaults(&discovery.capabilities));
         match self.request(&discovery, &asked.join(" ")).await {
-            Err(refusal) if refusal.words.contains("invalid_scope") && self.written_scopes.is_none() => {
+            Err(refusal) if refusal.scopes && self.written_scopes.is_none() => {
                 // An older server refuses what it cannot spell: SMART 1 scopes say the same less finely.
                 self.request(&discovery, &scope::v1_defaults().join(" ")).await
             }
@@ -218,36 +219,20 @@ impl Authority {
     }
 
     async fn request(&self, discovery: &Discovery, asked: &str) -> Result<Grant, Refusal> {
-        let endpoint = self.endpoint(discovery)?;
-        let mut first = self.post(&endpoint, asked).await?;
-        if first.status >= 400 && !busy(first.status) && self.learn_skew(&first) {
-            first = self.post(&endpoint, asked).await?;
+        let written = self.written_endpoint.as_ref().unwrap_or(&discovery.token_endpoint);
+        let endpoint = self.config.trusted_url("token_endpoint", written);
+        let endpoint = endpoint.map_err(|fault| refused(&fault.to_string(), None))?;
+        let mut answer = self.post(&endpoint, written, asked).await?;
+        if answer.status >= 400 && !busy(answer.status) && self.learn_skew(&answer) {
+            answer = self.post(&endpoint, written, asked).await?;
         }
-        self.read(&first, asked, &endpoint)
+        self.read(&answer, asked, &endpoint)
     }
 
-    fn endpoint(&self, discovery: &Discovery) -> Result<Url, Refusal> {
-        if let Some(written) = &self.written_endpoint {
-            return Ok(written.clone());
-        }
-        self.config.trusted_url("token_endpoint", &discovery.token_endpoint).map_err(|fault| Refusal {
-            words: format!("the server's smart-configuration cannot be used: {fault}"),
-            after: None,
-            by_server: true,
-        })
-    }
-
-    async fn post(&self, endpoint: &Url, asked: &str) -> Result<Answer, Refusal> {
-        let claims = Claims {
-            iss: &self.client_id,
-            sub: &self.client_id,
-            aud: endpoint.as_str(),
-            exp: self.now_s() + self.offset_s.load(Ordering::Relaxed) + ASSERTION_LIFE_S,
-            jti: uuid::Uuid::new_v4().to_string(),
-        };
-        let assertion = self.key.sign(&claims);
-        let assertion =
-            assertion.map_err(|fault| Refusal { words: fault.to_string(), after: None, by_server: true })?;
+    /// `audience` is the endpoint exactly as it was written: servers compare text.
+    async fn post(&self, endpoint: &Url, audience: &str, asked: &str) -> Result<Answer, Refusal> {
+        let assertion = self.key.sign(&self.claims(audience));
+        let assertion = assertion.map_err(|fault| refused(&fault.to_string(), None))?;
         let form = form(&[
             ("grant_type", "client_credentials"),
             ("scope", asked),
@@ -257,6 +242,16 @@ impl Authority {
         let request =
             Request { method: Method::POST, url: endpoint.clone(), bearer: None, body: Body::Form(form) };
         self.http.send(request, self.now_s()).await.map_err(|fault| unreachable(&fault))
+    }
+
+    fn claims<'a>(&'a self, audience: &'a str) -> Claims<'a> {
+        Claims {
+            iss: &self.client_id,
+            sub: &self.client_id,
+            aud: audience,
+            exp: self.now_s() + self.offset_s.load(Ordering::Relaxed) + ASSERTION_LIFE_S,
+            jti: uuid::Uuid::new_v4().to_string(),
+        }
     }
 
     /// Notes how far the server's clock is from ours; true when that could have caused a refusal and is new.
@@ -293,7 +288,7 @@ impl Authority {
     fn refusal(&self, answer: &Answer, endpoint: &Url) -> Refusal {
         if busy(answer.status) {
             let words = format!("the token server is not able to answer now (HTTP {})", answer.status);
-            return Refusal { words, after: answer.retry_after, by_server: false };
+            return Refusal { words, after: answer.retry_after, ..Refusal::default() };
         }
         if let Some(other) = &answer.redirect {
             return refused(
@@ -328,7 +323,7 @@ impl Authority {
         {
             words.push_str(&format!(". {}", skew_words(skew)));
         }
-        refused(&words, answer.retry_after)
+        Refusal { scopes: said.error == "invalid_scope", ..refused(&words, answer.retry_after) }
     }
 
     fn now_s(&self) -> i64 {
@@ -399,11 +394,11 @@ fn busy(status: u16) -> bool {
 }
 
 fn refused(words: &str, after: Option<Duration>) -> Refusal {
-    Refusal { words: words.to_owned(), after, by_server: true }
+    Refusal { words: words.to_owned(), after, by_server: true, scopes: false }
 }
 
 fn unreachable(fault: &Fault) -> Refusal {
-    Refusal { words: fault.to_string(), after: None, by_server: false }
+    Refusal { words: fault.to_string(), ..Refusal::default() }
 }
 
 /// Fuzz body.
@@ -417,6 +412,50 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::clock::{Clock, TestClock};
+
+    fn authority(clock: SharedClock) -> Authority {
+        let mut config = Config::new("https://fhir.example.org/r4");
+        config.client_id = "box".into();
+        let pem = super::super::keys::generate(super::super::keys::Algorithm::Es384).unwrap();
+        let key = SigningKey::from_pem(pem.expose()).unwrap();
+        Authority::new(&config, key, Arc::new(Http::new(&config).unwrap()), clock).unwrap()
+    }
+
+    #[test]
+    fn a_thousand_assertions_are_all_different_and_short_lived() {
+        let clock = TestClock::at(1_800_000_000_000_000);
+        let authority = authority(clock.clone());
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1_000 {
+            clock.advance(Duration::from_secs(1));
+            let now = clock.now().micros / 1_000_000;
+            let claims = authority.claims("https://auth.example.org/token");
+            assert!(claims.exp - now > 0 && claims.exp - now <= 300);
+            assert_eq!(
+                (claims.iss, claims.sub, claims.aud),
+                ("box", "box", "https://auth.example.org/token")
+            );
+            assert!(seen.insert(claims.jti));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_token_is_refused() {
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"access_token":""}"#,
+            r#"{"access_token":"a b"}"#,
+            r#"{"access_token":"x","token_type":"mac"}"#,
+        ] {
+            assert!(read_token(body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(read_token(br#"{"access_token":"x","token_type":"Bearer"}"#).is_ok());
+        let long = format!(r#"{{"access_token":"{}"}}"#, "x".repeat(LONGEST_TOKEN_BYTES + 1));
+        assert!(read_token(long.as_bytes()).is_err());
+    }
 
     #[test]
     fn a_life_is_read_from_numbers_and_from_text() {

@@ -89,6 +89,9 @@ fn clock(skew_s: i64) -> Result<String, String> {
 }
 
 async fn discover(authority: &Authority) -> Result<String, String> {
+    if authority.endpoint_is_written() {
+        return Ok("Not asked for: token_endpoint is written.".into());
+    }
     let discovery = authority.discover().await.map_err(|refusal| sentence(&refusal.words))?;
     let key = authority.key().algorithm().name();
     let offers = &discovery.token_endpoint_auth_signing_alg_values_supported;
@@ -101,11 +104,7 @@ async fn discover(authority: &Authority) -> Result<String, String> {
     if !methods.is_empty() && !methods.iter().any(|method| method == "private_key_jwt") {
         return Err("The server does not offer private_key_jwt, which SMART Backend Services needs.".into());
     }
-    Ok(if discovery.token_endpoint.is_empty() {
-        "No smart-configuration; the written token_endpoint is used.".into()
-    } else {
-        "The server says where tokens are to be had.".into()
-    })
+    Ok("The server says where tokens are to be had.".into())
 }
 
 async fn token(up: &Upstream, authority: &Authority) -> Result<String, String> {

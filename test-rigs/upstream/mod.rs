@@ -4,7 +4,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use bedside::clock::{SharedClock, SystemClock};
-use bedside::demo::fhir_server::{self, Running};
 use bedside::fhir::{self, Resource};
 use bedside::secret::SecretStore;
 use bedside::upstream::keys::{self, Algorithm, SigningKey};
@@ -47,21 +46,6 @@ impl Keys {
 
 pub(crate) fn clock() -> SharedClock {
     Arc::new(SystemClock)
-}
-
-/// A running server that knows the key, and a box that knows the server.
-pub(crate) async fn pair(
-    algorithm: Algorithm,
-    server: impl FnOnce(&mut fhir_server::Config),
-    upstream: impl FnOnce(&mut Config),
-) -> (Running, Upstream) {
-    let keys = Keys::new(algorithm);
-    let mut config = fhir_server::Config::new(clock());
-    config.register(CLIENT, keys.jwks());
-    server(&mut config);
-    let running = fhir_server::start(config).await.unwrap();
-    let up = connect(&running.base_url, &keys, clock(), upstream);
-    (running, up)
 }
 
 pub(crate) fn connect(
@@ -133,10 +117,6 @@ pub(crate) fn entries(run: &str, count: usize) -> Vec<Vec<Resource>> {
         ]
     };
     (0..count).map(entry).collect()
-}
-
-pub(crate) fn accepted(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Accepted { .. })
 }
 
 /// One letter per verdict: A, R (refused) or T (try again).

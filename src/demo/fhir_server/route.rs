@@ -45,7 +45,7 @@ impl Server {
         Self {
             store: Arc::new(Store::new(config.max_resources)),
             faults: Faults::default(),
-            authority: Authority::new(config.clients.clone(), origin, config.token_life_s),
+            authority: Authority::new(&config, origin),
             requests: AtomicU64::new(0),
             gzip_read: AtomicU64::new(0),
             origin: origin.to_owned(),
@@ -254,6 +254,9 @@ impl Server {
 
     /// SMART App Launch 2.2 §8.2.
     fn discovery(&self) -> Value {
+        let spellings: &[&str] =
+            if self.config.v1_scopes_only { &[] } else { &["permission-v1", "permission-v2"] };
+        let capabilities: Vec<&str> = [&["client-confidential-asymmetric"], spellings].concat();
         json!({
             "issuer": self.origin,
             "token_endpoint": self.authority.endpoint(),
@@ -261,7 +264,7 @@ impl Server {
             "token_endpoint_auth_methods_supported": ["private_key_jwt"],
             "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
             "scopes_supported": ["system/*.cruds"],
-            "capabilities": ["client-confidential-asymmetric", "permission-v1", "permission-v2"],
+            "capabilities": capabilities,
         })
     }
 

@@ -8,8 +8,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Client;
 use super::reply::Reply;
+use super::{Client, Config};
 use crate::clock::Timestamp;
 
 /// SMART App Launch 2.2, client-confidential-asymmetric: no more than five minutes ahead.
@@ -22,6 +22,7 @@ const MOST_REMEMBERED: usize = 10_000;
 pub(super) struct Authority {
     origin: String,
     life_s: u64,
+    v1_only: bool,
     inner: Mutex<Inner>,
 }
 
@@ -46,9 +47,10 @@ struct Claims {
 }
 
 impl Authority {
-    pub(super) fn new(clients: Vec<Client>, origin: &str, life_s: u64) -> Self {
+    pub(super) fn new(config: &Config, origin: &str) -> Self {
+        let (clients, life_s, v1_only) = (config.clients.clone(), config.token_life_s, config.v1_scopes_only);
         let inner = Inner { clients, path: String::from("/auth/token"), ..Inner::default() };
-        Self { origin: origin.to_owned(), life_s, inner: Mutex::new(inner) }
+        Self { origin: origin.to_owned(), life_s, v1_only, inner: Mutex::new(inner) }
     }
 
     /// The address of the token endpoint, which is the audience of assertions.
@@ -108,8 +110,10 @@ impl Authority {
         }
         let client = inner.clients.iter().find(|client| client.client_id == claims.iss);
         let allowed = client.map(|client| client.scopes.join(" ")).unwrap_or_default();
-        let granted: Vec<&str> =
-            field("scope").split_ascii_whitespace().filter(|scope| within(scope, &allowed)).collect();
+        let granted: Vec<&str> = field("scope")
+            .split_ascii_whitespace()
+            .filter(|scope| within(scope, &allowed) && self.spelled(scope))
+            .collect();
         if granted.is_empty() {
             return Err(("invalid_scope", "none of the scopes may be granted"));
         }
@@ -122,6 +126,11 @@ impl Authority {
         Ok(
             json!({ "access_token": token, "token_type": "bearer", "expires_in": self.life_s, "scope": scope }),
         )
+    }
+
+    /// Whether a scope is spelled in a way this server understands.
+    fn spelled(&self, scope: &str) -> bool {
+        !self.v1_only || scope.ends_with(".read") || scope.ends_with(".write")
     }
 
     fn verify(
