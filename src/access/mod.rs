@@ -41,3 +41,40 @@ fn random<const N: usize>() -> Result<[u8; N], AccessError> {
     SystemRandom::new().fill(&mut bytes).map_err(|_| AccessError::Random)?;
     Ok(bytes)
 }
+
+/// For the fuzzing rig: whatever a stranger sends as code, token, name or password, nothing panics and nothing
+/// made up is right.
+pub fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let now = crate::clock::Timestamp::from_micros(0, true);
+    if let Ok(mut code) = SetupCode::make(now) {
+        assert_ne!(code.attempt(&text, now), Attempt::Right);
+    }
+    assert!(TokenHash::of(&text).is_none() || text.len() == 43);
+    if let Ok(name) = check_username(&text) {
+        assert!(!name.chars().any(char::is_control));
+    }
+    let (name, password) = text.split_once('\n').unwrap_or(("", &text));
+    if check_password(password, name, &[name]).is_ok() {
+        assert!((PASSWORD_MIN..=PASSWORD_MAX).contains(&password.chars().count()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn whatever_a_stranger_sends_is_survived() {
+        for seed in [
+            "",
+            "\0",
+            "K7Q2M-9XW4T-BH3NR",
+            "anna\npässwörd-ß-İstanbul",
+            "İ\nİİİİİİİİİİİİİ",
+            "ſſſſ\nſſſſſſſſſſſſſ",
+        ] {
+            super::fuzz(seed.as_bytes());
+        }
+        super::fuzz(&[0xff; 5000]);
+        super::fuzz("é".repeat(3000).as_bytes());
+    }
+}

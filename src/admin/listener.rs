@@ -14,9 +14,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,10 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use warp::Filter;
 
-use super::AdminError;
 use super::desk::Arrival;
-use crate::access::{SelfMade, fingerprint};
-use crate::secret::Secret;
+use super::identity::Identity;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -65,55 +60,6 @@ impl Default for Patience {
     }
 }
 
-/// The desk's certificate and key, ready for TLS.
-#[derive(Clone)]
-pub struct Identity {
-    tls: Arc<ServerConfig>,
-    fingerprint: String,
-}
-
-impl Identity {
-    /// From a PEM chain (the desk's own certificate first) and its private key in PEM.
-    pub fn from_pem(chain_pem: &str, key: &Secret) -> Result<Self, AdminError> {
-        let fault =
-            |what: &str, fault: &dyn std::fmt::Display| AdminError::Certificate(format!("{what}: {fault}"));
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|e| fault("the certificate is not PEM", &e))?;
-        let first =
-            chain.first().ok_or_else(|| AdminError::Certificate("there is no certificate in it".into()))?;
-        let fingerprint = fingerprint(first);
-        let key = PrivateKeyDer::from_pem_slice(key.expose())
-            .map_err(|e| fault("the private key is not PEM", &e))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(|e| fault("certificate and key do not work together", &e))?;
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { tls: Arc::new(tls), fingerprint })
-    }
-
-    /// SHA-256 of the certificate: `AA:BB:…`.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-}
-
-impl TryFrom<&SelfMade> for Identity {
-    type Error = AdminError;
-
-    fn try_from(made: &SelfMade) -> Result<Self, AdminError> {
-        Self::from_pem(&made.certificate_pem, &made.key_pem)
-    }
-}
-
-impl std::fmt::Debug for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identity({})", self.fingerprint)
-    }
-}
-
 /// Accepts until `stop`, then closes gracefully.
 pub(super) async fn accept<F>(
     listener: TcpListener,
@@ -125,7 +71,7 @@ pub(super) async fn accept<F>(
     F: Filter<Extract = (warp::reply::Response,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
-    let acceptor = TlsAcceptor::from(identity.tls.clone());
+    let acceptor = TlsAcceptor::from(identity.tls());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let addresses = Arc::new(Addresses::default());
     let graceful = GracefulShutdown::new();
@@ -318,13 +264,5 @@ mod tests {
         let text = std::str::from_utf8(USE_HTTPS).unwrap();
         let (header, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(header.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
-    }
-
-    #[test]
-    fn a_certificate_that_is_none_is_refused_with_a_reason() {
-        let key = Secret::new(b"x".to_vec());
-        for pem in ["", "garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            assert!(matches!(Identity::from_pem(pem, &key), Err(AdminError::Certificate(_))), "{pem}");
-        }
     }
 }

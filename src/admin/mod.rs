@@ -10,7 +10,9 @@ pub mod command;
 mod desk;
 pub mod explain;
 mod guard;
+mod identity;
 mod json;
+mod kept;
 mod listener;
 pub mod live;
 mod pages;
@@ -23,6 +25,7 @@ pub mod store;
 mod tests;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +36,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::SharedClock;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretError};
 use command::Command;
 use desk::Desk;
 use explain::Explain;
-pub use listener::Identity;
+pub use identity::Identity;
+pub use kept::Kept;
 use listener::Patience;
 use live::Live;
 use pages::Pages;
@@ -78,7 +82,7 @@ impl Default for Config {
 #[derive(Clone)]
 pub struct Services {
     pub about: About,
-    /// Certificate and key: given, or made with [`crate::access::SelfMade`].
+    /// Certificate and key: [`Identity::load_or_make`].
     pub identity: Identity,
     pub clock: SharedClock,
     pub store: Arc<dyn Store>,
@@ -110,6 +114,10 @@ pub enum AdminError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("the desk's certificate cannot be used: {0}")]
     Certificate(String),
+    #[error("the desk's certificate: {0}")]
+    Secret(#[from] SecretError),
+    #[error("the desk's certificate cannot be kept in {}: {source}", path.display())]
+    Keep { path: PathBuf, source: std::io::Error },
 }
 
 /// Opens the port. Separate from [`serve`], so that a taken port is told at the start and a test or the demo

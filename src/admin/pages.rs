@@ -1,5 +1,6 @@
 //! The web pages inside the binary.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::OnceLock;
@@ -49,7 +50,11 @@ impl Pages {
     pub(super) fn embedded() -> Self {
         Self::of(Dist::iter().filter_map(|path| {
             let file = Dist::get(&path)?;
-            Some((path.into_owned(), Bytes::from(file.data.into_owned())))
+            let body = match file.data {
+                Cow::Borrowed(fixed) => Bytes::from_static(fixed),
+                Cow::Owned(read) => read.into(),
+            };
+            Some((path.into_owned(), body))
         }))
     }
 
@@ -60,7 +65,7 @@ impl Pages {
 
     /// Names what is embedded: the tag of the first page; `None` when nothing is.
     pub(super) fn tag(&self) -> Option<&str> {
-        self.files.get(INDEX)?.etag.to_str().ok().map(|tag| tag.trim_matches('"'))
+        self.files.get(INDEX)?.etag.to_str().ok().map(|tag| tag.trim_start_matches("W/").trim_matches('"'))
     }
 
     /// The file at a path. A path without a dot in its last segment is one of the pages' own: the first page.
@@ -93,7 +98,8 @@ impl File {
         let header = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
         Self {
             kind: header(&format!("{kind}{charset}")),
-            etag: header(&format!("\"{tag}\"")),
+            // Weak: the same for the compressed and the plain form.
+            etag: header(&format!("W/\"{tag}\"")),
             cache: if is_hashed(path) { "public, max-age=31536000, immutable" } else { "no-cache" },
             gzip: OnceLock::new(),
             body,
@@ -134,7 +140,7 @@ fn is_hashed(path: &str) -> bool {
 }
 
 fn knows(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let Ok(etag) = etag.to_str() else { return false };
+    let Some(etag) = etag.to_str().ok().and_then(|tag| tag.strip_prefix("W/")) else { return false };
     headers
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -222,7 +228,7 @@ mod tests {
     fn a_known_file_is_not_sent_again() {
         let pages = pages();
         let tag = header(&ask(&pages, "/", &[]), ETAG).to_string();
-        let again = ask(&pages, "/", &[("if-none-match", &format!("\"x\", W/{tag}"))]);
+        let again = ask(&pages, "/", &[("if-none-match", &format!("\"x\", {tag}"))]);
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(header(&again, ETAG), tag);
         assert_eq!(ask(&pages, "/", &[("if-none-match", "\"x\"")]).status(), StatusCode::OK);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::live::{ProfileView, Sighting};
+use super::live::{ProfileView, Sighting, UpstreamStanding, UpstreamState};
 use crate::clock::Timestamp;
 use crate::device::{
     ClockSource, Coding, Component, Device, Domain, Identifier, LOINC, Measurement, MeasurementStatus,
@@ -93,4 +93,24 @@ pub(super) fn person(family: &str, number: &str) -> Person {
 
 pub(super) fn sighting(profile: &ProfileView, second: i64) -> Sighting<'_> {
     Sighting { link: "ward", profile, received: seconds_after_noon(second), bound_patient: None }
+}
+
+/// Upstream as it stood at noon.
+pub(super) fn standing(state: UpstreamState) -> UpstreamStanding {
+    UpstreamStanding {
+        name: "EHR".into(),
+        base: "https://fhir.example/r4".into(),
+        state,
+        since: seconds_after_noon(0),
+        last_success: Some(seconds_after_noon(0)),
+        detail: String::new(),
+        auth: "smart",
+        client_id: None,
+        mode: None,
+        kid: None,
+        algorithm: None,
+        scopes: None,
+        granted: None,
+        jwks: serde_json::Value::Null,
+    }
 }

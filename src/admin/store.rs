@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::json::rfc3339;
+use super::live::AlarmView;
 use crate::access::{Role, TokenHash};
 use crate::clock::Timestamp;
 use crate::connector::Later;
@@ -93,6 +94,10 @@ pub struct Backlog {
     pub oldest_waiting: Option<Timestamp>,
     pub bytes: u64,
     pub quota_bytes: u64,
+    /// Frames can be kept now.
+    pub writing: bool,
+    /// What the store itself wants a person to know.
+    pub alarms: Vec<AlarmView>,
 }
 
 /// Which entries to list.
@@ -146,8 +151,9 @@ pub struct EntryRow {
 #[derive(Clone, Debug)]
 pub struct EntryDetail {
     pub row: EntryRow,
-    /// The frame, verified against `sha256` by the store.
     pub frame: Bytes,
+    /// The frame still matches `sha256`. If not, it is shown and nothing is derived from it.
+    pub intact: bool,
     pub topic: Option<Arc<str>>,
     /// Hex.
     pub sha256: String,

@@ -45,6 +45,8 @@ const POINTS_QUEUED: usize = 256;
 /// The live view. Shared by `Arc`; every method takes `&self` and returns at once.
 pub struct Live {
     clock: SharedClock,
+    /// When the view began.
+    since: Timestamp,
     state: Mutex<State>,
     points: broadcast::Sender<Arc<Point>>,
 }
@@ -54,34 +56,35 @@ struct State {
     links: BTreeMap<Arc<str>, LinkView>,
     devices: HashMap<String, DeviceState>,
     alarms: BTreeMap<String, AlarmView>,
-    upstream: UpstreamSide,
+    upstream: Option<UpstreamStanding>,
     budget: Budget,
     ready: bool,
 }
 
-#[derive(Default)]
-struct UpstreamSide {
-    setup: UpstreamSetup,
-    state: Option<(UpstreamState, Timestamp, String)>,
-    last_success: Option<Timestamp>,
-    mode: Option<&'static str>,
-}
-
-/// What is fixed about the upstream connection.
-#[derive(Clone, Debug, Default)]
-pub struct UpstreamSetup {
-    /// `false`: the box keeps and shows, and delivers to nobody.
-    pub configured: bool,
+/// How it stands with the upstream server.
+#[derive(Clone, Debug)]
+pub struct UpstreamStanding {
     pub name: String,
     /// FHIR base address.
     pub base: String,
+    pub state: UpstreamState,
+    /// Since when it is so.
+    pub since: Timestamp,
+    /// When it last took something or answered well.
+    pub last_success: Option<Timestamp>,
+    /// One sentence without patient data.
+    pub detail: String,
     /// `smart` or `none`.
     pub auth: &'static str,
     pub client_id: Option<String>,
-    pub scopes: Option<String>,
-    /// Key id, algorithm and the public key set a server registers.
+    /// How resources are written, once it is known: `put` or `conditional`.
+    pub mode: Option<&'static str>,
     pub kid: Option<String>,
-    pub algorithm: Option<String>,
+    pub algorithm: Option<&'static str>,
+    /// Scopes asked for, and granted when the server said.
+    pub scopes: Option<String>,
+    pub granted: Option<String>,
+    /// The public key set a server registers.
     pub jwks: Json,
 }
 
@@ -123,7 +126,7 @@ impl Live {
     /// An empty view.
     pub fn new(clock: SharedClock) -> Arc<Self> {
         let (points, _) = broadcast::channel(POINTS_QUEUED);
-        Arc::new(Self { clock, state: Mutex::default(), points })
+        Arc::new(Self { since: clock.now(), clock, state: Mutex::default(), points })
     }
 
     // ── filled by the gateway ──
@@ -199,30 +202,9 @@ impl Live {
         self.state().alarms.remove(code);
     }
 
-    /// What is fixed about upstream.
-    pub fn upstream_setup(&self, setup: UpstreamSetup) {
-        self.state().upstream.setup = setup;
-    }
-
-    /// How upstream is doing now, in words without patient data.
-    pub fn upstream_state(&self, now: UpstreamState, detail: &str) {
-        let at = self.clock.now();
-        let mut state = self.state();
-        let since = match &state.upstream.state {
-            Some((before, since, _)) if *before == now => *since,
-            _ => at,
-        };
-        state.upstream.state = Some((now, since, detail.into()));
-    }
-
-    /// Upstream took something at this time.
-    pub fn upstream_accepted(&self, at: Timestamp) {
-        self.state().upstream.last_success = Some(at);
-    }
-
-    /// How resources are written: `put` or `conditional`.
-    pub fn upstream_mode(&self, mode: &'static str) {
-        self.state().upstream.mode = Some(mode);
+    /// How it stands with upstream now; `None` when no server is set up.
+    pub fn upstream_stands(&self, standing: Option<UpstreamStanding>) {
+        self.state().upstream = standing;
     }
 
     /// Whether all ports are open and the buffer works: what `/readyz` answers.
@@ -243,7 +225,7 @@ impl Live {
         let state = self.state();
         let mut devices: Vec<DeviceView> = state.devices.values().map(DeviceState::view).collect();
         devices.sort_by(|a, b| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
-        let mut alarms: Vec<AlarmView> = state.alarms.values().cloned().collect();
+        let mut alarms: Vec<AlarmView> = state.alarms.values().chain(&backlog.alarms).cloned().collect();
         alarms.sort_by_key(|alarm| (alarm.severity, alarm.since));
         let mut overview = Overview {
             simulated,
@@ -255,7 +237,7 @@ impl Live {
             oldest_waiting: backlog.oldest_waiting,
             bytes: backlog.bytes,
             quota_bytes: backlog.quota_bytes,
-            upstream: state.upstream.view(now),
+            upstream: UpstreamView::of(state.upstream.as_ref(), self.since),
             links: state.links.values().cloned().collect(),
             devices,
             alarms,
@@ -276,11 +258,10 @@ impl Live {
         self.state().devices.get(key)?.trend(code, minutes, now)
     }
 
-    /// What is fixed about upstream, how it is doing, and how it writes.
-    pub fn upstream(&self) -> (UpstreamSetup, UpstreamView, Option<&'static str>) {
-        let now = self.clock.now();
-        let state = self.state();
-        (state.upstream.setup.clone(), state.upstream.view(now), state.upstream.mode)
+    /// How it stands with upstream, in short and in full.
+    pub fn upstream(&self) -> (UpstreamView, Option<UpstreamStanding>) {
+        let standing = self.state().upstream.clone();
+        (UpstreamView::of(standing.as_ref(), self.since), standing)
     }
 
     /// New points as they come.
@@ -297,24 +278,6 @@ impl Live {
     fn state(&self) -> MutexGuard<'_, State> {
         // A view that a panic left half written is still only a view.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl UpstreamSide {
-    fn view(&self, now: Timestamp) -> UpstreamView {
-        let (state, since, detail) = match &self.state {
-            _ if !self.setup.configured => (UpstreamState::Unconfigured, now, String::new()),
-            Some((state, since, detail)) => (*state, *since, detail.clone()),
-            None => (UpstreamState::Down, now, "not tried yet".into()),
-        };
-        UpstreamView {
-            name: self.setup.name.clone(),
-            base: self.setup.base.clone(),
-            state,
-            since,
-            last_success: self.last_success,
-            detail,
-        }
     }
 }
 

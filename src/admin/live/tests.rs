@@ -3,10 +3,10 @@ use std::time::Duration;
 use super::*;
 use crate::admin::samples::{
     NOON, blood_pressure, heart_rate, measurement, metric, numeric, person, report, seconds_after_noon,
-    sighting,
+    sighting, standing,
 };
 use crate::admin::store::Counts;
-use crate::clock::{Clock, TestClock};
+use crate::clock::TestClock;
 use crate::device::{AbsentReason, Coding, Place, Value};
 
 struct Setting {
@@ -32,10 +32,8 @@ impl Setting {
         self.live.overview("Ward 3", false, &self.backlog)
     }
 
-    fn upstream_up(&self) {
-        self.live.upstream_setup(UpstreamSetup { configured: true, ..UpstreamSetup::default() });
-        self.live.upstream_state(UpstreamState::Up, "");
-        self.live.upstream_accepted(self.clock.now());
+    fn upstream(&self, state: UpstreamState) {
+        self.live.upstream_stands(Some(standing(state)));
     }
 }
 
@@ -161,7 +159,7 @@ fn the_verdict_says_that_all_is_well_in_one_sentence() {
     assert_eq!(s.overview().verdict, "No link is set up yet; 0 waiting; no upstream is set up");
     s.live.add_link("ward", "mllp", "ihe/pcd01");
     s.live.link_state("ward", &LinkState::Up { detail: String::new(), connections: 1 });
-    s.upstream_up();
+    s.upstream(UpstreamState::Up);
     for n in 0..6 {
         s.say(&report(&n.to_string(), vec![heart_rate("72", 0)]), 0);
     }
@@ -174,9 +172,9 @@ fn the_verdict_names_problems_first_and_the_worst_of_them_first() {
     let mut s = setting();
     s.live.add_link("ward", "mllp", "ihe/pcd01");
     s.live.link_state("ward", &LinkState::Retrying { detail: "port in use".into() });
-    s.upstream_up();
+    s.upstream(UpstreamState::Up);
     s.clock.advance(Duration::from_secs(300));
-    s.live.upstream_state(UpstreamState::Down, "no answer");
+    s.upstream(UpstreamState::Down);
     s.backlog.counts = Counts { waiting: 120, sent: 0, accepted: 7, held: 1 };
     assert_eq!(
         s.overview().verdict,

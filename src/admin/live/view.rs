@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::UpstreamState;
+use super::{UpstreamStanding, UpstreamState};
 use crate::admin::json::{rfc3339, rfc3339_or_null};
 use crate::admin::store::Counts;
 use crate::clock::Timestamp;
@@ -45,6 +45,30 @@ pub struct UpstreamView {
     #[serde(serialize_with = "rfc3339_or_null")]
     pub last_success: Option<Timestamp>,
     pub detail: String,
+}
+
+impl UpstreamView {
+    /// In short; without a server, unconfigured since the view began.
+    pub(super) fn of(standing: Option<&UpstreamStanding>, began: Timestamp) -> Self {
+        match standing {
+            Some(standing) => Self {
+                name: standing.name.clone(),
+                base: standing.base.clone(),
+                state: standing.state,
+                since: standing.since,
+                last_success: standing.last_success,
+                detail: standing.detail.clone(),
+            },
+            None => Self {
+                name: String::new(),
+                base: String::new(),
+                state: UpstreamState::Unconfigured,
+                since: began,
+                last_success: None,
+                detail: "no upstream is set up".into(),
+            },
+        }
+    }
 }
 
 /// One configured link.
@@ -159,7 +183,7 @@ pub struct Point {
 }
 
 /// Something a person must do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AlarmView {
     pub code: String,
     pub severity: Severity,

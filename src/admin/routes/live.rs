@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use warp::Reply;
 use warp::http::StatusCode;
+use warp::http::header::{CACHE_CONTROL, HeaderValue};
 use warp::reply::Response as Answer;
 use warp::sse::Event;
 
@@ -43,7 +44,10 @@ pub(super) async fn live(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     tokio::spawn(feed(desk, token, points, out, seat));
     let stream =
         poll_fn(move |context| pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>)));
-    Ok(warp::sse::reply(stream).into_response())
+    let mut answer = warp::sse::reply(stream).into_response();
+    // Warp says no-cache; what is said of patients is not even kept.
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(answer)
 }
 
 /// Feeds one stream until its reader, its session or the desk ends. `_seat` is given back then.

@@ -67,6 +67,7 @@ struct EntryPage {
     #[serde(flatten)]
     row: EntryRow,
     raw: Raw,
+    intact: bool,
     warnings: Vec<String>,
     #[serde(flatten)]
     explained: Explained,
@@ -77,8 +78,8 @@ struct EntryPage {
 /// `GET /api/v1/entries/{id}`
 pub(super) async fn entry(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
-    let EntryDetail { row, frame, topic, sha256, warnings, answer, timeline } =
-        desk.services.store.entry(id).await?.ok_or_else(Problem::not_found)?;
+    let detail = desk.services.store.entry(id).await?.ok_or_else(Problem::not_found)?;
+    let EntryDetail { row, frame, intact, topic, sha256, warnings, answer, timeline } = detail;
     let stored = StoredFrame {
         id,
         link: row.link.clone(),
@@ -88,30 +89,39 @@ pub(super) async fn entry(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
         topic,
     };
     let explain = desk.services.explain.clone();
-    let explained =
-        tokio::task::spawn_blocking(move || explain.explain(&stored)).await.map_err(Problem::unavailable)?;
-    Ok(json(&EntryPage { row, raw: Raw::of(&frame, sha256), warnings, explained, answer, timeline }))
+    let explained = match intact {
+        true => tokio::task::spawn_blocking(move || explain.explain(&stored))
+            .await
+            .map_err(Problem::unavailable)?,
+        // Values out of bytes that changed on the disk would be nobody's.
+        false => Explained::default(),
+    };
+    let raw = Raw::of(&frame, sha256);
+    Ok(json(&EntryPage { row, raw, intact, warnings, explained, answer, timeline }))
 }
 
 /// `GET /api/v1/upstream`
 pub(super) async fn upstream(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
-    let (setup, view, mode) = desk.services.live.upstream();
+    let (view, standing) = desk.services.live.upstream();
     let counts = desk.services.store.backlog().await?.counts;
+    let standing = standing.as_ref();
+    let jwks = standing.map(|s| &s.jwks).filter(|jwks| jwks.is_object()).cloned();
     Ok(json(&object!({
-        "configured": setup.configured,
+        "configured": standing.is_some(),
         "name": view.name,
         "base": view.base,
         "state": view.state,
         "since": view.since.rfc3339(),
         "last_success": view.last_success.map(|at| at.rfc3339()),
         "detail": view.detail,
-        "auth": if setup.auth.is_empty() { "none" } else { setup.auth },
-        "client_id": setup.client_id,
-        "scopes": setup.scopes,
-        "kid": setup.kid,
-        "algorithm": setup.algorithm,
-        "jwks": if setup.jwks.is_null() { object!({ "keys": [] }) } else { setup.jwks },
+        "auth": standing.map_or("none", |s| s.auth),
+        "client_id": standing.and_then(|s| s.client_id.as_ref()),
+        "scopes": standing.and_then(|s| s.scopes.as_ref()),
+        "granted": standing.and_then(|s| s.granted.as_ref()),
+        "kid": standing.and_then(|s| s.kid.as_ref()),
+        "algorithm": standing.and_then(|s| s.algorithm),
+        "jwks": jwks.unwrap_or_else(|| object!({ "keys": [] })),
         "queue": { "waiting": counts.waiting, "sent": counts.sent, "held": counts.held },
-        "mode": mode,
+        "mode": standing.and_then(|s| s.mode),
     })))
 }

@@ -18,7 +18,7 @@ pub(super) async fn healthz(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem>
 /// `GET /readyz`: ports are open and the buffer answers. Upstream may be away: that is what the buffer is for.
 pub(super) async fn readyz(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     let ports = desk.services.live.is_ready();
-    let buffer = desk.services.store.backlog().await.is_ok();
+    let buffer = desk.services.store.backlog().await.is_ok_and(|backlog| backlog.writing);
     let mut answer = json(&object!({ "ready": ports && buffer, "ports": ports, "buffer": buffer }));
     if !(ports && buffer) {
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

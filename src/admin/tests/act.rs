@@ -6,6 +6,8 @@ use serde_json::json;
 
 use super::Rig;
 use crate::access::Role;
+use crate::admin::live::{UpstreamStanding, UpstreamState};
+use crate::admin::samples::standing;
 use crate::admin::store::EntryState;
 
 #[tokio::test]
@@ -25,6 +27,13 @@ async fn an_entry_is_shown_from_its_bytes_to_its_fhir() {
     assert_eq!(entry["fhir"][0]["resourceType"], "Observation");
     assert_eq!(entry["timeline"][0]["what"], "kept");
     assert_eq!(entry["answer"], json!(null));
+    rig.store.keep(66, EntryState::Held, b"x");
+    let changed = rig.client.get("/api/v1/entries/66").await.json();
+    assert_eq!(
+        (&changed["intact"], &changed["measurements"]),
+        (&json!(false), &json!([])),
+        "nothing is derived from changed bytes"
+    );
     for path in [
         "/api/v1/entries/8",
         "/api/v1/entries/x",
@@ -117,14 +126,11 @@ async fn upstream_is_shown_with_its_public_key_and_tested_step_by_step() {
         (&json!(false), &json!("unconfigured"), &json!("none"))
     );
     assert_eq!(none["jwks"], json!({ "keys": [] }));
-    rig.live.upstream_setup(crate::admin::live::UpstreamSetup {
-        configured: true,
-        base: "https://fhir.example/r4".into(),
-        auth: "smart",
+    rig.live.upstream_stands(Some(UpstreamStanding {
         jwks: json!({ "keys": [{ "kid": "a" }] }),
-        ..Default::default()
-    });
-    rig.live.upstream_mode("put");
+        mode: Some("put"),
+        ..standing(UpstreamState::Up)
+    }));
     let upstream = rig.client.get("/api/v1/upstream").await.json();
     assert_eq!((&upstream["jwks"]["keys"][0]["kid"], &upstream["mode"]), (&json!("a"), &json!("put")));
     let test = rig.client.post("/api/v1/upstream/test", "").await.json();

@@ -46,7 +46,7 @@ async fn the_stream_brings_the_overview_at_once_and_points_as_they_come() {
     let mut listener = Listener::open(&rig).await;
     assert!(listener.hears("\n\n\r\n").await);
     assert!(listener.1.contains("content-type: text/event-stream"), "{}", listener.1);
-    assert!(listener.1.contains("cache-control: no-"), "{}", listener.1);
+    assert!(listener.1.contains("cache-control: no-store"), "{}", listener.1);
     assert_eq!(listener.first_overview()["site"], "Ward 3");
     let profile = ProfileView::default();
     rig.live.report(&report("42", vec![heart_rate("72.0", 1)]), &sighting(&profile, 1));

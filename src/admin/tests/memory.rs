@@ -47,6 +47,7 @@ impl Memory {
         let detail = EntryDetail {
             row,
             frame: frame.into(),
+            intact: id != 66,
             topic: None,
             sha256: "00".repeat(32),
             warnings: vec!["no start block".into()],
@@ -108,7 +109,8 @@ impl Store for Memory {
                 EntryState::Held => counts.held += 1,
             }
         }
-        let backlog = Backlog { counts, oldest_waiting: None, bytes: 1_000, quota_bytes: 1_000_000 };
+        let backlog =
+            Backlog { counts, bytes: 1_000, quota_bytes: 1_000_000, writing: true, ..Backlog::default() };
         Box::pin(async move { Ok(backlog) })
     }
 
