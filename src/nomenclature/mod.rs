@@ -88,7 +88,9 @@ pub fn term(code: u32) -> Option<&'static Term> {
 pub fn refid(code: u32) -> Option<&'static str> {
     term(code)
         .map(|term| term.refid)
-        .or_else(|| [DEVICES, SITES].into_iter().flatten().find(|name| name.code == code).map(|name| name.refid))
+        .or_else(|| {
+            [DEVICES, SITES].into_iter().flatten().find(|name| name.code == code).map(|name| name.refid)
+        })
         .or_else(|| mdc_unit(code).map(|unit| unit.refid))
 }
 

@@ -68,25 +68,25 @@ fn is_exponent(text: &str) -> bool {
 fn is_atom(unit: &str) -> bool {
     PLAIN.contains(&unit)
         || METRIC.contains(&unit)
-        || PREFIXES
-            .iter()
-            .any(|prefix| unit.strip_prefix(prefix).is_some_and(|rest| METRIC.contains(&rest)))
+        || PREFIXES.iter().any(|prefix| unit.strip_prefix(prefix).is_some_and(|rest| METRIC.contains(&rest)))
 }
 
-const PREFIXES: &[&str] = &["da", "Y", "Z", "E", "P", "T", "G", "M", "k", "h", "d", "c", "m", "u", "n", "p", "f", "a"];
+const PREFIXES: &[&str] =
+    &["da", "Y", "Z", "E", "P", "T", "G", "M", "k", "h", "d", "c", "m", "u", "n", "p", "f", "a"];
 
 /// Atoms that take a prefix.
 const METRIC: &[&str] = &[
-    "m", "g", "s", "L", "l", "mol", "K", "Cel", "Pa", "bar", "V", "A", "W", "J", "Hz", "N", "Ohm", "S", "C", "F",
-    "Bq", "Gy", "Sv", "cd", "lm", "lx", "eq", "osm", "kat", "U", "cal", "m[Hg]", "m[H2O]", "[IU]", "[iU]", "B",
-    "[CFU]", "[PFU]", "[arb'U]", "[Cal]",
+    "m", "g", "s", "L", "l", "mol", "K", "Cel", "Pa", "bar", "V", "A", "W", "J", "Hz", "N", "Ohm", "S", "C",
+    "F", "Bq", "Gy", "Sv", "cd", "lm", "lx", "eq", "osm", "kat", "U", "cal", "m[Hg]", "m[H2O]", "[IU]",
+    "[iU]", "B", "[CFU]", "[PFU]", "[arb'U]", "[Cal]",
 ];
 
 /// Atoms that take none.
 const PLAIN: &[&str] = &[
     "%", "min", "h", "d", "wk", "mo", "a", "rad", "deg", "[degF]", "[lb_av]", "[oz_av]", "[in_i]", "[ft_i]",
-    "[psi]", "[pH]", "[ppth]", "[ppm]", "[ppb]", "[USP'U]", "[APL'U]", "[GPL'U]", "[MPL'U]", "[ELU]", "[EID_50]",
-    "[hnsf'U]", "[drp]", "[diop]", "[HPF]", "[LPF]", "[NTU]", "[FNU]", "[beth'U]", "[todd'U]", "[ka'U]",
+    "[psi]", "[pH]", "[ppth]", "[ppm]", "[ppb]", "[USP'U]", "[APL'U]", "[GPL'U]", "[MPL'U]", "[ELU]",
+    "[EID_50]", "[hnsf'U]", "[drp]", "[diop]", "[HPF]", "[LPF]", "[NTU]", "[FNU]", "[beth'U]", "[todd'U]",
+    "[ka'U]",
 ];
 
 #[cfg(test)]
@@ -128,9 +128,21 @@ mod tests {
 
     #[test]
     fn what_people_write_is_not_ucum() {
-        for unit in
-            ["", "bpm", "mmHg", "MG/DL", "°C", "beats/min", "10^^3", "{open", "mm[Hg", "kg/", "x10", "thou/uL", "10*3uL"]
-        {
+        for unit in [
+            "",
+            "bpm",
+            "mmHg",
+            "MG/DL",
+            "°C",
+            "beats/min",
+            "10^^3",
+            "{open",
+            "mm[Hg",
+            "kg/",
+            "x10",
+            "thou/uL",
+            "10*3uL",
+        ] {
             assert!(!is_ucum(unit), "{unit}");
         }
         assert!(!is_ucum(&"m.".repeat(40)));

@@ -19,7 +19,8 @@ pub fn mdc_unit(code: u32) -> Option<&'static MdcUnit> {
 /// only in case; `None` when the text names no unit we know.
 pub fn spelled_unit(text: &str) -> Option<&'static str> {
     let text = text.trim();
-    let exact = |list: &'static [(&str, &str)]| list.iter().find(|(seen, _)| *seen == text).map(|(_, ucum)| *ucum);
+    let exact =
+        |list: &'static [(&str, &str)]| list.iter().find(|(seen, _)| *seen == text).map(|(_, ucum)| *ucum);
     if let Some(ucum) = exact(SPELLINGS_EXACT) {
         return Some(ucum);
     }
