@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use super::metric::GroupDef;
-use crate::device::{Component, Containment, Measurement, MeasurementStatus, Value};
+use crate::device::{
+    Coding, Component, Containment, LOINC, Measurement, MeasurementStatus, Metric, ResultStatus, Value,
+};
+use crate::nomenclature;
 
 /// Measurements of one report while it is being decoded.
 #[derive(Default)]
@@ -60,7 +63,7 @@ fn lacks(compound: &Measurement, member: &Measurement) -> bool {
 
 fn start(group: &GroupDef, member: Measurement) -> Measurement {
     let mut compound = Measurement {
-        metric: Arc::clone(&group.metric),
+        metric: panel(group, &member),
         value: Value::Compound(Vec::with_capacity(3)),
         status: MeasurementStatus::default(),
         result_status: member.result_status,
@@ -73,6 +76,20 @@ fn start(group: &GroupDef, member: Measurement) -> Measurement {
     };
     join(&mut compound, member);
     compound
+}
+
+/// The panel code of FHIR's blood pressure promises members in mm[Hg]; members in kPa have no such code, and
+/// neither has their whole.
+fn panel(group: &GroupDef, member: &Measurement) -> Arc<Metric> {
+    let promised = group.metric.code_in(LOINC) == Some(nomenclature::BLOOD_PRESSURE_PANEL);
+    let kept =
+        |coding: &Coding| &*coding.system == LOINC && nomenclature::vital_sign_units(&coding.code).is_some();
+    if !promised || member.metric.codings.iter().any(kept) {
+        return Arc::clone(&group.metric);
+    }
+    let mut metric = Metric::clone(&group.metric);
+    metric.codings.retain(|coding| *coding.code != *nomenclature::BLOOD_PRESSURE_PANEL);
+    Arc::new(metric)
 }
 
 fn join(compound: &mut Measurement, member: Measurement) {
@@ -106,8 +123,8 @@ fn append(whole: &mut Option<Arc<str>>, between: &str, part: &str) {
 }
 
 /// The less certain of two: a whole is no more final than its parts.
-fn lesser(a: crate::device::ResultStatus, b: crate::device::ResultStatus) -> crate::device::ResultStatus {
-    use crate::device::ResultStatus::{Cancelled, Corrected, EnteredInError, Final, Preliminary};
+fn lesser(a: ResultStatus, b: ResultStatus) -> ResultStatus {
+    use ResultStatus::{Cancelled, Corrected, EnteredInError, Final, Preliminary};
     let rank = |status| match status {
         Final => 0,
         Corrected => 1,

@@ -148,7 +148,7 @@ impl<'p> Run<'p> {
             Value::Numeric { unit: Some(unit), .. } => Some(Arc::clone(&unit.ucum)),
             _ => metric.unit.as_ref().map(|rule| Arc::clone(&rule.unit.ucum)),
         };
-        withhold(&mut read.value, &marks, &place, &mut self.decoded.findings);
+        withhold(&mut read.value, &marks, &|| place.clone(), &mut self.decoded.findings);
         let table = &self.profile.plan.table;
         let group = metric.group.and_then(|number| table.groups.get(number).map(|group| (number, group)));
         let range =
@@ -195,7 +195,7 @@ impl<'p> Run<'p> {
     }
 
     /// Reads a text as its metric wants it.
-    pub(super) fn read(
+    fn read(
         &mut self,
         metric: &MetricDef,
         text: &str,
@@ -203,7 +203,9 @@ impl<'p> Run<'p> {
         place: &str,
         marks: &mut Marks,
     ) -> Read {
-        read_value(self.profile, metric, text, unit_text, place, marks, &mut self.decoded.findings)
+        let place = || place.to_owned();
+        let unit = UnitSaid::Text(unit_text);
+        read_value(self.profile, metric, text, unit, &place, marks, &mut self.decoded.findings)
     }
 
     /// What the device said under a name the profile does not list: kept under that name, and told.
@@ -229,7 +231,7 @@ impl<'p> Run<'p> {
                 Value::Numeric { value, comparator, unit }
             }
             Number::Absent(reason) => Value::Absent(reason),
-            Number::NotANumber => Value::Text(text.into()),
+            Number::Words => Value::Text(text.into()),
         };
         let taken = self.taken(fields, None, taken);
         composer.measurements.push(Measurement {
@@ -258,7 +260,7 @@ impl<'p> Run<'p> {
     }
 }
 
-fn applies(rule: &IgnoreRule, fields: &impl Fields) -> bool {
+pub(super) fn applies(rule: &IgnoreRule, fields: &impl Fields) -> bool {
     let place_fits = rule.at.as_ref().is_none_or(|(at, texts)| {
         fields.text(at).is_some_and(|text| texts.is_empty() || texts.iter().any(|t| t == text.trim()))
     });
@@ -277,13 +279,21 @@ impl From<Value> for Read {
     }
 }
 
+/// What is known of a value's unit before the value is read.
+pub(super) enum UnitSaid<'u> {
+    /// As the device wrote it, if it did.
+    Text(Option<&'u str>),
+    /// Looked up already.
+    Known(Option<Unit>, Option<&'u UnitRule>),
+}
+
 /// Reads `text` as its metric wants it. A text that is no number where one is wanted never becomes one.
 pub(super) fn read_value(
     profile: &FirmwareProfile,
     metric: &MetricDef,
     text: &str,
-    unit_text: Option<&str>,
-    place: &str,
+    unit: UnitSaid<'_>,
+    place: &dyn Fn() -> String,
     marks: &mut Marks,
     findings: &mut Vec<Finding>,
 ) -> Read {
@@ -294,37 +304,48 @@ pub(super) fn read_value(
     }
     match metric.kind {
         ValueKind::Quantity => {}
-        ValueKind::Text | ValueKind::Coded => {
-            if let Some(reason) = rules.absent(text) {
-                return Value::Absent(reason).into();
-            }
-            if metric.kind == ValueKind::Text {
-                return Value::Text(text.into()).into();
-            }
-            findings.push(finding(
-                "unknown-answer",
-                place,
-                "The answer is not in the profile's list; its text is kept.",
-            ));
-            return Value::Coded { codings: Vec::new(), text: Some(text.into()) }.into();
-        }
+        ValueKind::Text | ValueKind::Coded => return read_words(profile, metric, text, place, findings),
         ValueKind::Ignore => return Value::Absent(AbsentReason::Unsupported).into(),
     }
-    match rules.number(text, marks) {
-        Number::Absent(reason) => Value::Absent(reason).into(),
-        Number::NotANumber => no_number(metric, text, place, findings),
-        Number::Value { value, comparator, unit } => {
-            let unit_text = unit.or(unit_text).map(str::trim).filter(|text| !text.is_empty());
-            let (unit, rule) = unit_for(metric, unit_text, place, findings);
-            let rule_parts = rule.map(|rule| (rule.scale, rule.offset)).unwrap_or_default();
-            let scaled = convert(value, metric.scale, metric.offset)
-                .and_then(|value| convert(value, rule_parts.0, rule_parts.1));
-            match scaled {
-                Some(value) => Value::Numeric { value, comparator, unit }.into(),
-                None => no_number(metric, text, place, findings),
-            }
+    let (value, comparator, own_unit) = match rules.number(text, marks) {
+        Number::Absent(reason) => return Value::Absent(reason).into(),
+        Number::Words => return no_number(metric, text, place, findings),
+        Number::Value { value, comparator, unit } => (value, comparator, unit),
+    };
+    let (unit, rule) = match (own_unit, unit) {
+        (Some(own), _) => unit_for(metric, Some(own), place, findings),
+        (None, UnitSaid::Text(text)) => {
+            unit_for(metric, text.map(str::trim).filter(|text| !text.is_empty()), place, findings)
         }
+        (None, UnitSaid::Known(unit, rule)) => (unit, rule),
+    };
+    let (scale, offset) = rule.map(|rule| (rule.scale, rule.offset)).unwrap_or_default();
+    let scaled = convert(value, metric.scale, metric.offset).and_then(|value| convert(value, scale, offset));
+    match scaled {
+        Some(value) => Value::Numeric { value, comparator, unit }.into(),
+        None => no_number(metric, text, place, findings),
     }
+}
+
+fn read_words(
+    profile: &FirmwareProfile,
+    metric: &MetricDef,
+    text: &str,
+    place: &dyn Fn() -> String,
+    findings: &mut Vec<Finding>,
+) -> Read {
+    if let Some(reason) = profile.plan.value.absent(text) {
+        return Value::Absent(reason).into();
+    }
+    if metric.kind == ValueKind::Text {
+        return Value::Text(text.into()).into();
+    }
+    findings.push(finding(
+        "unknown-answer",
+        place(),
+        "The answer is not in the profile's list; its text is kept.",
+    ));
+    Value::Coded { codings: Vec::new(), text: Some(text.into()) }.into()
 }
 
 fn convert(value: Decimal, scale: Option<Decimal>, offset: Option<Decimal>) -> Option<Decimal> {
@@ -339,8 +360,13 @@ fn convert(value: Decimal, scale: Option<Decimal>, offset: Option<Decimal>) -> O
 }
 
 /// A laboratory answers in words; a vital sign that is no number is absent, and the words are its note.
-fn no_number(metric: &MetricDef, text: &str, place: &str, findings: &mut Vec<Finding>) -> Read {
-    findings.push(finding("bad-number", place, "A number was expected; the text is kept as text."));
+fn no_number(
+    metric: &MetricDef,
+    text: &str,
+    place: &dyn Fn() -> String,
+    findings: &mut Vec<Finding>,
+) -> Read {
+    findings.push(finding("bad-number", place(), "A number was expected; the text is kept as text."));
     if metric.domain == Domain::Laboratory {
         return Value::Text(text.into()).into();
     }
@@ -348,10 +374,10 @@ fn no_number(metric: &MetricDef, text: &str, place: &str, findings: &mut Vec<Fin
 }
 
 /// The unit a device wrote, as UCUM; the metric's own when it wrote none.
-pub(super) fn unit_for<'m>(
+fn unit_for<'m>(
     metric: &'m MetricDef,
     text: Option<&str>,
-    place: &str,
+    place: &dyn Fn() -> String,
     findings: &mut Vec<Finding>,
 ) -> (Option<Unit>, Option<&'m UnitRule>) {
     let Some(text) = text else {
@@ -365,7 +391,7 @@ pub(super) fn unit_for<'m>(
     if unit.ucum.is_empty() {
         findings.push(finding(
             "unknown-unit",
-            place,
+            place(),
             "The unit is not known; it is kept as text, without a code.",
         ));
     }
@@ -382,12 +408,17 @@ pub(super) fn unit_of_text(text: &str) -> Unit {
 }
 
 /// A status that says there is no value outweighs a value that is written all the same.
-pub(super) fn withhold(value: &mut Value, marks: &Marks, place: &str, findings: &mut Vec<Finding>) {
+pub(super) fn withhold(
+    value: &mut Value,
+    marks: &Marks,
+    place: &dyn Fn() -> String,
+    findings: &mut Vec<Finding>,
+) {
     let Some(reason) = marks.absent else { return };
     let Value::Absent(told) = value else {
         findings.push(finding(
             "value-withheld",
-            place,
+            place(),
             "The device marks this value as not usable; it is taken as absent.",
         ));
         *value = Value::Absent(reason);
@@ -398,7 +429,7 @@ pub(super) fn withhold(value: &mut Value, marks: &Marks, place: &str, findings: 
     }
 }
 
-fn specimen(
+pub(super) fn specimen(
     profile: &FirmwareProfile,
     fields: &impl Fields,
     findings: &mut Vec<Finding>,

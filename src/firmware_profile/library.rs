@@ -115,4 +115,4 @@ impl FirmwareProfile {
 
 #[cfg(test)]
 #[path = "library_tests.rs"]
-mod tests;
+pub(super) mod tests;

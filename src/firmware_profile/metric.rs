@@ -73,7 +73,14 @@ pub(super) struct MetricDef {
     pub(super) when: Vec<(Locator, Vec<String>)>,
     pub(super) time: Option<TimeRules>,
     /// Built from the above: for each match, one for each unit that is to be expected.
-    built: Vec<Vec<(Option<Arc<str>>, Arc<Metric>)>>,
+    built: Vec<Vec<Built>>,
+}
+
+/// A shared metric and the unit it was built for.
+#[derive(Clone, Debug)]
+struct Built {
+    unit: Option<Arc<str>>,
+    metric: Arc<Metric>,
 }
 
 impl MetricDef {
@@ -125,6 +132,11 @@ impl MetricDef {
         def
     }
 
+    /// Whether its meaning depends on a unit.
+    pub(super) fn wants_unit(&self) -> bool {
+        self.loincs.iter().any(|rule| allowed_units(rule).next().is_some())
+    }
+
     /// Builds the shared metrics. Call once, when all else is set.
     pub(super) fn build(&mut self, own_system: &Arc<str>) {
         let mut units: Vec<Option<Arc<str>>> = vec![None];
@@ -138,7 +150,8 @@ impl MetricDef {
         }
         let build_all = |own: &Match| {
             let one = |unit: &Option<Arc<str>>| {
-                (unit.clone(), Arc::new(self.assemble(own, unit.as_deref(), None, own_system)))
+                let metric = Arc::new(self.assemble(own, unit.as_deref(), None, own_system));
+                Built { unit: unit.clone(), metric }
             };
             units.iter().map(one).collect()
         };
@@ -155,7 +168,7 @@ impl MetricDef {
     ) -> Arc<Metric> {
         let specimen = specimen.filter(|_| self.loincs.iter().any(|rule| !rule.specimens.is_empty()));
         let built = self.built.get(matched).into_iter().flatten();
-        let known = built.into_iter().find(|(known, _)| known.as_deref() == unit).map(|(_, metric)| metric);
+        let known = built.into_iter().find(|built| built.unit.as_deref() == unit).map(|built| &built.metric);
         match (known, specimen, self.matches.get(matched)) {
             (Some(metric), None, _) => Arc::clone(metric),
             (_, _, Some(own)) => Arc::new(self.assemble(own, unit, specimen, own_system)),
@@ -175,8 +188,10 @@ impl MetricDef {
         for rule in &self.loincs {
             let mut allowed = allowed_units(rule).peekable();
             let unit_fits = allowed.peek().is_none() || unit.is_some_and(|unit| allowed.any(|a| a == unit));
-            let specimen_fits = rule.specimens.is_empty()
-                || specimen.is_some_and(|s| rule.specimens.iter().any(|a| a.eq_ignore_ascii_case(s)));
+            // An empty name in the list stands for a specimen that was not said.
+            let said = specimen.unwrap_or_default();
+            let specimen_fits =
+                rule.specimens.is_empty() || rule.specimens.iter().any(|a| a.eq_ignore_ascii_case(said));
             if unit_fits && specimen_fits {
                 codings.push(Coding::new(LOINC, &rule.code, nomenclature::loinc_display(&rule.code)));
             }
@@ -309,9 +324,29 @@ fn add_nomenclature(metrics: &mut Vec<MetricDef>, groups: &mut Vec<GroupDef>) {
         let metric = def.metric(0, None, None, &MDC.into());
         groups.push(GroupDef { name: term.refid.into(), metric });
     }
+    add_loinc(metrics, groups);
     for term in terms() {
         let group = heads.iter().position(|head| *head == term.panel).map(|at| first + at);
         metrics.push(MetricDef::of_term(term, group));
+    }
+}
+
+/// Vital signs that come as LOINC: a systolic pressure is a member of its panel by either name.
+fn add_loinc(metrics: &mut Vec<MetricDef>, groups: &mut Vec<GroupDef>) {
+    let display = |code| nomenclature::loinc_display(code);
+    let panel = nomenclature::BLOOD_PRESSURE_PANEL;
+    let label = display(panel).unwrap_or(panel);
+    let metric = unlisted(vec![Coding::new(LOINC, panel, display(panel))], label, Domain::VitalSigns);
+    groups.push(GroupDef { name: panel.into(), metric: Arc::new(metric) });
+    for magic in nomenclature::MAGIC {
+        let own = Match { code: magic.code.into(), system: Some(LOINC.into()) };
+        let mut def = MetricDef::new(vec![own], display(magic.code).unwrap_or(magic.code));
+        def.loincs = vec![loinc_rule(&nomenclature::Loinc { code: magic.code, units: &[] })];
+        if let [unit @ ("/min" | "%")] = magic.units {
+            def.unit = Some(UnitRule { unit: ucum_unit(unit), scale: None, offset: None });
+        }
+        def.group = ["8480-6", "8462-4", "8478-0"].contains(&magic.code).then(|| groups.len() - 1);
+        metrics.push(def);
     }
 }
 

@@ -4,6 +4,7 @@
 //! Decoding is pure and total. It never panics, never invents a number, a zone or a patient, and never drops what
 //! it does not know: an unknown code is still a measurement under the device's own name, with a finding.
 
+mod check;
 mod compose;
 mod fault;
 mod library;
@@ -18,8 +19,14 @@ mod sections;
 mod time;
 mod value;
 
+mod astm;
 mod flat;
+mod hl7;
+mod hl7_device;
+mod hl7_obx;
+mod hl7_person;
 mod json;
+mod outcome;
 mod text;
 
 use std::sync::Arc;
@@ -27,6 +34,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
 pub use schema::{BytesToSend, Caveat, Mqtt, Serial, Session, Tcp, TestCase, Transport, Verified};
@@ -34,6 +42,7 @@ pub use schema::{BytesToSend, Caveat, Mqtt, Serial, Session, Tcp, TestCase, Tran
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};
 use crate::hl7v2::Charset;
+use crate::wire;
 
 /// Longer frames are not decoded; they are held with this reason.
 pub const FRAME_MAX: usize = 16 << 20;
@@ -61,8 +70,8 @@ pub struct FirmwareProfile {
     pub caveats: Vec<Caveat>,
     /// Suggested settings for each way to connect it.
     pub transport: Transport,
-    /// `[link]` as written: the codec and its settings.
-    pub link: toml::Table,
+    /// The link layer, from `[link]`; [`wire::Codec::Message`] where the transport keeps messages apart.
+    pub codec: wire::Codec,
     /// The only bytes that may ever be sent to the device beside the codec's own answers.
     pub session: Session,
     /// SHA-256 of the page, hex: which text decoded a frame.
@@ -142,6 +151,8 @@ impl FirmwareProfile {
         let mut decoded = match &self.plan.grammar {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
+            schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };
         decoded.findings.truncate(FINDINGS_MAX);
         decoded
@@ -162,6 +173,26 @@ impl FirmwareProfile {
             point_of_care: self.point_of_care,
             simulated: self.verified == Verified::Simulator,
             ..Device::default()
+        }
+    }
+}
+
+/// Fuzz body: the first byte chooses a built-in profile, the rest is its frame. Only a bug panics; a frame that
+/// vanishes without a word is one.
+pub fn fuzz(bytes: &[u8]) {
+    let (Some((choice, frame)), Ok(library)) = (bytes.split_first(), Library::embedded()) else { return };
+    let profiles: Vec<&Arc<FirmwareProfile>> = library.profiles().collect();
+    let context =
+        LinkContext::new("fuzz", "Asia/Kolkata", Timestamp::from_micros(1_773_477_000_000_000, true));
+    let chosen = usize::from(*choice).checked_rem(profiles.len()).and_then(|at| profiles.get(at));
+    if let (Some(profile), Some(context)) = (chosen, context) {
+        let decoded = profile.decode(frame, Some("fuzz/topic"), &context);
+        assert!(!decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some());
+    }
+    if let Ok(page) = std::str::from_utf8(frame) {
+        // A page is outside input too; its faults must be drawn without panic.
+        if let Err(faults) = FirmwareProfile::parse("fuzz/page", page) {
+            drop(faults.iter().map(ToString::to_string).collect::<Vec<_>>());
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn from_fields(
     findings: &mut Vec<Finding>,
 ) -> Option<Person> {
     let said = |at: &[Locator]| first(fields, at).map(|text| Arc::<str>::from(text.trim()));
-    let identifier = said(&subject.id).filter(|id| !subject.unknown.iter().any(|unknown| **unknown == **id));
+    let identifier = said(&subject.id).filter(|id| !names_nobody(subject, id, findings));
     let person = Person {
         identifiers: identifier
             .map(|value| Identifier {
@@ -46,6 +46,23 @@ pub(super) fn place(subject: &Subject, fields: &impl Fields) -> Option<Place> {
         facility: said(facility),
     };
     (place != Place::default()).then_some(place)
+}
+
+/// Whether an identifier is only a filler: zeros, dashes, a word for nobody, or what the profile lists. Two people
+/// with the same filler are not one person.
+pub(super) fn names_nobody(subject: &Subject, id: &str, findings: &mut Vec<Finding>) -> bool {
+    const WORDS: [&str; 8] = ["unknown", "none", "n/a", "na", "null", "nil", "anonymous", "test"];
+    let filler =
+        id.chars().all(|c| "0-?*.xX_ ".contains(c)) || WORDS.iter().any(|word| id.eq_ignore_ascii_case(word));
+    let nobody = filler || subject.unknown.iter().any(|unknown| unknown == id);
+    if nobody {
+        findings.push(finding(
+            "filler-id",
+            "person",
+            "The patient identifier is only a filler; it names nobody.",
+        ));
+    }
+    nobody
 }
 
 /// `YYYY[MM[DD…]]` or `YYYY-MM-DD` → FHIR date. Years of the Thai calendar are counted back, and that is told.
@@ -109,6 +126,19 @@ mod tests {
         assert_eq!(read("25220713"), (Some("1979-07-13".into()), Some("buddhist-year")));
         assert_eq!(read("19770231"), (None, Some("bad-birth-date")));
         assert_eq!(read("unknown"), (None, None));
+    }
+
+    #[test]
+    fn a_filler_names_nobody() {
+        let subject = Subject { unknown: vec!["9999".into()], ..Subject::default() };
+        for id in ["0", "0000000000000", "---", "Unknown", "9999", "XXXX", "N/A"] {
+            let mut findings = Vec::new();
+            assert!(names_nobody(&subject, id, &mut findings), "{id}");
+            assert_eq!(findings.len(), 1);
+        }
+        for id in ["100", "MRN-0", "0-1", "X1"] {
+            assert!(!names_nobody(&subject, id, &mut Vec::new()), "{id}");
+        }
     }
 
     #[test]

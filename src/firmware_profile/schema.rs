@@ -129,6 +129,8 @@ pub struct TestCase {
 pub(crate) enum Grammar {
     Text(super::text::TextGrammar),
     Json(super::json::JsonGrammar),
+    Hl7,
+    Astm(super::astm::AstmGrammar),
 }
 
 impl Grammar {
@@ -193,6 +195,8 @@ pub(crate) struct Plan {
     pub(super) value: ValueRules,
     pub(super) time: TimeRules,
     pub(super) subject: Subject,
+    /// Places and texts that mark a control, which is never a patient's result.
+    pub(super) quality_control: Vec<(Locator, Vec<String>)>,
     pub(super) table: MetricTable,
     /// Every place the profile speaks of, so that the rest can be told.
     pub(super) claimed: HashSet<String>,
@@ -266,20 +270,31 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
     let (fits, identify) = root.section("identify").map(|s| sections::identify(s, kind)).unwrap_or_default();
     let ignore = sections::ignore_rules(&record, kind);
     let grammar = sections::grammar(record, kind);
+    let quality_control = sections::quality_control(&root, kind);
     let (groups, metrics) = schema_metric::read(&root, kind);
-    let (link, transport) = (sections::link(&root), sections::transport(&root));
+    let (codec, transport) = (sections::codec(&root), sections::transport(&root));
     let session = root.section("session").map(sections::session).unwrap_or_default();
     let tests = root.sections("test").into_iter().filter_map(sections::test_case).collect();
     let about = sections::about(device);
     root.finish();
     rules::check(source, &metrics, &groups, grammar.as_ref());
-    let (about, grammar, link) = (about?, grammar?, link?);
+    let (about, grammar, codec) = (about?, grammar?, codec?);
     let own_system = format!("urn:bedside:firmware-profile:{id}");
     let metrics = metrics.into_iter().map(|metric| metric.def).collect();
     let groups = groups.into_iter().map(|group| group.def).collect();
     let table = MetricTable::build(metrics, groups, &own_system, kind == GrammarKind::Hl7);
-    let mut plan =
-        Plan { grammar, fits, ignore, identify, value, time, subject, table, claimed: HashSet::new() };
+    let mut plan = Plan {
+        grammar,
+        fits,
+        ignore,
+        identify,
+        value,
+        time,
+        subject,
+        quality_control,
+        table,
+        claimed: HashSet::new(),
+    };
     plan.claim();
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, source.text.as_bytes());
     Some(FirmwareProfile {
@@ -292,7 +307,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         verified: about.verified,
         caveats: about.caveats,
         transport,
-        link,
+        codec,
         session,
         hash: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
         tests,

@@ -2,10 +2,12 @@
 
 use jiff::tz::TimeZone;
 use regex::Regex;
+use serde::Deserialize;
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::astm::AstmGrammar;
 use super::json::JsonGrammar;
 use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
@@ -18,6 +20,7 @@ use super::text::{Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
 use crate::device::{AbsentReason, Coding};
+use crate::wire;
 
 /// A regular expression that needs more memory than this is refused.
 const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -119,8 +122,8 @@ fn mqtt(section: Section<'_>) -> Mqtt {
     Mqtt { topics: topics.into_iter().map(|at| at.value).collect(), qos }
 }
 
-/// `[link]` as it is written, for `wire` to read.
-pub(super) fn link(root: &Section<'_>) -> Option<toml::Table> {
+/// `[link]`, read by `wire`: its settings are known there.
+pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
     const CODECS: &[(&str, ())] = &[("mllp", ()), ("astm", ()), ("lines", ()), ("message", ())];
     let Some(value) = root.any("link") else {
         root.fault(0..0, "the profile needs a [link] with its codec");
@@ -132,13 +135,12 @@ pub(super) fn link(root: &Section<'_>) -> Option<toml::Table> {
     };
     let codec = section.required("codec")?;
     section.chosen("codec", &codec, CODECS)?;
-    Some(plain_table(value))
-}
-
-fn plain_table(value: &Spanned<DeValue<'_>>) -> toml::Table {
-    match plain(value.get_ref()) {
-        toml::Value::Table(table) => table,
-        _ => toml::Table::new(),
+    match wire::Codec::deserialize(plain(value.get_ref())) {
+        Ok(codec) => Some(codec),
+        Err(error) => {
+            section.fault(value.span(), format!("[link]: {}", error.message()));
+            None
+        }
     }
 }
 
@@ -235,7 +237,12 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             items: locators(&section, "items", kind),
             unlisted: locators(&section, "unlisted", kind),
         })),
-        GrammarKind::Astm | GrammarKind::Hl7 => None,
+        GrammarKind::Hl7 => Some(Grammar::Hl7),
+        GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
+            test: locators(&section, "test", kind),
+            test_cut: section.text("test_cut").map(|at| at.value.into()),
+            value: locators(&section, "value", kind),
+        })),
     };
     section.finish();
     grammar
@@ -281,6 +288,17 @@ fn ignore_rule(section: Section<'_>, kind: GrammarKind) -> Option<IgnoreRule> {
     }
     section.finish();
     Some(IgnoreRule { at: at.map(|at| (at, equals)), matches, reason: reason?.value })
+}
+
+/// `[[quality_control]]`: where it stands that a result is of a control.
+pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<String>)> {
+    let rule = |section: Section<'_>| {
+        let at = section.required("at").and_then(|text| locator(&section, &text, kind));
+        let equals = section.texts("equals").into_iter().map(|at| at.value).collect();
+        section.finish();
+        Some((at?, equals))
+    };
+    root.sections("quality_control").into_iter().filter_map(rule).collect()
 }
 
 pub(super) fn identify(section: Section<'_>, kind: GrammarKind) -> (Option<Regex>, Identify) {

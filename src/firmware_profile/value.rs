@@ -147,9 +147,14 @@ pub(super) struct ValueRules {
 /// What a text turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number<'t> {
-    Value { value: Decimal, comparator: Option<Comparator>, unit: Option<&'t str> },
+    Value {
+        value: Decimal,
+        comparator: Option<Comparator>,
+        unit: Option<&'t str>,
+    },
     Absent(AbsentReason),
-    NotANumber,
+    /// Something else.
+    Words,
 }
 
 impl ValueRules {
@@ -189,11 +194,11 @@ impl ValueRules {
         let (number, unit) = digits.split_at_checked(end).unwrap_or((digits, ""));
         let unit = unit.trim();
         if !unit.is_empty() && !self.unit_in_value {
-            return special(text).map_or(Number::NotANumber, Number::Absent);
+            return special(text).map_or(Number::Words, Number::Absent);
         }
         match self.decimal(sign, number) {
             Some(value) => Number::Value { value, comparator, unit: (!unit.is_empty()).then_some(unit) },
-            None => special(text).map_or(Number::NotANumber, Number::Absent),
+            None => special(text).map_or(Number::Words, Number::Absent),
         }
     }
 
@@ -305,7 +310,7 @@ mod tests {
                 format!("{sign}{value}{}{marks}", unit.map_or(String::new(), |u| format!(" {u}")))
             }
             Number::Absent(reason) => format!("absent {}{marks}", reason.code()),
-            Number::NotANumber => "not a number".into(),
+            Number::Words => "not a number".into(),
         }
     }
 
@@ -363,8 +368,8 @@ mod tests {
             assert_eq!(read(text), "not a number", "{text}");
         }
         let plain = ValueRules::default();
-        assert_eq!(plain.number("7,41", &mut Marks::default()), Number::NotANumber);
-        assert_eq!(plain.number("98%", &mut Marks::default()), Number::NotANumber);
+        assert_eq!(plain.number("7,41", &mut Marks::default()), Number::Words);
+        assert_eq!(plain.number("98%", &mut Marks::default()), Number::Words);
     }
 
     #[test]

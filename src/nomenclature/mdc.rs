@@ -5,6 +5,8 @@ use super::{Kind, Loinc, Name, Term};
 
 /// Partition 1: devices and attributes.
 pub const PARTITION_OBJECTS: u32 = 1;
+/// Partition 2: metrics.
+pub const PARTITION_METRICS: u32 = 2;
 /// Partition 8: device specialisations (`MDC_DEV_SPEC_PROFILE_…`) and infrastructure.
 pub const PARTITION_INFRASTRUCTURE: u32 = 8;
 
