@@ -5,6 +5,8 @@ use super::{Kind, Loinc, Name, Term};
 
 /// Partition 1: devices and attributes.
 pub const PARTITION_OBJECTS: u32 = 1;
+/// Partition 2: metrics.
+pub const PARTITION_METRICS: u32 = 2;
 /// Partition 8: device specialisations (`MDC_DEV_SPEC_PROFILE_…`) and infrastructure.
 pub const PARTITION_INFRASTRUCTURE: u32 = 8;
 
@@ -140,7 +142,7 @@ const RESPIRATION: &[Term] = &[
     vital(151_728, "MDC_AWAY_CO2_ET", "End-tidal CO2", ETCO2, "mm[Hg]"),
     vital(151_738, "MDC_AWAY_CO2_INSP_MIN", "Inspired CO2, minimum", &[], "mm[Hg]"),
     vital(151_856, "MDC_TIME_PD_APNEA", "Apnoea time", &[], "s"),
-    vital(152_196, "MDC_CONC_AWAY_O2_INSP", "Inspired O2", &[any("3150-6")], "%"),
+    vital(152_196, "MDC_CONC_AWAY_O2_INSP", "Inspired O2", &[any("3150-0")], "%"),
     vital(152_440, "MDC_CONC_AWAY_O2_ET", "End-tidal O2", &[], "%"),
     vital(152_192, "MDC_CONC_AWAY_N2O_INSP", "Inspired N2O", &[], "%"),
     vital(152_108, "MDC_CONC_AWAY_N2O_ET", "End-tidal N2O", &[], "%"),
@@ -171,8 +173,8 @@ const VENTILATION: &[Term] = &[
     vital(152_008, "MDC_VENT_VOL_MINUTE_AWAY", "Minute volume", &[], "L/min"),
     vital(151_944, "MDC_VENT_FLOW_EXP", "Expiratory flow", &[], "L/min"),
     vital(151_948, "MDC_VENT_FLOW_INSP", "Inspiratory flow", &[], "L/min"),
-    device(151_920, "MDC_VENT_CONC_AWAY_O2_INSP", "FiO2", &[any("3150-6")], "%"),
-    device(153_144, "MDC_CONC_GASDLV_O2_INSP", "FiO2", &[any("3150-6")], "%"),
+    device(151_920, "MDC_VENT_CONC_AWAY_O2_INSP", "FiO2", &[any("3150-0")], "%"),
+    device(153_144, "MDC_CONC_GASDLV_O2_INSP", "FiO2", &[any("3150-0")], "%"),
     device(16_929_196, "MDC_VENT_VOL_TIDAL_SETTING", "Tidal volume, set", &[any("20112-9")], "mL"),
 ];
 

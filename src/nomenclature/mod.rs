@@ -7,7 +7,7 @@ mod mdc;
 mod ucum;
 mod units;
 
-pub use mdc::{DEVICES, PARTITION_INFRASTRUCTURE, PARTITION_OBJECTS, SITES, TERMS, WAVES};
+pub use mdc::{DEVICES, PARTITION_INFRASTRUCTURE, PARTITION_METRICS, PARTITION_OBJECTS, SITES, TERMS, WAVES};
 pub use ucum::is_ucum;
 pub use units::{MdcUnit, UNITS, mdc_unit, spelled_unit};
 
