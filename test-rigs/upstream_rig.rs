@@ -226,6 +226,24 @@ async fn half_accepted_bundles_give_each_entry_its_own_verdict() {
 }
 
 #[tokio::test]
+async fn an_entry_the_server_fails_on_again_and_again_is_held_only_while_others_pass() {
+    let (server, up) = usual().await;
+    up.deliver(&entries("before", 1)).await;
+    server.faults.always(On::Transaction, Fault::HalfAccept { every: 2, status: 500 });
+    let mut told = String::new();
+    for _ in 0..8 {
+        let two: Vec<_> = entries("stubborn", 2).into_iter().map(|entry| entry[..3].to_vec()).collect();
+        told += &letters(&up.deliver(&two).await)[1..];
+    }
+    assert_eq!(told, "TTTTTTTR");
+    server.faults.clear();
+    server.faults.always(On::Transaction, Fault::Status(500));
+    for _ in 0..10 {
+        assert_eq!(letters(&up.deliver(&entries("sick server", 2)).await), "TT");
+    }
+}
+
+#[tokio::test]
 async fn too_large_is_split_and_remembered() {
     let (server, up) = pair(Algorithm::Es384, |config| config.max_entries = 7, |_| ()).await;
     let entries = entries("large", 12);
