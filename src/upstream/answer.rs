@@ -9,17 +9,18 @@
 //! | 401 | one new token, then retry | the same |
 //! | 403; 404, 405, 410, 501 with an OperationOutcome | halves, until two single entries got it | held if others passed, else retry |
 //! | 404, 405, 410, 501 without one; HTML with 4xx | retry: something in between answered | the same |
-//! | 409 | halves, as 403 | retry |
+//! | 409 | halves, as 403 | retry; held after eight times while others pass |
 //! | 413; `too-costly`; "too many" | halves, and remembered | halves of its resources; one resource: held |
 //! | 415 | plain instead of gzip, then retry | the same |
 //! | 408, 425, 429, 502, 503, 504 | retry, after Retry-After | the same |
-//! | 500 | halves, as 403 | retry |
+//! | 500 | halves, as 403 | retry; held after eight times while others pass |
 //! | none (time-out, reset) | retry: the same ids make it harmless; conditional mode looks first | the same |
 //!
 //! | status of one entry | verdict |
 //! |---|---|
 //! | 2xx, 304 | accepted |
-//! | 401, 408, 409, 423, 424, 425, 429, 5xx | retry |
+//! | 409, 423, 424, 500 | retry; held after eight times while others pass |
+//! | 401, 408, 425, 429, other 5xx | retry |
 //! | 412 in conditional mode | the copy on the server is looked up and updated |
 //! | every other 4xx | held with the OperationOutcome's text |
 
@@ -53,7 +54,7 @@ pub(super) enum Alone {
     Held,
     /// The entry is wrong if others pass, else this client is not let in.
     HeldIfOthersPass,
-    /// The entry is to be tried again, whatever becomes of others.
+    /// The entry is to be tried again, but not for ever while others pass.
     Retry,
 }
 

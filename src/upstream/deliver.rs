@@ -19,6 +19,9 @@ use crate::fhir::{self, Placement, Resource, Transaction};
 /// Places named in the answer of an accepted entry.
 const MOST_PLACES: usize = 20;
 
+/// An entry that the server fails on so often, while others pass, is for a person to look at.
+const MOST_TRIES: u32 = 8;
+
 /// Entries on their way, and what is known of them so far.
 pub(super) struct Round<'a> {
     up: &'a Upstream,
@@ -329,8 +332,13 @@ impl<'a> Round<'a> {
         match (refused, failed.first()) {
             (Some((resource, part)), _) => self.refuse(entry, &part.text(), Some((resource, part))),
             (None, Some((_, part))) => {
-                let verdict = Verdict::Retry { after: None, reason: part.text() };
-                self.settle(entry, verdict);
+                let setback = Setback { words: part.text(), after: None, refusing: false, in_doubt: false };
+                match part.status {
+                    409 | 423 | 424 | 500 => {
+                        self.blocked.push(Blocked { entry, alone: Alone::Retry, setback })
+                    }
+                    _ => self.settle_retry(entry, &setback),
+                }
             }
             (None, None) => {}
         }
@@ -428,17 +436,28 @@ impl<'a> Round<'a> {
 
     /// At the end of the round it is clear whether others passed.
     fn unblock(&mut self) {
-        let up = self.up;
-        for blocked in std::mem::take(&mut self.blocked) {
-            if self.passed && blocked.alone == Alone::HeldIfOthersPass {
-                self.refuse(blocked.entry, &blocked.setback.words, None);
+        for Blocked { entry, alone, setback } in std::mem::take(&mut self.blocked) {
+            if !self.passed {
+                self.up.failed(&setback);
+                self.settle_retry(entry, &setback);
+                continue;
+            }
+            let tries = if alone == Alone::Retry { self.count_try(entry) } else { MOST_TRIES };
+            if tries < MOST_TRIES {
+                self.settle_retry(entry, &setback);
             } else {
-                self.settle_retry(blocked.entry, &blocked.setback);
-                if !self.passed {
-                    up.failed(&blocked.setback);
-                }
+                self.refuse(entry, &setback.words, None);
             }
         }
+    }
+
+    /// How often the server failed on this entry while others passed; forgotten at a restart.
+    fn count_try(&self, entry: usize) -> u32 {
+        let Some(last) = self.entries.get(entry).and_then(|resources| resources.last()) else { return 0 };
+        let mut tries = lock(&self.up.tries);
+        let count = tries.get(&key(last)).map_or(1, |count| count + 1);
+        tries.insert(&key(last), if count < MOST_TRIES { count } else { 0 });
+        count
     }
 
     /// Less at once: half of the spans, or half of the only span. One resource alone is too large: held.

@@ -50,6 +50,8 @@ pub use trial::TestStep;
 
 /// Resources whose fate is in doubt (conditional mode), remembered at most.
 const MOST_DOUBTFUL: usize = 8_192;
+/// Entries whose failures are counted, at most.
+const MOST_TRIED: usize = 1_024;
 
 /// Why an upstream cannot be set up. Nothing here depends on the network.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +132,8 @@ pub struct Upstream {
     limit: Limit,
     capability: capability::Settled,
     doubtful: Mutex<Bounded<()>>,
+    /// Entry → how often the server failed on it while others passed.
+    tries: Mutex<Bounded<u32>>,
     standing: Mutex<Standing>,
 }
 
@@ -169,6 +173,7 @@ impl Upstream {
             limit: Limit::new(config.max_bundle_resources, config.max_bundle_bytes),
             capability: capability::Settled::default(),
             doubtful: Mutex::new(Bounded::new(MOST_DOUBTFUL)),
+            tries: Mutex::new(Bounded::new(MOST_TRIED)),
             standing: Mutex::new(standing),
             config,
         })
