@@ -15,7 +15,7 @@ use super::{Account, Broker, Outcome};
 use crate::connector::Stop;
 use crate::connector::mqtt::INFLIGHT_BYTES;
 use crate::connector::mqtt::packet::{
-    ConnAck, Connect, Limits, Packet, Publish, QoS, Version, reason, valid_filter,
+    ConnAck, Connect, Limits, Packet, Publish, QoS, Version, Will, reason, valid_filter,
 };
 use crate::connector::mqtt::wire::{Arrival, Wire, WireError};
 
@@ -158,28 +158,32 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     broker.show();
     let lost = matches!(ended, Err(_) | Ok(End::Goodbye { will: true }));
     if let (true, Some(will)) = (lost, connect.will) {
-        let publish = Publish {
-            dup: false,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            topic: will.topic,
-            pkid: 0,
-            bytes: will.bytes,
-            aliased: false,
-        };
-        if let Outcome::Refused(words) = broker.keep(Arc::new(publish)).await {
-            // Nobody is left to send it again.
-            broker.intake.note(
-                super::NAME,
-                "will-lost",
-                &format!("A will could not be kept and is lost: {words}"),
-            );
-        }
+        publish_will(broker, will).await;
     }
     match ended {
         // Closing without a word is how most devices leave.
         Ok(_) | Err(Trouble::Wire(WireError::Closed)) => Ok(()),
         Err(trouble) => Err(trouble),
+    }
+}
+
+async fn publish_will(broker: &Broker, will: Will) {
+    let publish = Publish {
+        dup: false,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic: will.topic,
+        pkid: 0,
+        bytes: will.bytes,
+        aliased: false,
+    };
+    if let Outcome::Refused(words) = broker.keep(Arc::new(publish)).await {
+        // Nobody is left to send it again.
+        broker.intake.note(
+            super::NAME,
+            "will-lost",
+            &format!("A will could not be kept and is lost: {words}"),
+        );
     }
 }
 
