@@ -1,1 +1,391 @@
-//! Not built yet.
+//! `bedside.toml` → Config: strict, parsed into valid types or refused with line and caret.
+//!
+//! Each room owns its section's type; this file only composes them. Rooms are handed their own section and never
+//! see the whole.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::connector;
+use crate::device::Identifier;
+use crate::firmware_profile::{FirmwareProfile, Library};
+use crate::translate::Unidentified;
+use crate::{admin, buffer, upstream};
+
+/// How the box is built, checked and ready to run.
+#[derive(Debug)]
+pub struct Config {
+    pub site: Site,
+    pub buffer: buffer::Config,
+    pub desk: Option<admin::Config>,
+    pub upstream: Option<upstream::Config>,
+    pub broker: Option<connector::broker::Config>,
+    pub links: Vec<Link>,
+    pub delivery: Delivery,
+    pub log: Log,
+    /// Where secrets are looked for after systemd's credentials.
+    pub secrets: PathBuf,
+}
+
+/// Who and where the box is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Name shown on the desk, e.g. `Clinic South, ward 3`.
+    pub name: String,
+    /// IANA zone of devices that state no offset; a link may say its own.
+    #[serde(default = "utc")]
+    pub zone: String,
+    /// URI of the site's own patient numbers, for numbers that come without an issuer.
+    pub patient_system: Option<String>,
+    /// Everything this box says is simulated: shown on every page and marked HTEST in FHIR.
+    #[serde(default)]
+    pub simulated: bool,
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+/// How entries are gathered into Bundles.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Delivery {
+    /// Entries in one request at most.
+    pub entries_max: usize,
+    /// Bytes of kept frames behind one request at most.
+    pub bytes_max: usize,
+    /// How long a lone entry waits for company, in milliseconds.
+    pub age_ms: u64,
+    /// Longest pause between two tries against an upstream that does not answer, in seconds.
+    pub pause_max_s: u64,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { entries_max: 64, bytes_max: 1 << 20, age_ms: 100, pause_max_s: 60 }
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A tracing filter such as `info` or `bedside::connector=debug,info`.
+    pub filter: Option<String>,
+    /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Auto,
+    Human,
+    Json,
+}
+
+/// One configured connection to a source system, resolved.
+#[derive(Debug)]
+pub struct Link {
+    pub name: Arc<str>,
+    pub profile: Arc<FirmwareProfile>,
+    pub zone: TimeZone,
+    pub zone_name: Arc<str>,
+    pub unidentified: Unidentified,
+    /// Every measurement of this link belongs to this patient, until the file is changed.
+    pub patient: Option<Identifier>,
+    pub transport: Transport,
+}
+
+/// How a link's bytes come in.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    Mllp(connector::mllp::Config),
+    Serial(connector::serial::Config),
+    Tcp(connector::tcp::Config),
+    Mqtt(connector::mqtt::Config),
+    /// Topics of the embedded broker that belong to this link.
+    Broker {
+        topics: Vec<String>,
+    },
+}
+
+impl Transport {
+    /// The word the desk shows.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Mllp(_) => "mllp",
+            Self::Serial(_) => "serial",
+            Self::Tcp(_) => "tcp",
+            Self::Mqtt(_) | Self::Broker { .. } => "mqtt",
+        }
+    }
+}
+
+/// A fault of the file, with the place to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{place}:{line}:{column}: {message}\n{excerpt}")]
+    At { place: String, line: usize, column: usize, message: String, excerpt: String },
+    #[error("{0}")]
+    Whole(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    site: Site,
+    buffer: buffer::Config,
+    desk: Option<admin::Config>,
+    upstream: Option<upstream::Config>,
+    broker: Option<connector::broker::Config>,
+    #[serde(default)]
+    profiles: Profiles,
+    #[serde(default, rename = "link")]
+    links: Vec<LinkFile>,
+    #[serde(default)]
+    delivery: Delivery,
+    #[serde(default)]
+    log: Log,
+    #[serde(default = "secrets_default")]
+    secrets: PathBuf,
+}
+
+fn secrets_default() -> PathBuf {
+    "/etc/bedside/secrets".into()
+}
+
+/// Where firmware profiles of this clinic are, beside the built-in ones.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profiles {
+    folder: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkFile {
+    name: Spanned<String>,
+    profile: Spanned<String>,
+    zone: Option<Spanned<String>>,
+    #[serde(default)]
+    unidentified: Unidentified,
+    patient: Option<PatientFile>,
+    mllp: Option<connector::mllp::Config>,
+    serial: Option<connector::serial::Config>,
+    tcp: Option<connector::tcp::Config>,
+    mqtt: Option<connector::mqtt::Config>,
+    broker: Option<BrokerTopics>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatientFile {
+    system: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BrokerTopics {
+    topics: Vec<String>,
+}
+
+/// Reads and checks `path`; also reads the clinic's own firmware profiles it names.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+    parse(&text, &path.display().to_string())
+}
+
+/// Checks the text of a config file; `place` is what faults are reported against.
+pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
+    let file: File = toml::from_str(text).map_err(|fault| {
+        let span = fault.span().unwrap_or(0..0);
+        at(text, place, span.start, fault.message().to_string())
+    })?;
+    let library = library(file.profiles.folder.as_deref())?;
+    let mut names = HashSet::new();
+    let mut links = Vec::with_capacity(file.links.len());
+    for link in file.links {
+        if !names.insert(link.name.get_ref().clone()) {
+            let message = format!(
+                "two links are called \"{}\": every link needs a name of its own",
+                link.name.get_ref()
+            );
+            return Err(at(text, place, link.name.span().start, message));
+        }
+        links.push(resolve(link, &file.site, &library, file.broker.is_some(), &|offset, message| {
+            at(text, place, offset, message)
+        })?);
+    }
+    zone_of(&file.site.zone)
+        .map_err(|message| ConfigError::Whole(format!("{place}: [site] zone: {message}")))?;
+    Ok(Config {
+        site: file.site,
+        buffer: file.buffer,
+        desk: file.desk,
+        upstream: file.upstream,
+        broker: file.broker,
+        links,
+        delivery: file.delivery,
+        log: file.log,
+        secrets: file.secrets,
+    })
+}
+
+fn resolve(
+    link: LinkFile,
+    site: &Site,
+    library: &Library,
+    broker: bool,
+    fault: &dyn Fn(usize, String) -> ConfigError,
+) -> Result<Link, ConfigError> {
+    let here = link.name.span().start;
+    let name = link.name.into_inner();
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        return Err(fault(here, "a link's name has 1 to 64 printable characters".into()));
+    }
+    let id = link.profile.get_ref();
+    let Some(profile) = library.find(id) else {
+        let message = format!(
+            "no firmware profile \"{id}\"; there are: {}",
+            library.ids().collect::<Vec<_>>().join(", ")
+        );
+        return Err(fault(link.profile.span().start, message));
+    };
+    let (zone_name, zone_at) = match &link.zone {
+        Some(zone) => (zone.get_ref().clone(), zone.span().start),
+        None => (site.zone.clone(), here),
+    };
+    let zone = zone_of(&zone_name).map_err(|message| fault(zone_at, message))?;
+    let mut transports = Vec::new();
+    transports.extend(link.mllp.map(Transport::Mllp));
+    transports.extend(link.serial.map(Transport::Serial));
+    transports.extend(link.tcp.map(Transport::Tcp));
+    transports.extend(link.mqtt.map(Transport::Mqtt));
+    transports.extend(link.broker.map(|b| Transport::Broker { topics: b.topics }));
+    if transports.len() != 1 {
+        let message = format!(
+            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.mqtt] or [link.broker]",
+            transports.len()
+        );
+        return Err(fault(here, message));
+    }
+    let Some(transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
+    if matches!(transport, Transport::Broker { .. }) && !broker {
+        let message =
+            format!("link \"{name}\" listens on the embedded broker, but there is no [broker] section");
+        return Err(fault(here, message));
+    }
+    let patient =
+        link.patient.map(|p| Identifier { system: p.system.into(), value: p.value.into(), kind: None });
+    Ok(Link {
+        name: name.into(),
+        profile,
+        zone,
+        zone_name: zone_name.into(),
+        unidentified: link.unidentified,
+        patient,
+        transport,
+    })
+}
+
+fn zone_of(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name)
+        .map_err(|_| format!("unknown time zone \"{name}\": use an IANA name such as \"Europe/Berlin\""))
+}
+
+/// The built-in profiles and, over them, those of the clinic's folder.
+pub fn library(folder: Option<&Path>) -> Result<Library, ConfigError> {
+    let embedded = Library::embedded().map_err(|fault| ConfigError::Whole(fault.to_string()))?;
+    let Some(folder) = folder else { return Ok(embedded) };
+    let mut files = Vec::new();
+    for maker in folders(folder)? {
+        for model in folders(&maker)? {
+            let path = model.join("profile.toml");
+            if !path.is_file() {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            let id = model.strip_prefix(folder).unwrap_or(&model).display().to_string();
+            files.push((id, text));
+        }
+    }
+    embedded.with_overrides(files).map_err(|faults| ConfigError::Whole(faults.to_string()))
+}
+
+fn folders(parent: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: parent.into(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(parent).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A fault at a byte offset of `text`, with the line and a caret under the place.
+fn at(text: &str, place: &str, offset: usize, message: String) -> ConfigError {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+    let shown = text.lines().nth(line - 1).unwrap_or_default();
+    let excerpt = format!("{line:>5} | {shown}\n      | {}^", " ".repeat(column - 1));
+    ConfigError::At { place: place.into(), line, column, message, excerpt }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "[site]\nname = \"Ward\"\n[buffer]\ndir = \"/tmp/x\"\n";
+
+    fn fault(more: &str) -> String {
+        parse(&format!("{MINIMAL}{more}"), "bedside.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let config = parse(MINIMAL, "bedside.toml").unwrap();
+        assert_eq!(config.site.zone, "UTC");
+        assert!(config.links.is_empty() && config.upstream.is_none());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_line_and_caret() {
+        let said = fault("[log]\nlevl = \"info\"\n");
+        assert!(said.starts_with("bedside.toml:6:1: unknown field `levl`"), "{said}");
+        assert!(said.contains("    6 | levl = \"info\"\n      | ^"), "{said}");
+    }
+
+    #[test]
+    fn a_link_names_a_profile_that_exists_and_one_way_in() {
+        let said = fault("[[link]]\nname = \"a\"\nprofile = \"no/such\"\n");
+        assert!(said.contains("7:11: no firmware profile \"no/such\"; there are: "), "{said}");
+        let said = fault("[[link]]\nname = \"a\"\nprofile = \"ihe/pcd01-monitor\"\n");
+        assert!(said.contains("has 0 ways in"), "{said}");
+    }
+
+    #[test]
+    fn two_links_cannot_share_a_name_nor_live_in_no_zone() {
+        let link =
+            "[[link]]\nname = \"a\"\nprofile = \"ihe/pcd01-monitor\"\nmllp = { listen = \"127.0.0.1:0\" }\n";
+        assert!(fault(&format!("{link}{link}")).contains("two links are called \"a\""));
+        assert!(fault(&format!("{link}zone = \"Mars/Base\"\n")).contains("unknown time zone \"Mars/Base\""));
+    }
+}

@@ -66,10 +66,7 @@ impl SecretStore {
 
     /// Loads the secret called `name`.
     pub fn load(&self, name: &str) -> Result<Secret, SecretError> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
-            return Err(SecretError::BadName(name.into()));
-        }
+        check_name(name)?;
         let mut looked = Vec::new();
         for (dir, ours) in [(&self.credentials, false), (&self.folder, true)] {
             let Some(path) = dir.as_ref().map(|d| d.join(name)) else { continue };
@@ -80,6 +77,28 @@ impl SecretStore {
         }
         Err(SecretError::Missing { name: name.into(), looked })
     }
+}
+
+/// Whether `name` can name a secret.
+pub fn check_name(name: &str) -> Result<(), SecretError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
+        return Err(SecretError::BadName(name.into()));
+    }
+    Ok(())
+}
+
+/// Writes a secret to a new file that only its owner can read, making its folder if need be; durable when this
+/// returns. A file that is already there is an error: nobody's key is ever overwritten.
+pub fn write_new(path: &Path, secret: &Secret) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(secret.expose())?;
+    file.sync_all()?;
+    std::fs::File::open(folder)?.sync_all()
 }
 
 fn read(path: &Path, check_mode: bool) -> Result<Secret, SecretError> {
@@ -114,6 +133,16 @@ mod tests {
         assert!(matches!(store.load("key"), Err(SecretError::TooOpen { .. })));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(store.load("key").unwrap().expose_text().unwrap(), "s");
+    }
+
+    #[test]
+    fn a_written_secret_is_its_owners_alone_and_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/key");
+        write_new(&path, &Secret::new(b"s".to_vec())).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_new(&path, &Secret::new(b"t".to_vec())).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"s");
     }
 
     #[test]

@@ -158,6 +158,11 @@ async fn serve_pages(
     housekeeping.abort();
 }
 
+/// How many files of the desk's pages are built in; `None` when they are not.
+pub fn pages_built() -> Option<usize> {
+    Pages::embedded().count()
+}
+
 async fn purge(desk: Arc<Desk>) {
     let mut ticks = interval(PURGE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -68,6 +68,11 @@ impl Pages {
         self.files.get(INDEX)?.etag.to_str().ok().map(|tag| tag.trim_start_matches("W/").trim_matches('"'))
     }
 
+    /// How many files there are, when the first page is among them.
+    pub(super) fn count(&self) -> Option<usize> {
+        self.files.contains_key(INDEX).then_some(self.files.len())
+    }
+
     /// The file at a path. A path without a dot in its last segment is one of the pages' own: the first page.
     pub(super) fn answer(&self, path: &str, headers: &HeaderMap) -> Answer {
         let name = path.strip_prefix('/').unwrap_or(path);

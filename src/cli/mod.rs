@@ -1,1 +1,149 @@
-//! Not built yet.
+//! The command line: one file per subcommand, one way to fail.
+//!
+//! What a script reads goes to standard output, what is said to people goes to standard error. Exit codes:
+//! 0 done · 1 it failed · 2 the command line is wrong · 75 another Bedside has the folder · 78 the configuration
+//! or a profile is wrong (sysexits.h).
+
+mod config;
+mod console;
+mod demo;
+mod keys;
+mod profile;
+mod run;
+mod selftest;
+mod simulate;
+mod status;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::secret::SecretStore;
+
+/// Reads bedside and lab devices, keeps what they said, and delivers it as HL7 FHIR R4.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bedside",
+    version,
+    propagate_version = true,
+    after_help = "Start here:\n  bedside demo                  see it work with simulated devices\n  bedside config example        a commented configuration to start from\n  bedside config check          is my configuration right?\n  bedside profile list          which devices are known\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 75 folder in use, 78 wrong configuration."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until it is told to stop (SIGTERM, SIGINT)
+    Run(run::Arguments),
+    /// Run everything at once with simulated devices, a FHIR server and a throw-away folder
+    Demo(demo::Arguments),
+    /// Check that this binary works on this machine
+    Selftest(selftest::Arguments),
+    /// Check or show a configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Check or list firmware profiles
+    #[command(subcommand)]
+    Profile(profile::Command),
+    /// Speak as a device: over TCP, a pseudo-terminal or MQTT
+    Simulate(simulate::Arguments),
+    /// Make the key pair this box signs in with upstream
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Say what waits, what is held and what was accepted
+    Status(status::Arguments),
+}
+
+/// Where the configuration is, for every command that wants one.
+#[derive(Debug, clap::Args)]
+struct ConfigPath {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        default_value = "/etc/bedside/bedside.toml",
+        env = "BEDSIDE_CONFIG",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration or a profile is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// Another instance holds the folder.
+    #[error("{0}")]
+    InUse(String),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    /// The exit code, as sysexits.h has it.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::InUse(_) => 75,
+            Self::Config(_) => 78,
+        }
+    }
+
+    fn failed(reason: impl Display) -> Self {
+        Self::Failed(reason.to_string())
+    }
+
+    fn config(reason: impl Display) -> Self {
+        Self::Config(reason.to_string())
+    }
+}
+
+/// Does what the command line asks.
+pub fn main(arguments: Arguments) -> Result<(), CliError> {
+    match arguments.command {
+        Command::Run(arguments) => run::main(arguments),
+        Command::Demo(arguments) => demo::main(arguments),
+        Command::Selftest(arguments) => selftest::main(&arguments),
+        Command::Config(command) => config::main(command),
+        Command::Profile(command) => profile::main(command),
+        Command::Simulate(arguments) => simulate::main(arguments),
+        Command::Keys(command) => keys::main(command),
+        Command::Status(arguments) => status::main(&arguments),
+    }
+}
+
+/// Writes to standard output; a reader that went away (`| head`) is no failure.
+fn say(text: impl Display) {
+    let _closed = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Writes to the person at the terminal.
+fn tell(text: impl Display) {
+    let _closed = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+fn say_json(value: &serde_json::Value) {
+    say(serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::failed)
+}
+
+/// systemd's credentials first, the configured folder second.
+fn secret_store(folder: PathBuf) -> SecretStore {
+    SecretStore::new(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from), Some(folder))
+}
+
+/// One crypto provider for everything, installed before the first TLS or signature.
+fn install_crypto() {
+    // An error means that it is already installed, which is what we want.
+    let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,5 +1,195 @@
-//! Simulated devices and a small FHIR + SMART server: the demo, `bedside simulate` and the rigs use them.
+//! The demo: six simulated devices that speak their real protocols over ptys, TCP and MQTT, a small FHIR + SMART
+//! server, and the box between them, in one process and a throw-away folder. The rigs and `bedside simulate` use
+//! its parts.
 
+pub mod device;
 pub mod fhir_server;
 pub mod pty;
 pub mod template;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::config;
+use crate::connector::Stop;
+use crate::firmware_profile::Library;
+use crate::gateway::{self, Console, GatewayError, Up};
+use crate::secret::{self, Secret, SecretStore};
+use crate::upstream::keys::{self, Algorithm, SigningKey};
+use device::{Broker, Device, Port};
+use pty::Pty;
+use template::Template;
+
+const CLIENT_ID: &str = "bedside-demo";
+const KIT_USER: &str = "kit-gateway";
+const KIT_TOPIC: &str = "kits/ward-3/vitals";
+
+/// The simulated devices: link name, firmware profile, seconds between messages.
+const DEVICES: [(&str, &str, u64); 6] = [
+    ("icu-monitor", "ihe/pcd01-monitor", 2),
+    ("oximeter", OXIMETER, 1),
+    ("chemistry-analyser", ANALYSER, 7),
+    ("vital-signs-kit", KIT, 4),
+    ("haematology-analyser", HAEMATOLOGY, 9),
+    ("scale", SCALE, 11),
+];
+const OXIMETER: &str = "masimo/ascii1";
+const ANALYSER: &str = "generic/astm-analyser";
+const KIT: &str = "ble-gateway/vital-kit";
+const HAEMATOLOGY: &str = "mindray/bs-chemistry";
+const SCALE: &str = "denver/line-scale";
+
+/// Everything the demo keeps on disk; gone when it ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> std::io::Result<Self> {
+        let name = format!("bedside-demo-{}", uuid::Uuid::new_v4().simple());
+        let path = std::env::temp_dir().join(name);
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is in the system's temporary folder and holds only simulated data.
+        let _left_behind = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn failed(fault: impl std::fmt::Display) -> GatewayError {
+    GatewayError::Failed(format!("the demo: {fault}"))
+}
+
+/// Runs the demo until `stop`; the desk listens on `desk`.
+pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Result<(), GatewayError> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let folder = Folder::new().map_err(failed)?;
+    let key = keys::generate(Algorithm::Es384).map_err(failed)?;
+    let public = SigningKey::from_pem(key.expose()).map_err(failed)?.public_jwk().clone();
+    let password = Secret::new(uuid::Uuid::new_v4().simple().to_string().into_bytes());
+    let secrets = folder.0.join("secrets");
+    secret::write_new(&secrets.join("upstream-key"), &key).map_err(failed)?;
+    secret::write_new(&secrets.join("kit-password"), &password).map_err(failed)?;
+
+    let mut server = fhir_server::Config::new(clock.clone());
+    server.register(CLIENT_ID, serde_json::json!({ "keys": [public] }));
+    let server = fhir_server::start(server).await.map_err(failed)?;
+
+    let ports = Ports::pick().map_err(failed)?;
+    let text = configuration(&folder.0, desk, &server.base_url, &ports);
+    let config = config::parse(&text, "the demo's configuration").map_err(failed)?;
+    let store = SecretStore::new(None, Some(secrets));
+
+    let mut devices = tokio::task::JoinSet::new();
+    for (number, (name, profile, seconds)) in DEVICES.into_iter().enumerate() {
+        let device = simulated(&folder.0, name, profile, seconds, number as u64 + 1, &ports, &password)?;
+        devices.spawn(device.run(clock.clone(), stop.clone(), |_, _| ()));
+    }
+    let console = Arc::new(Banner { inner: console, fhir: server.base_url.clone() });
+    let done = gateway::run(config, store, clock, stop, console).await;
+    devices.abort_all();
+    done
+}
+
+/// Ports nobody listens on right now.
+struct Ports {
+    monitors: u16,
+    haematology: u16,
+    broker: u16,
+}
+
+impl Ports {
+    fn pick() -> std::io::Result<Self> {
+        let free = || -> std::io::Result<(TcpListener, u16)> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let port = listener.local_addr()?.port();
+            Ok((listener, port))
+        };
+        // All three are held until all are chosen, so that no two are the same.
+        let (a, b, c) = (free()?, free()?, free()?);
+        Ok(Self { monitors: a.1, haematology: b.1, broker: c.1 })
+    }
+}
+
+fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> String {
+    let folder = folder.display();
+    let patient = |n: u32| {
+        format!("patient = {{ system = \"urn:oid:2.16.840.1.113883.3.9999.1\", value = \"SIM-{n:04}\" }}\n")
+    };
+    format!(
+        "[site]\nname = \"Demo clinic\"\nzone = \"UTC\"\nsimulated = true\n\
+         [buffer]\ndir = \"{folder}/data\"\n\
+         [desk]\nlisten = \"{desk}\"\n\
+         [upstream]\nname = \"Demo EHR\"\nbase = \"{base}\"\nclient_id = \"{CLIENT_ID}\"\nkey_secret = \"upstream-key\"\n\
+         [broker]\nlisten = \"127.0.0.1:{broker}\"\n[[broker.users]]\nname = \"{KIT_USER}\"\npassword_secret = \"kit-password\"\n\
+         [[link]]\nname = \"icu-monitor\"\nprofile = \"ihe/pcd01-monitor\"\nmllp = {{ listen = \"127.0.0.1:{monitors}\" }}\n\
+         [[link]]\nname = \"oximeter\"\nprofile = \"{OXIMETER}\"\nserial = {{ port = \"{folder}/oximeter\" }}\n{p2}\
+         [[link]]\nname = \"chemistry-analyser\"\nprofile = \"{ANALYSER}\"\nserial = {{ port = \"{folder}/chemistry-analyser\" }}\n\
+         [[link]]\nname = \"vital-signs-kit\"\nprofile = \"{KIT}\"\nbroker = {{ topics = [\"kits/#\"] }}\n\
+         [[link]]\nname = \"haematology-analyser\"\nprofile = \"{HAEMATOLOGY}\"\nmllp = {{ listen = \"127.0.0.1:{haematology}\" }}\n\
+         [[link]]\nname = \"scale\"\nprofile = \"{SCALE}\"\nserial = {{ port = \"{folder}/scale\" }}\n{p4}",
+        broker = ports.broker,
+        monitors = ports.monitors,
+        haematology = ports.haematology,
+        p2 = patient(2),
+        p4 = patient(4),
+    )
+}
+
+fn simulated(
+    folder: &Path,
+    name: &str,
+    profile: &str,
+    seconds: u64,
+    seed: u64,
+    ports: &Ports,
+    password: &Secret,
+) -> Result<Device, GatewayError> {
+    let library = Library::embedded().map_err(failed)?;
+    let text = library.simulation(profile).ok_or_else(|| failed(format!("{profile} has no simulate.tpl")))?;
+    let template = Template::parse(&text, seed).map_err(failed)?;
+    let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let serial = || Pty::open(Some(&folder.join(name))).map_err(failed);
+    let port = match profile {
+        OXIMETER | SCALE => Port::Lines(serial()?),
+        ANALYSER => Port::AstmSerial(serial()?),
+        HAEMATOLOGY => Port::Mllp(local(ports.haematology)),
+        KIT => Port::Mqtt(Broker {
+            address: local(ports.broker),
+            client_id: name.into(),
+            user: KIT_USER.into(),
+            password: password.clone(),
+            topic: KIT_TOPIC.into(),
+        }),
+        _ => Port::Mllp(local(ports.monitors)),
+    };
+    Ok(Device { port, template, every: Duration::from_secs(seconds), count: None })
+}
+
+/// Adds to the console what is special about the demo.
+struct Banner {
+    inner: Arc<dyn Console>,
+    fhir: String,
+}
+
+impl Console for Banner {
+    fn up(&self, up: &Up) {
+        self.inner.up(up);
+        self.inner.say("This is a demo: every device and every value is simulated and marked HTEST in FHIR.");
+        self.inner.say(&format!("The demo's FHIR server: {} (it asks for a token)", self.fhir));
+        self.inner.say("Stop it with Ctrl-C; its folder goes with it.");
+    }
+
+    fn setup_code(&self, code: &str) {
+        self.inner.setup_code(code);
+    }
+
+    fn say(&self, line: &str) {
+        self.inner.say(line);
+    }
+}

@@ -46,7 +46,12 @@ impl Pty {
             std::os::unix::fs::symlink(&name, link)?;
         }
         let path = link.map_or(name, Path::to_path_buf);
-        Ok(Self { near: AsyncFd::new(File::from(near))?, _far: far, path, link: link.map(Path::to_path_buf) })
+        #[allow(
+            deprecated,
+            reason = "its successor is unsafe to call; a File keeps its descriptor until it is dropped"
+        )]
+        let near = AsyncFd::new(File::from(near))?;
+        Ok(Self { near, _far: far, path, link: link.map(Path::to_path_buf) })
     }
 
     /// Writes all bytes, waiting while the other side does not read.

@@ -9,7 +9,7 @@ use super::{Fault, FirmwareProfile};
 
 #[derive(RustEmbed)]
 #[folder = "firmware-profiles/"]
-struct Embedded;
+pub(super) struct Embedded;
 
 /// Profiles by id.
 #[derive(Clone, Debug, Default)]

@@ -16,6 +16,7 @@ mod schema;
 mod schema_metric;
 mod section;
 mod sections;
+mod show;
 mod time;
 mod value;
 

@@ -1,8 +1,8 @@
 //! One measurement → one Observation, by kind of value.
 
 use crate::device::{
-    self, AbsentReason, ClockSource, Comparator, Domain, Measurement, MetricClass, Report, ResultStatus,
-    Value,
+    self, AbsentReason, ClockSource, Comparator, Domain, Measurement, MetricClass, Precision, Report,
+    ResultStatus, Value,
 };
 use crate::fhir::{
     self, Annotation, CodeableConcept, Coding, Effective, Extension, ExtensionValue, Observation, Reference,
@@ -116,9 +116,11 @@ fn identity(
         super::subject::accession(scene.report).filter(|_| is_laboratory(measurement)).unwrap_or_default();
     let order = scene.report.orders.first().filter(|_| is_laboratory(measurement));
     let order = order.map(|order| format!("{}|{}", order.system, order.value)).unwrap_or_default();
+    // A time of whole minutes does not tell two acts of measuring apart: the frame does, so that the second one
+    // never overwrites the first.
     let sequence = match measurement.taken.source {
-        ClockSource::Device => "",
-        ClockSource::Receipt => context.sequence,
+        ClockSource::Device if measurement.taken.precision >= Precision::Second => "",
+        ClockSource::Device | ClockSource::Receipt => context.sequence,
     };
     let until = measurement.until.as_ref().map(|until| until.micros.to_string());
     key(

@@ -132,6 +132,19 @@ impl SigningKey {
         &self.jwk
     }
 
+    /// Signs something and verifies it with the public half: whether this machine can use the key at all.
+    pub fn try_out(&self) -> Result<(), KeyError> {
+        let token = self.sign(&serde_json::json!({ "jti": "try-out" }))?;
+        let wrong = |fault: &dyn std::fmt::Display| KeyError::Sign(fault.to_string());
+        let jwk = serde_json::from_value(self.jwk.clone()).map_err(|fault| wrong(&fault))?;
+        let public = jsonwebtoken::DecodingKey::from_jwk(&jwk).map_err(|fault| wrong(&fault))?;
+        let mut rules = jsonwebtoken::Validation::new(self.algorithm.jose());
+        rules.required_spec_claims.clear();
+        rules.validate_exp = false;
+        let read = jsonwebtoken::decode::<Value>(&token, &public, &rules);
+        read.map(|_| ()).map_err(|fault| wrong(&fault))
+    }
+
     /// Signs `claims` as a JWT whose header is exactly alg, kid and typ.
     pub(super) fn sign<T: Serialize>(&self, claims: &T) -> Result<String, KeyError> {
         let mut header = Header::new(self.algorithm.jose());

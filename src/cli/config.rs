@@ -1,0 +1,75 @@
+//! `bedside config`: check a configuration, or show one to start from.
+
+use super::{CliError, ConfigPath, say, say_json};
+use crate::config;
+
+/// The commented configuration people start from; a test keeps it valid.
+pub(super) const EXAMPLE: &str = include_str!("example.toml");
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Check a configuration without starting anything (exit code 78 when it is wrong)
+    Check {
+        #[command(flatten)]
+        config: ConfigPath,
+        /// Say it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a commented configuration to start from
+    Example,
+}
+
+pub(super) fn main(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Example => {
+            say(EXAMPLE.trim_end());
+            Ok(())
+        }
+        Command::Check { config: path, json } => check(&path, json),
+    }
+}
+
+fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
+    let place = path.config.display();
+    match config::load(&path.config) {
+        Ok(config) if json => {
+            let links: Vec<_> = config
+                .links
+                .iter()
+                .map(|l| serde_json::json!({"name": &*l.name, "profile": l.profile.id, "kind": l.transport.kind()}))
+                .collect();
+            say_json(&serde_json::json!({"ok": true, "file": place.to_string(), "links": links}));
+            Ok(())
+        }
+        Ok(config) => {
+            say(format!("{place}: right"));
+            for link in &config.links {
+                say(format!("  link {:<20} {:<7} {}", link.name, link.transport.kind(), link.profile.id));
+            }
+            if config.upstream.is_none() {
+                say("  no [upstream]: results are kept and wait until there is one");
+            }
+            Ok(())
+        }
+        Err(fault) => {
+            if json {
+                say_json(
+                    &serde_json::json!({"ok": false, "file": place.to_string(), "fault": fault.to_string()}),
+                );
+            }
+            Err(CliError::config(fault))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_right_configuration() {
+        let config = config::parse(EXAMPLE, "example.toml").unwrap();
+        assert!(!config.links.is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! `bedside run`: the gateway itself.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::console::Terminal;
+use super::{CliError, ConfigPath, install_crypto, runtime, secret_store};
+use crate::clock::SystemClock;
+use crate::config::{self, Log, LogFormat};
+use crate::connector::Stop;
+use crate::gateway::{self, GatewayError};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigPath,
+}
+
+pub(super) fn main(arguments: Arguments) -> Result<(), CliError> {
+    let config = config::load(&arguments.config.config).map_err(CliError::config)?;
+    start_log(&config.log);
+    install_crypto();
+    let secrets = secret_store(config.secrets.clone());
+    runtime()?.block_on(async move {
+        let (switch, stop) = Stop::pair();
+        tokio::spawn(async move {
+            signalled().await;
+            let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            switch.send_replace(true);
+        });
+        gateway::run(config, secrets, Arc::new(SystemClock), stop, Arc::new(Terminal)).await.map_err(failure)
+    })
+}
+
+/// The exit code a gateway's failure deserves.
+pub(super) fn failure(fault: GatewayError) -> CliError {
+    match fault {
+        GatewayError::InUse(_) => CliError::InUse(fault.to_string()),
+        GatewayError::Config(_) => CliError::Config(fault.to_string()),
+        GatewayError::Failed(_) => CliError::Failed(fault.to_string()),
+    }
+}
+
+/// Ends when the box is asked to stop.
+pub(super) async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Human on a terminal, JSON otherwise. Control characters in values are escaped by the formatter.
+pub(super) fn start_log(log: &Log) {
+    let filter =
+        log.filter.clone().or_else(|| std::env::var("BEDSIDE_LOG").ok()).unwrap_or_else(|| "info".into());
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = std::io::stderr().is_terminal();
+    let json = match log.format {
+        LogFormat::Json => true,
+        LogFormat::Human => false,
+        LogFormat::Auto => !terminal,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // An error means that a log is already started, as in a test.
+    let _already = if json {
+        registry.with(layer.json().flatten_event(true)).try_init()
+    } else {
+        registry.with(layer.with_ansi(terminal).compact()).try_init()
+    };
+}

@@ -1,0 +1,50 @@
+//! `bedside status`: what waits, what is held, what was accepted; read from the buffer, also while the box runs.
+
+use super::{CliError, ConfigPath, say, say_json};
+use crate::buffer;
+use crate::config;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigPath,
+    /// Say it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
+    let config = config::load(&arguments.config.config).map_err(CliError::config)?;
+    let glance = buffer::glance(&config.buffer.dir).map_err(CliError::failed)?;
+    let counts = glance.counts;
+    if arguments.json {
+        say_json(&serde_json::json!({
+            "running": glance.running,
+            "bytes": glance.bytes,
+            "quota_bytes": config.buffer.max_bytes,
+            "counts": {
+                "waiting": counts.waiting, "sent": counts.sent, "accepted": counts.accepted, "held": counts.held,
+            },
+        }));
+        return Ok(());
+    }
+    say(if glance.running { "running" } else { "not running" });
+    say(format!("waiting   {:>10}   to be delivered", counts.waiting));
+    say(format!("sent      {:>10}   on their way, no answer yet", counts.sent));
+    say(format!(
+        "held      {:>10}   wait for a person: open the desk, Messages, filter \"held\"",
+        counts.held
+    ));
+    say(format!("accepted  {:>10}   the server has them", counts.accepted));
+    say(format!(
+        "on disk   {:>10.1} MB of {:.1} GB",
+        mega(glance.bytes),
+        mega(config.buffer.max_bytes) / 1000.0
+    ));
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a size shown with one decimal")]
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

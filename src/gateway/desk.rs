@@ -1,0 +1,135 @@
+//! What the desk stands on: its port and certificate, how it reads frames, and the commands it may give.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+
+use crate::admin::command::{Command, Refusal, TestStep};
+use crate::admin::explain::{Explain, Explained, MeasurementView, StoredFrame};
+use crate::admin::{self, Identity};
+use crate::buffer::{Buffer, BufferError, Mark, State, Transition};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::connector::Stop;
+use crate::fhir::Resource;
+use crate::gateway::GatewayError;
+use crate::gateway::understand::{Meaning, Said, Understanding};
+use crate::secret::{Secret, SecretStore};
+use crate::upstream::Upstream;
+
+/// The desk's open port and who it is.
+pub(super) struct Opened {
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) identity: Identity,
+    pub(super) metrics_token: Option<Secret>,
+}
+
+/// Binds the port and loads, or at the first start makes, the certificate.
+pub(super) async fn open(
+    desk: &admin::Config,
+    config: &Config,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+) -> Result<Opened, GatewayError> {
+    let listener = admin::bind(desk).await.map_err(|e| GatewayError::Failed(e.to_string()))?;
+    let address = listener.local_addr().map_err(|e| GatewayError::Failed(e.to_string()))?;
+    let wrong = |e: &dyn std::fmt::Display| GatewayError::Config(e.to_string());
+    let identity =
+        Identity::load_or_make(desk, secrets, &config.secrets, clock.now()).map_err(|e| wrong(&e))?;
+    let metrics_token = match &desk.metrics_token_secret {
+        Some(name) => Some(secrets.load(name).map_err(|e| wrong(&e))?),
+        None => None,
+    };
+    Ok(Opened { listener, address, identity, metrics_token })
+}
+
+/// Reads kept frames for the desk.
+pub(super) struct Reading(pub(super) Arc<Understanding>);
+
+impl Explain for Reading {
+    fn explain(&self, frame: &StoredFrame) -> Explained {
+        let understood = self.0.read(&Said {
+            link: &frame.link,
+            received: frame.received,
+            bytes: &frame.bytes,
+            topic: frame.topic.as_deref(),
+            sha256: crate::buffer::sha256(&frame.bytes),
+        });
+        let measurements =
+            understood.reports.iter().flat_map(|r| &r.measurements).flat_map(MeasurementView::of).collect();
+        let fhir = match understood.meaning {
+            Meaning::Deliver { resources } => resources.iter().map(Resource::value).collect(),
+            Meaning::Hold(_) | Meaning::Nothing(_) => Vec::new(),
+        };
+        let profile = self.0.link(&frame.link).map(|link| link.profile.id.to_string());
+        Explained { profile, measurements, findings: understood.findings, fhir }
+    }
+}
+
+/// Carries out what people at the desk ask for, one at a time.
+pub(super) async fn obey(
+    mut orders: mpsc::Receiver<Command>,
+    buffer: Buffer,
+    upstream: Option<Arc<Upstream>>,
+    wake: Arc<Notify>,
+    mut stop: Stop,
+) {
+    loop {
+        let order = tokio::select! {
+            () = stop.wait() => return,
+            order = orders.recv() => order,
+        };
+        match order {
+            // The desk is off; nobody will ask again.
+            None => return stop.wait().await,
+            Some(Command::Release { id, reply }) => {
+                let done = again(&buffer, id, true).await;
+                wake.notify_one();
+                let _asker_left = reply.send(done);
+            }
+            Some(Command::Replay { id, reply }) => {
+                let done = again(&buffer, id, false).await;
+                wake.notify_one();
+                let _asker_left = reply.send(done);
+            }
+            Some(Command::TestUpstream { reply }) => {
+                let upstream = upstream.clone();
+                // A test may take as long as a slow server; other orders need not wait for it.
+                tokio::spawn(async move {
+                    let _asker_left = reply.send(test(upstream).await);
+                });
+            }
+        }
+    }
+}
+
+async fn again(buffer: &Buffer, id: i64, only_held: bool) -> Result<(), Refusal> {
+    let entry = buffer.reader().entry(id).await.map_err(|e| Refusal::Failed(e.to_string()))?;
+    let Some(entry) = entry else { return Err(Refusal::Unknown) };
+    match entry.row.state {
+        State::Held => {}
+        State::Accepted if !only_held => {}
+        state => return Err(Refusal::Conflict(format!("the entry is {state}; there is nothing to let go"))),
+    }
+    let to = Transition::Waiting { retry_after: None, reason: None };
+    match buffer.mark(vec![Mark { id, to }]).await {
+        Ok(()) => Ok(()),
+        Err(fault @ BufferError::IllegalMarks(_)) => Err(Refusal::Conflict(fault.to_string())),
+        Err(fault) => Err(Refusal::Failed(fault.to_string())),
+    }
+}
+
+async fn test(upstream: Option<Arc<Upstream>>) -> Vec<TestStep> {
+    let Some(upstream) = upstream else {
+        let detail = "add an [upstream] section to the configuration and start again".into();
+        return vec![TestStep { name: "configuration".into(), ok: false, detail, ms: 0 }];
+    };
+    let steps = upstream.test().await;
+    steps
+        .into_iter()
+        .map(|s| TestStep { name: s.name.to_string(), ok: s.ok, detail: s.detail, ms: s.ms })
+        .collect()
+}

@@ -1,0 +1,130 @@
+//! The way in: a frame goes to the buffer, and its sender is answered only after the commit.
+//!
+//! Nothing is decoded here. An answer depends on storage alone, so a wrong profile can never make the box refuse
+//! what a device has to say.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::admin::live::Live;
+use crate::buffer::{Buffer, NewFrame};
+use crate::connector::{Frame, Intake, Later, LinkState, Receipt};
+use crate::gateway::metrics::Metrics;
+use crate::gateway::understand::Understanding;
+use crate::hl7v2;
+use crate::wire::Codec;
+
+/// The gateway's end of every connector.
+pub(super) struct Ingest {
+    buffer: Buffer,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    understanding: Arc<Understanding>,
+    /// Woken when there is something new to understand.
+    pub arrived: Arc<Notify>,
+}
+
+impl Ingest {
+    pub(super) fn new(
+        buffer: Buffer,
+        live: Arc<Live>,
+        metrics: Arc<Metrics>,
+        understanding: Arc<Understanding>,
+    ) -> Self {
+        Self { buffer, live, metrics, understanding, arrived: Arc::new(Notify::new()) }
+    }
+
+    /// Whether identical bytes on this link are the same message sent again.
+    fn repeats_are_resends(&self, frame: &Frame) -> bool {
+        match self.understanding.link(&frame.link).map(|link| &link.profile.codec) {
+            // A resend repeats MSH-7 and MSH-10 to the letter; a message with neither cannot be told from a new one.
+            Some(Codec::Mllp(_)) => {
+                hl7v2::header(&frame.bytes).is_none_or(|h| h.time_present || !h.control_id.is_empty())
+            }
+            Some(Codec::Astm(_)) => true,
+            // MQTT 3.1.1 §3.3.1.1: only a packet with DUP set may be a repetition.
+            Some(Codec::Message(_)) => frame.redelivered,
+            _ => false,
+        }
+    }
+
+    async fn kept(&self, frame: Frame) -> Receipt {
+        let dedupe = self.repeats_are_resends(&frame);
+        let link = frame.link.clone();
+        for (code, text) in &frame.warnings {
+            self.metrics.noted(&link, code);
+            tracing::debug!(link = %link, code, text, "Frame tolerated.");
+        }
+        let kept = self.buffer.keep(new_frame(frame, dedupe)).await;
+        match kept {
+            Ok(kept) => {
+                self.metrics.kept(&link, kept.duplicate);
+                self.live.link_frame(&link);
+                if !kept.duplicate {
+                    self.arrived.notify_one();
+                }
+                Receipt::Kept { duplicate: kept.duplicate }
+            }
+            Err(refused) => {
+                self.metrics.refused(&link);
+                self.live.link_refused(&link);
+                Receipt::Refused { full: refused.full, reason: refused.reason }
+            }
+        }
+    }
+}
+
+fn new_frame(frame: Frame, dedupe: bool) -> NewFrame {
+    NewFrame {
+        link: frame.link,
+        peer: frame.peer,
+        received: frame.received,
+        bytes: frame.bytes,
+        topic: frame.topic,
+        dedupe,
+        warnings: frame.warnings.into_iter().map(|(code, text)| format!("{code}: {text}")).collect(),
+        held: None,
+    }
+}
+
+impl Intake for Ingest {
+    fn keep(&self, frame: Frame) -> Later<'_, Receipt> {
+        Box::pin(self.kept(frame))
+    }
+
+    fn keep_part(&self, frame: Frame) -> Later<'_, Receipt> {
+        Box::pin(async move {
+            match self.buffer.keep_part(new_frame(frame, false)).await {
+                Ok(_) => Receipt::Kept { duplicate: false },
+                Err(refused) => Receipt::Refused { full: refused.full, reason: refused.reason },
+            }
+        })
+    }
+
+    fn parts_broken(&self, link: Arc<str>, peer: Arc<str>, reason: String) -> Later<'_, ()> {
+        Box::pin(async move {
+            if let Err(refused) = self.buffer.break_parts(link.clone(), peer, reason).await {
+                tracing::error!(link = %link, reason = refused.reason, "Parts of a broken transmission could not be held.");
+            }
+        })
+    }
+
+    fn note(&self, link: &str, code: &'static str, text: &str) {
+        self.metrics.noted(link, code);
+        self.live.link_note(link, text);
+        tracing::warn!(link, code, text, "Link noted.");
+    }
+
+    fn state(&self, link: &str, state: LinkState) {
+        match &state {
+            LinkState::Up { detail, connections } => tracing::info!(link, detail, connections, "Link up."),
+            LinkState::Retrying { detail } => {
+                tracing::warn!(link, detail, "Link not usable; it is tried again.")
+            }
+            LinkState::Quiet { detail } => tracing::warn!(link, detail, "Link is quiet."),
+            LinkState::Starting | LinkState::Stopped => tracing::info!(link, state = ?state, "Link state."),
+        }
+        self.live.link_state(link, &state);
+    }
+}

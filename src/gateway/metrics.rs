@@ -1,0 +1,98 @@
+//! What the box counts, in Prometheus' terms. Labels are links, codes and states: bounded, and never a patient.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLink {
+    link: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLinkAndCode {
+    link: String,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    state: &'static str,
+}
+
+/// The counters of one gateway.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    kept: Family<OfLink, Counter>,
+    repeated: Family<OfLink, Counter>,
+    refused: Family<OfLink, Counter>,
+    notes: Family<OfLinkAndCode, Counter>,
+    findings: Family<OfLinkAndCode, Counter>,
+    entries: Family<OfState, Gauge>,
+    accepted: Counter,
+    held: Counter,
+    retried: Counter,
+    bytes: Gauge,
+}
+
+impl Metrics {
+    /// Names every figure in `registry`.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("bedside_frames_kept", "Frames committed to disk", self.kept.clone());
+        registry.register("bedside_frames_repeated", "Frames that were already kept", self.repeated.clone());
+        registry.register(
+            "bedside_frames_refused",
+            "Frames refused: the sender keeps them",
+            self.refused.clone(),
+        );
+        registry.register("bedside_link_notes", "Departures from a protocol, by code", self.notes.clone());
+        registry.register("bedside_findings", "Findings while decoding, by code", self.findings.clone());
+        registry.register("bedside_entries", "Entries in the outbox, by state", self.entries.clone());
+        registry.register("bedside_entries_accepted", "Entries accepted upstream", self.accepted.clone());
+        registry.register("bedside_entries_held", "Entries held for a person", self.held.clone());
+        registry.register(
+            "bedside_deliveries_retried",
+            "Entries whose delivery is tried again",
+            self.retried.clone(),
+        );
+        registry.register("bedside_buffer_bytes", "Size of the buffer on disk", self.bytes.clone());
+    }
+
+    pub(super) fn kept(&self, link: &str, duplicate: bool) {
+        let family = if duplicate { &self.repeated } else { &self.kept };
+        family.get_or_create(&OfLink { link: link.into() }).inc();
+    }
+
+    pub(super) fn refused(&self, link: &str) {
+        self.refused.get_or_create(&OfLink { link: link.into() }).inc();
+    }
+
+    pub(super) fn noted(&self, link: &str, code: &str) {
+        self.notes.get_or_create(&OfLinkAndCode { link: link.into(), code: code.into() }).inc();
+    }
+
+    pub(super) fn found(&self, link: &str, code: &str) {
+        self.findings.get_or_create(&OfLinkAndCode { link: link.into(), code: code.into() }).inc();
+    }
+
+    pub(super) fn accepted(&self, count: u64) {
+        self.accepted.inc_by(count);
+    }
+
+    pub(super) fn held(&self) {
+        self.held.inc();
+    }
+
+    pub(super) fn retried(&self, count: u64) {
+        self.retried.inc_by(count);
+    }
+
+    pub(super) fn buffer(&self, bytes: u64, states: [(&'static str, u64); 4]) {
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        for (state, count) in states {
+            self.entries.get_or_create(&OfState { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The first look at what was kept: every new entry is read once, shown on the desk, and held when nobody could
+//! deliver it. It runs whether or not an upstream answers, so that a device nobody knows is seen at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::admin::live::{Live, ProfileView, Sighting};
+use crate::buffer::{Buffer, Mark, Reader, Stored, Transition};
+use crate::connector::Stop;
+use crate::gateway::metrics::Metrics;
+use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
+
+/// Entries read at one time; a pause between batches leaves the processor to the senders.
+const BATCH_ENTRIES: u32 = 256;
+/// Entries read at the start to fill the desk.
+const RECENT_ENTRIES: u32 = 300;
+const BATCH_BYTES: usize = 4 << 20;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What the first look needs.
+pub(super) struct Triage {
+    pub buffer: Buffer,
+    pub reader: Reader,
+    pub understanding: Arc<Understanding>,
+    pub live: Arc<Live>,
+    pub metrics: Arc<Metrics>,
+    pub arrived: Arc<Notify>,
+    /// The last entry that was looked at: delivery never goes past it.
+    pub seen: watch::Sender<i64>,
+}
+
+impl Triage {
+    /// Runs until told to stop.
+    pub(super) async fn run(self, mut stop: Stop) {
+        loop {
+            let after = *self.seen.borrow();
+            let batch = match self.reader.fresh(after, BATCH_ENTRIES, BATCH_BYTES).await {
+                Ok(batch) => batch,
+                Err(fault) => {
+                    tracing::error!(%fault, "New entries could not be read.");
+                    Vec::new()
+                }
+            };
+            let pause = if batch.is_empty() { Duration::from_secs(1) } else { PAUSE };
+            if let Some(last) = batch.last().map(|stored| stored.id) {
+                self.look(&batch).await;
+                self.seen.send_replace(last);
+            }
+            let arrived = self.arrived.notified();
+            tokio::select! {
+                () = stop.wait() => return,
+                () = tokio::time::sleep(pause) => {}
+                () = arrived, if batch.is_empty() => {}
+            }
+        }
+    }
+
+    async fn look(&self, batch: &[Stored]) {
+        let marks: Vec<Mark> = batch.iter().map(|stored| self.one(stored)).collect();
+        if let Err(fault) = self.buffer.mark(marks).await {
+            tracing::error!(%fault, "What the first look found could not be written down.");
+        }
+    }
+
+    fn one(&self, stored: &Stored) -> Mark {
+        let understood = self.understanding.read(&said(stored));
+        for finding in &understood.findings {
+            self.metrics.found(&stored.link, finding.code);
+        }
+        self.show(stored, &understood);
+        let to = match understood.meaning {
+            Meaning::Deliver { .. } => {
+                Transition::Seen { device: understood.device, summary: understood.summary }
+            }
+            Meaning::Hold(reason) => {
+                self.metrics.held();
+                Transition::Held { reason, answer: None }
+            }
+            Meaning::Nothing(reason) => Transition::Ignored { reason },
+        };
+        Mark { id: stored.id, to }
+    }
+}
+
+impl Triage {
+    /// Fills the desk with what was said last, so that a restart does not make every device look silent.
+    pub(super) async fn show_recent(&self) {
+        match self.reader.recent(RECENT_ENTRIES, BATCH_BYTES).await {
+            Ok(recent) => {
+                for stored in &recent {
+                    self.show(stored, &self.understanding.read(&said(stored)));
+                }
+            }
+            Err(fault) => tracing::warn!(%fault, "The last frames could not be read for the desk."),
+        }
+    }
+
+    fn show(&self, stored: &Stored, understood: &Understood) {
+        let Some(link) = self.understanding.link(&stored.link) else { return };
+        let profile = ProfileView {
+            id: link.profile.id.clone(),
+            verified: link.profile.verified.to_string().into(),
+            caveats: link.profile.caveats.iter().map(ToString::to_string).collect(),
+        };
+        let bound_patient = link.patient.as_ref();
+        let sighting =
+            Sighting { link: &stored.link, profile: &profile, received: stored.received, bound_patient };
+        for report in &understood.reports {
+            self.live.report(report, &sighting);
+        }
+    }
+}
+
+/// The parts of a stored frame that reading it needs.
+pub(super) fn said(stored: &Stored) -> Said<'_> {
+    Said {
+        link: &stored.link,
+        received: stored.received,
+        bytes: &stored.bytes,
+        topic: stored.topic.as_deref(),
+        sha256: stored.sha256,
+    }
+}
