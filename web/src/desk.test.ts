@@ -190,6 +190,12 @@ describe('the overview', () => {
     expect(text()).toContain('not live');
   });
 
+  it('says why it shows nothing when the stream cannot be opened', async () => {
+    await open('/', { 'GET /live': () => refusal(503, 'Too many desks are open') });
+    expect(one('[role=alert]').textContent).toContain('Too many desks are open');
+    expect(text()).toContain('tries again by itself');
+  });
+
   it('leads to the login when the stream is refused for want of a session', async () => {
     await open('/', { 'GET /live': () => refusal(401, 'Not logged in') });
     expect(one('h1').textContent).toBe('Log in');
