@@ -120,7 +120,7 @@ describe('the login', () => {
     type('#username', 'anna');
     type('[name=password]', 'x');
     await press(button('Log in'));
-    expect(one('[role=alert]').textContent).toContain('Check the user name and the password.');
+    expect(one('[role=alert]').textContent).toContain('Capital letters count.');
     expect(localStorage.getItem('bedside.session')).toBeNull();
   });
 
@@ -158,6 +158,12 @@ describe('the overview', () => {
     expect(vitals[0]).toMatch(/Heart rate ?72 \/min ?\d+ s ago/);
     expect(vitals[1]).toMatch(/Temperature ?37\.0 °C ?\d+ s ago ?Abnormal/);
     expect(vitals[2]).toMatch(/SpO2 ?Measuring error ?\d+ s ago/);
+  });
+
+  it('survives a device that says one metric twice', async () => {
+    const twice = { ...DEVICE, values: [...DEVICE.values, ...DEVICE.values] };
+    await open('/', { 'GET /live': () => new LiveStream({ ...OVERVIEW, devices: [twice] }).response });
+    expect(document.querySelectorAll('.vital').length).toBe(6);
   });
 
   it('shows a patient’s text only as text', async () => {
@@ -232,7 +238,7 @@ describe('the messages', () => {
 
   it('show the problem when the list cannot be had', async () => {
     await open('/messages', { ...live, 'GET /entries': () => refusal(500, 'The store is busy', 'Locked.') });
-    expect(one('[role=alert]').textContent).toContain('The store is busy');
+    expect(one('[role=alert]').textContent).toContain('Locked.');
     expect(one('[role=alert]').textContent).toContain('Try again');
   });
 });
@@ -258,6 +264,16 @@ describe('an entry', () => {
     );
     await open('/messages/7', { ...live, 'GET /entries/7': source });
     expect(one('#fhir pre').textContent).toContain('"value": 2.0');
+  });
+
+  it('whose bytes changed on the disk says so, and derives nothing', async () => {
+    await open('/messages/7', { ...live, 'GET /entries/7': { ...ENTRY, intact: false, measurements: [] } });
+    expect(text()).toContain('no longer match their checksum');
+  });
+
+  it('that waits is not offered to be sent again', async () => {
+    await open('/messages/7', { ...live, 'GET /entries/7': { ...ENTRY, state: 'waiting', reason: null } });
+    expect(one('.actions').textContent.trim()).toBe('');
   });
 
   it('is released only after a yes', async () => {
@@ -322,6 +338,13 @@ describe('the upstream page', () => {
       'system/Observation.cu',
       'system/Device.cu',
     ]);
+  });
+
+  it('names the scopes that were not granted', async () => {
+    const less = { ...upstream, granted: 'system/Observation.cu' };
+    await open('/upstream', { ...live, 'GET /upstream': less });
+    expect(text()).toContain('Not granted');
+    expect(text()).toContain('system/Device.cu: ask the server’s team');
   });
 
   it('teaches how to name a server when there is none', async () => {
