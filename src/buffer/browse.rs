@@ -1,7 +1,6 @@
 //! For the desk's pages: lists of entries, and everything about one of them.
 
 use bytes::Bytes;
-use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entry::State;
@@ -83,7 +82,8 @@ impl std::fmt::Debug for EntryDetail {
 const COLUMNS: &str =
     "entry.id, frame.received, frame.synchronised, link.name, frame.peer, device.key, entry.state,
     entry.reason, length(frame.bytes), entry.summary, entry.attempts, entry.repeats, entry.next_try";
-const FROM: &str = "FROM entry JOIN frame ON frame.id = entry.id JOIN link ON link.id = entry.link
+/// CROSS JOIN is SQLite's way to say: walk the entries in order, then look the rest up.
+const FROM: &str = "FROM entry CROSS JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
     LEFT JOIN device ON device.id = entry.device";
 
 fn entry_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EntryRow> {
@@ -114,22 +114,25 @@ pub(super) fn entries(conn: &Connection, filter: &EntryFilter) -> rusqlite::Resu
     let floor = if open.is_some() && !narrowed { 0 } else { before.min(newest + 1).saturating_sub(EXAMINED) };
 
     let mut sql = format!("SELECT {COLUMNS} {FROM} WHERE entry.id < ?1 AND entry.id >= ?2");
-    let mut values: Vec<&dyn ToSql> = vec![&before, &floor];
     if let Some(state) = filter.state {
         let index = if open.is_some() { "entry.state < 3 AND " } else { "" };
         sql.push_str(&format!(" AND {index}entry.state = {}", state.number()));
     }
-    for (column, value) in [("link.name", &filter.link), ("device.key", &filter.device)] {
-        if let Some(value) = value {
-            values.push(value);
-            sql.push_str(&format!(" AND {column} = ?{}", values.len()));
-        }
+    // Names become numbers first, so that only entries that are shown are looked up further.
+    let named = [("link", "name", &filter.link), ("device", "key", &filter.device)];
+    for (table, column, name) in named {
+        let Some(name) = name else { continue };
+        let number = conn
+            .query_row(&format!("SELECT id FROM {table} WHERE {column} = ?1"), [name], |row| {
+                row.get::<_, i64>(0)
+            })
+            .optional()?;
+        let Some(number) = number else { return Ok(Page::default()) };
+        sql.push_str(&format!(" AND entry.{table} = {number}"));
     }
     sql.push_str(&format!(" ORDER BY entry.id DESC LIMIT {limit}"));
-    // CROSS JOIN is SQLite's way to say: walk the entries in order, then look the rest up.
-    let sql = sql.replace(" JOIN frame", " CROSS JOIN frame").replace(" JOIN link", " CROSS JOIN link");
-    let mut page = conn.prepare_cached(&sql)?;
-    let entries = page.query_map(&values[..], entry_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut page = conn.prepare(&sql)?;
+    let entries = page.query_map([before, floor], entry_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
     let next = match entries.last() {
         Some(last) if entries.len() == limit as usize => Some(last.id),
         _ => Some(floor),

@@ -15,8 +15,8 @@ use crate::clock::Timestamp;
 /// opening a WAL database fails.
 pub(super) const BALLAST_BYTES: u64 = 8 << 20;
 
-const DATABASE: &str = "bedside.db";
-const LOCK: &str = "bedside.lock";
+pub(super) const DATABASE: &str = "bedside.db";
+pub(super) const LOCK: &str = "bedside.lock";
 const BALLAST: &str = "ballast";
 
 /// The data folder, locked for this process for as long as this value lives.

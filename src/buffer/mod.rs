@@ -29,7 +29,9 @@ mod browse;
 mod checkpoint;
 mod entry;
 mod folder;
+mod glance;
 mod health;
+mod job;
 mod outbox;
 mod reader;
 mod registry;
@@ -55,12 +57,13 @@ use crate::clock::{SharedClock, Timestamp};
 
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use entry::{IllegalMark, Mark, State, Transition};
+pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
 
 use health::Shared;
-use writer::{Job, Sealed};
+use job::{Job, Sealed};
 
 /// Where frames are kept, how much of it, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -354,6 +357,11 @@ impl Inner {
         drop(self.queue(Job::Quarantine { id }));
     }
 
+    /// Tells the writer that reading met damage.
+    fn suspect(&self) {
+        drop(self.queue(Job::Suspect));
+    }
+
     /// Ends the writer and waits for it.
     fn stop(&self) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -374,7 +382,8 @@ impl Drop for Inner {
 type Writer = Weak<Inner>;
 
 /// SHA-256 (FIPS 180-4) of `bytes`.
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// SHA-256 of a frame's bytes, as it is kept beside them.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
     sum.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     sum

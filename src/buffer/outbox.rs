@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension, params};
 
 use super::entry::{IllegalMark, Mark, State, Transition};
+use super::job::Sealed;
 use super::repetition::prefix;
 use super::store::Store;
-use super::writer::Sealed;
 use super::{Kept, Refused, sha256};
 use crate::clock::Timestamp;
 
@@ -294,14 +294,17 @@ impl Store {
         if sound != Some(false) {
             return Ok(false);
         }
+        self.hold_changed(id)?;
+        Ok(true)
+    }
+
+    /// Holds an entry of which somebody saw that its bytes changed.
+    pub(super) fn hold_changed(&mut self, id: i64) -> rusqlite::Result<()> {
         let mark = Mark { id, to: Transition::Held { reason: CHANGED.into(), answer: None } };
         if self.mark(&mark)?.is_err() {
-            tracing::warn!(
-                id,
-                "The bytes of an entry that is held or accepted no longer match their SHA-256."
-            );
+            tracing::warn!(id, "The bytes of a held or accepted entry no longer match their SHA-256.");
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes the repetitions counted so far.

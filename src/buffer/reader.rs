@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, watch};
 
 use super::browse::{self, EntryDetail, EntryFilter, Page};
 use super::health::{Counts, Figures, Health, Shared};
 use super::registry::{self, AuditCheck, AuditRow, DeviceRow, SessionRow, UserRow};
-use super::{BufferError, Refused, Writer, schema, sha256};
+use super::{BufferError, Refused, Writer, schema, sha256, store};
 use crate::clock::Timestamp;
 
 /// Connections reading at the same time.
@@ -77,7 +77,7 @@ impl Reader {
     }
 
     /// Runs `ask` on a connection of the pool, on a thread that may block.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         doing: &'static str,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -89,10 +89,14 @@ impl Reader {
             drop(permit);
             answer
         });
-        answered
-            .await
-            .map_err(|_| Refused::closed())?
-            .map_err(|source| BufferError::Storage { doing, source })
+        answered.await.map_err(|_| Refused::closed())?.map_err(|source| {
+            if store::damaged(&source)
+                && let Some(writer) = self.writer.upgrade()
+            {
+                writer.suspect();
+            }
+            BufferError::Storage { doing, source }
+        })
     }
 
     /// Entries waiting for delivery after `after`, in the order they came, at most `limit` of them and about
@@ -104,17 +108,10 @@ impl Reader {
     /// [`BufferError::Storage`].
     pub async fn waiting(&self, after: i64, limit: usize, max_bytes: usize) -> Result<Waiting, BufferError> {
         let now = self.shared.clock.now();
-        let found = self
-            .read("reading what waits", move |conn| find_waiting(conn, now, after, limit, max_bytes))
-            .await?;
-        let mut waiting = Waiting { next_try: found.next_try, through: found.through, ..Waiting::default() };
-        for stored in found.entries {
-            // Verified here and now: between the disk and the one who uses it.
-            if sha256(&stored.bytes) == stored.sha256 {
-                waiting.entries.push(stored);
-            } else {
-                self.quarantine(stored.id);
-            }
+        let find = move |conn: &Connection| find_waiting(conn, now, after, limit, max_bytes);
+        let (waiting, changed) = self.read("reading what waits", find).await?;
+        for id in changed {
+            self.quarantine(id);
         }
         Ok(waiting)
     }
@@ -131,7 +128,7 @@ impl Reader {
         Ok(detail)
     }
 
-    fn quarantine(&self, id: i64) {
+    pub(super) fn quarantine(&self, id: i64) {
         self.shared.raise_changed(id);
         if let Some(writer) = self.writer.upgrade() {
             writer.quarantine(id);
@@ -257,36 +254,40 @@ impl Pool {
     }
 }
 
-/// Finds what can be delivered now; the bytes are not verified yet.
+/// Finds what can be delivered now, and the ids of those whose bytes are not what they were.
 fn find_waiting(
     conn: &Connection,
     now: Timestamp,
     after: i64,
     limit: usize,
     max_bytes: usize,
-) -> rusqlite::Result<Waiting> {
+) -> rusqlite::Result<(Waiting, Vec<i64>)> {
     // One snapshot for both questions: an entry must not become delayed between them.
     let conn = conn.unchecked_transaction()?;
     let delayed = Delayed::read(&conn, now)?;
     let mut found = Waiting { next_try: delayed.next_try, through: after, ..Waiting::default() };
     let mut next = conn.prepare_cached(NEXT_WAITING)?;
     let mut rows = next.query([after])?;
-    let mut bytes = 0;
+    let (mut bytes, mut changed) = (0, Vec::new());
     while found.entries.len() < limit
         && let Some(row) = rows.next()?
     {
         let (id, link, device) = (row.get(0)?, row.get(1)?, row.get(2)?);
         if !delayed.stops(id, link, device) {
-            let stored = read_stored(&conn, id)?;
-            bytes += stored.bytes.len();
-            if bytes > max_bytes && !found.entries.is_empty() {
-                break;
+            match read_stored(&conn, id)? {
+                Some(stored) => {
+                    bytes += stored.bytes.len();
+                    if bytes > max_bytes && !found.entries.is_empty() {
+                        break;
+                    }
+                    found.entries.push(stored);
+                }
+                None => changed.push(id),
             }
-            found.entries.push(stored);
         }
         found.through = id;
     }
-    Ok(found)
+    Ok((found, changed))
 }
 
 /// Entries that wait for their time, and whom they stop: device → first id, link → first id.
@@ -332,11 +333,12 @@ impl Delayed {
     }
 }
 
-fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Stored> {
+/// Reads and verifies a frame: between the disk and the one who uses it. `None` when it is not what it was.
+pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Option<Stored>> {
     conn.prepare_cached(
-        "SELECT link.name, frame.peer, frame.received, frame.synchronised, frame.topic, frame.sha256, frame.bytes,
+        "SELECT coalesce(link.name, ''), frame.peer, frame.received, frame.synchronised, frame.topic, frame.sha256, frame.bytes,
                 device.key, entry.attempts
-         FROM entry LEFT JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
+         FROM entry JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
          LEFT JOIN device ON device.id = entry.device WHERE entry.id = ?1",
     )?
     .query_row(params![id], |row| {
@@ -353,4 +355,6 @@ fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Stored> {
             attempts: row.get(8)?,
         })
     })
+    .optional()
+    .map(|stored| stored.filter(|stored| sha256(&stored.bytes) == stored.sha256))
 }

@@ -31,6 +31,8 @@ pub(super) struct Salvaged {
     pub(super) restarted: u64,
     /// Ids that were given and of which nothing could be read.
     pub(super) lost: u64,
+    /// The highest id of them.
+    pub(super) last: i64,
 }
 
 /// Moves the database aside and puts a new one, with everything readable, in its place.
@@ -44,7 +46,7 @@ pub(super) fn replace(folder: &Folder, shared: &Shared) -> Result<(), BufferErro
     let name = aside.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let title = match copy(&aside, &fresh) {
         Ok(salvaged) => {
-            let Salvaged { frames, changed, restarted, lost } = salvaged;
+            let Salvaged { frames, changed, restarted, lost, .. } = salvaged;
             format!(
                 "The database was damaged and replaced: {frames} frames were copied over, {changed} of them are held \
                  because the disk changed them, {restarted} wait again; {lost} could not be read. The old one is {name}"
@@ -87,8 +89,7 @@ fn copy(from: &std::path::Path, into: &Connection) -> rusqlite::Result<Salvaged>
     Ok(salvaged)
 }
 
-/// Copies rows until the first that cannot be read. The outer error would be of the new database, and ends all;
-/// reading errors are the inner ones, here told the same way.
+/// Copies rows until the first that cannot be read.
 fn copy_table(old: &Connection, into: &Connection, table: &str) -> rusqlite::Result<()> {
     let mut all = old.prepare(&format!("SELECT * FROM {table}"))?;
     let columns = all.column_count();
@@ -141,7 +142,7 @@ fn copy_frames(old: &Connection, into: &Connection, salvaged: &mut Salvaged) -> 
             into.execute_batch("COMMIT; BEGIN")?;
         }
     }
-    let kept = known_last.max(last.min(known_last.max(1)));
+    let kept = known_last.max(salvaged.last);
     let here = i64::try_from(salvaged.frames).unwrap_or(i64::MAX);
     salvaged.lost = kept.saturating_sub(gone).saturating_sub(here).max(0).unsigned_abs();
     into.execute(
@@ -227,6 +228,7 @@ fn copy_frame(old: &Connection, into: &Connection, id: i64, salvaged: &mut Salva
     ))?
     .execute(params_from_iter(values))?;
     salvaged.frames += 1;
+    salvaged.last = id;
     salvaged.changed += u64::from(!sound);
     salvaged.restarted += u64::from(lost_entry);
     Ok(())

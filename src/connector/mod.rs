@@ -3,6 +3,17 @@
 //! A connector knows one outside world and nothing of what a frame means. It hands each frame to the
 //! [`Intake`] and waits for the [`Receipt`]; whatever acknowledges a frame leaves after that.
 
+mod backoff;
+pub mod broker;
+mod door;
+pub mod mllp;
+pub mod mqtt;
+#[cfg(test)]
+mod rig;
+pub mod serial;
+mod stream;
+pub mod tcp;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -81,4 +92,22 @@ pub enum LinkState {
         detail: String,
     },
     Stopped,
+}
+
+/// Tells everything that runs to come to an end. Cheap to clone; every task holds one.
+#[derive(Clone, Debug)]
+pub struct Stop(tokio::sync::watch::Receiver<bool>);
+
+impl Stop {
+    /// The switch and what listens to it: send `true`, or drop the switch, to stop.
+    pub fn pair() -> (tokio::sync::watch::Sender<bool>, Self) {
+        let (switch, stop) = tokio::sync::watch::channel(false);
+        (switch, Self(stop))
+    }
+
+    /// Returns when it is time to stop; at once if it already was.
+    pub async fn wait(&mut self) {
+        // An error means that the switch is gone, which also means stop.
+        drop(self.0.wait_for(|stop| *stop).await);
+    }
 }

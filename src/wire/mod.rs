@@ -4,7 +4,48 @@
 //! warning. Whoever drives it keeps the frame first and then says so with [`Framer::answer`]; only then does
 //! the framer produce the bytes that acknowledge it. Any cut of the same bytes gives the same frames.
 
+/// ASTM E1381 / CLSI LIS01-A2: laboratory analysers on serial lines and TCP.
+pub mod astm;
+/// Lines of text, and blocks of them.
+pub mod lines;
+/// HL7's Minimal Lower Layer Protocol.
+pub mod mllp;
+#[cfg(test)]
+mod rig;
+mod whole;
+
 use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The link layer of a link, as a firmware profile's `[link]` section names it: `codec = "astm"` and that
+/// codec's settings, each with a default. An unknown setting is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "codec", rename_all = "kebab-case")]
+pub enum Codec {
+    Mllp(mllp::Settings),
+    Astm(astm::Settings),
+    Lines(lines::Settings),
+    /// The transport keeps messages apart by itself (MQTT): no framing.
+    Message(whole::Settings),
+}
+
+impl Codec {
+    /// No framing, for transports that carry whole messages.
+    pub fn message() -> Self {
+        Self::Message(whole::Settings::default())
+    }
+}
+
+/// A fresh framer for one connection.
+pub fn framer(codec: &Codec) -> Box<dyn Framer> {
+    match codec {
+        Codec::Mllp(settings) => Box::new(mllp::MllpFramer::new(settings.clone())),
+        Codec::Astm(settings) => Box::new(astm::AstmFramer::new(settings.clone())),
+        Codec::Lines(settings) => Box::new(lines::LineFramer::new(settings.clone())),
+        Codec::Message(_) => Box::new(whole::WholeFramer::default()),
+    }
+}
 
 /// What a framer wants done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +57,9 @@ pub enum Step {
     /// A piece of a message that the other side wants acknowledged by itself (an E1381 frame in the middle of a
     /// transmission). Keep it, then answer.
     Part { ticket: Ticket, bytes: Vec<u8> },
+    /// A message that cannot be taken, e.g. one over the limit. `head` is its beginning, enough for the
+    /// application's own refusal. Nothing is to be kept; answer with [`Answer::Refused`].
+    Refuse { ticket: Ticket, head: Vec<u8>, warning: Warning },
     /// A transmission ended without a whole message: the parts kept so far are all there is.
     Broken { warning: Warning },
     /// Something a person should see; nothing was lost by it.
@@ -35,6 +79,12 @@ pub struct Warning {
     pub code: &'static str,
     /// A sentence that names the limit or the bytes, without message content.
     pub text: String,
+}
+
+impl Warning {
+    pub(crate) fn new(code: &'static str, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
 }
 
 /// What became of a frame, as the framer needs to know it.
@@ -61,4 +111,82 @@ pub trait Framer: Send {
     fn tick(&mut self, now: Duration);
     /// The connection ended: what is half there becomes a `Broken` or a `Note`.
     fn end(&mut self, now: Duration);
+}
+
+/// Feeds `bytes` whole and in pieces of the sizes that `bytes` itself suggests, and holds the promise of this
+/// room: the cut does not matter. The body of every fuzz target here.
+fn fuzz_framer(make: impl Fn() -> Box<dyn Framer>, bytes: &[u8]) {
+    let whole = frames_of(make(), &mut std::iter::once(bytes));
+    let size = usize::from(bytes.first().copied().unwrap_or(0)) + 1;
+    let cut = frames_of(make(), &mut bytes.chunks(size));
+    assert!(whole == cut, "pieces of {size} bytes changed the frames");
+    let singly = frames_of(make(), &mut bytes.chunks(1));
+    assert!(whole == singly, "single bytes changed the frames");
+    let total: usize = whole.iter().map(Vec::len).sum();
+    assert!(total <= bytes.len().saturating_mul(2), "more came out than went in");
+}
+
+/// The frames that come out when everything is kept at once and no time passes.
+fn frames_of(mut framer: Box<dyn Framer>, chunks: &mut dyn Iterator<Item = &[u8]>) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut closed = false;
+    let mut drain = |framer: &mut Box<dyn Framer>, closed: &mut bool| {
+        while let Some(step) = framer.step() {
+            match step {
+                Step::Frame { ticket, bytes, .. } => {
+                    frames.push(bytes);
+                    framer.answer(ticket, Answer::Kept { body: None }, Duration::ZERO);
+                }
+                Step::Part { ticket, .. } => {
+                    framer.answer(ticket, Answer::Kept { body: None }, Duration::ZERO);
+                }
+                Step::Refuse { ticket, .. } => {
+                    framer.answer(ticket, Answer::Refused { body: None }, Duration::ZERO);
+                }
+                Step::Close(_) => *closed = true,
+                Step::Send(_) | Step::Broken { .. } | Step::Note(_) => {}
+            }
+        }
+    };
+    for chunk in chunks {
+        if closed {
+            break;
+        }
+        framer.feed(chunk, Duration::ZERO);
+        drain(&mut framer, &mut closed);
+    }
+    framer.end(Duration::ZERO);
+    drain(&mut framer, &mut closed);
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_section_names_its_codec_and_settings() {
+        let codec: Codec = toml::from_str("codec = \"mllp\"\nmax_message_bytes = 1000").unwrap();
+        assert_eq!(codec, Codec::Mllp(mllp::Settings { max_message_bytes: 1000, ..Default::default() }));
+        let codec: Codec = toml::from_str("codec = \"message\"").unwrap();
+        assert_eq!(codec, Codec::message());
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused_for_every_codec() {
+        for codec in ["mllp", "astm", "lines", "message"] {
+            let text = format!("codec = \"{codec}\"\nmax_massage_bytes = 1");
+            let error = toml::from_str::<Codec>(&text).unwrap_err().to_string();
+            assert!(error.contains("max_massage_bytes"), "{codec}: {error}");
+        }
+        assert!(toml::from_str::<Codec>("codec = \"morse\"").is_err());
+    }
+
+    #[test]
+    fn every_codec_makes_a_framer_that_starts_silent() {
+        for codec in ["mllp", "astm", "lines", "message"] {
+            let codec: Codec = toml::from_str(&format!("codec = \"{codec}\"")).unwrap();
+            assert_eq!(framer(&codec).step(), None);
+        }
+    }
 }

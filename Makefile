@@ -1,0 +1,76 @@
+# The one door. `make demo` and `make test` do everything on a fresh Debian with Rust and Node.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick deps web peers check rust-tests rigs desk static bench audit release clean
+
+NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo yes)
+ifeq ($(NEXTEST),yes)
+  CARGO_TEST = cargo nextest run --no-fail-fast
+else
+  CARGO_TEST = cargo test --no-fail-fast
+endif
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+SHARED ?= $(wildcard ../shared)
+ifneq ($(SHARED),)
+  export BEDSIDE_SAMPLES ?= $(abspath $(SHARED)/samples)
+  export BEDSIDE_IG ?= $(abspath $(SHARED)/ig)
+endif
+
+help:            ## What can be made here
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: web        ## Build and run the demo: six simulated devices, a FHIR server, the desk
+	cargo build --bin bedside
+	./target/debug/bedside demo
+
+test: deps web peers check rust-tests desk static   ## Everything that must be green
+	@echo "make test: all green"
+
+quick: check     ## Format, lints and unit tests only
+	$(CARGO_TEST) --lib --test house
+
+deps:            ## What the tests need from Debian (installs only what is missing)
+	@test-rigs/install-deps
+
+web: web/dist/index.html   ## The desk's pages
+web/dist/index.html: $(shell find web/src web/public -type f 2>/dev/null) web/package.json web/package-lock.json web/index.html web/vite.config.ts
+	npm ci --prefix web --no-audit --no-fund
+	@touch $@
+
+peers:           ## The third-party servers the rigs run against
+	npm ci --prefix test-rigs/peers --no-audit --no-fund
+	npm ci --prefix test-rigs/validate --no-audit --no-fund
+	npm ci --prefix test-rigs/desk --no-audit --no-fund
+
+check:           ## Format, lints, the web's types, lint and tests
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	npm run --prefix web lint
+	npm run --prefix web check
+	npm test --prefix web
+
+rust-tests:      ## Unit tests and all rigs
+	cargo build --bin bedside
+	$(CARGO_TEST)
+
+desk:            ## A real browser walks the desk of the real binary
+	test-rigs/desk/run
+
+static:          ## The static binary, and what it says of itself
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile quick --target $(HOST) --bin bedside
+	@file target/$(HOST)/quick/bedside | grep -E 'static(ally linked|-pie linked)' || { echo "the binary is not static"; exit 1; }
+	target/$(HOST)/quick/bedside selftest
+
+bench: web       ## Durable answers per second beside a floor, and end to end
+	cargo bench --bench gateway
+
+audit:           ## Licences, bans, sources; advisories where a database copy is present
+	test-rigs/audit
+
+release: web     ## A stripped static binary: make release [TARGET=x86_64-unknown-linux-gnu]
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(or $(TARGET),$(HOST)) --bin bedside
+	@ls -l target/$(or $(TARGET),$(HOST))/release/bedside
+
+clean:           ## Remove what was built
+	cargo clean
+	rm -rf web/dist web/node_modules test-rigs/*/node_modules

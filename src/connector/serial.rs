@@ -1,0 +1,248 @@
+//! Devices on a serial port, mostly behind a USB adapter that comes and goes.
+//!
+//! A port that was unplugged reads as zero bytes for ever, a missing port is an error, and a cable that fell out
+//! at the far end is only silence. The first two are tried again; the third is said after the quiet timeout.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_serial::{ErrorKind, SerialPort, SerialStream};
+
+use super::backoff::Backoff;
+use super::mllp::acknowledger;
+use super::stream::{Connection, Ended, Quiet};
+use super::{Intake, LinkState, Stop};
+use crate::clock::SharedClock;
+use crate::wire::{self, Codec};
+
+/// A port and how it speaks. The defaults are those of most devices: 9600 8N1 without flow control.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Best by its lasting name: `/dev/serial/by-id/usb-…`. With `/dev/ttyUSB0` two devices can change places.
+    pub port: PathBuf,
+    #[serde(default = "baud")]
+    pub baud: u32,
+    #[serde(default)]
+    pub data_bits: DataBits,
+    #[serde(default)]
+    pub parity: Parity,
+    #[serde(default)]
+    pub stop_bits: StopBits,
+    #[serde(default)]
+    pub flow: Flow,
+    /// Sets the DTR line; some adapters draw their power from it, some devices want it low.
+    #[serde(default)]
+    pub dtr: Option<bool>,
+    /// Sets the RTS line.
+    #[serde(default)]
+    pub rts: Option<bool>,
+    /// Says that the link is quiet when nothing came for so long; 0 never does.
+    #[serde(default)]
+    pub quiet_timeout_s: u64,
+}
+
+fn baud() -> u32 {
+    9600
+}
+
+/// Bits of a character.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+pub enum DataBits {
+    Five,
+    Six,
+    Seven,
+    #[default]
+    Eight,
+}
+
+/// Bits after a character.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+pub enum StopBits {
+    #[default]
+    One,
+    Two,
+}
+
+/// The parity bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parity {
+    #[default]
+    None,
+    Odd,
+    Even,
+}
+
+/// Flow control: `software` is XON/XOFF, `hardware` is RTS/CTS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flow {
+    #[default]
+    None,
+    Software,
+    Hardware,
+}
+
+/// A number that no serial port knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("data_bits is 5, 6, 7 or 8, not {0}")]
+    DataBits(u8),
+    #[error("stop_bits is 1 or 2, not {0}")]
+    StopBits(u8),
+}
+
+impl TryFrom<u8> for DataBits {
+    type Error = ConfigError;
+
+    fn try_from(bits: u8) -> Result<Self, ConfigError> {
+        match bits {
+            5 => Ok(Self::Five),
+            6 => Ok(Self::Six),
+            7 => Ok(Self::Seven),
+            8 => Ok(Self::Eight),
+            _ => Err(ConfigError::DataBits(bits)),
+        }
+    }
+}
+
+impl TryFrom<u8> for StopBits {
+    type Error = ConfigError;
+
+    fn try_from(bits: u8) -> Result<Self, ConfigError> {
+        match bits {
+            1 => Ok(Self::One),
+            2 => Ok(Self::Two),
+            _ => Err(ConfigError::StopBits(bits)),
+        }
+    }
+}
+
+/// Runs until it is time to stop. A port that is missing, in use or unplugged is tried again.
+pub async fn run(
+    link: Arc<str>,
+    config: Config,
+    codec: Codec,
+    intake: Arc<dyn Intake>,
+    clock: SharedClock,
+    mut stop: Stop,
+) {
+    let peer: Arc<str> = config.port.to_string_lossy().into();
+    let acknowledger = matches!(codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
+    let connection =
+        Connection { peer: peer.clone(), acknowledger, ..Connection::new(&link, &intake, &clock) };
+    let mut lines = ModemLines { said: false };
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    intake.state(&link, LinkState::Starting);
+    loop {
+        let detail = match open(&config) {
+            Err(detail) => detail,
+            Ok(mut port) => {
+                lines.set(&mut port, &config, &connection);
+                let up = LinkState::Up { detail: format!("{peer} at {} baud", config.baud), connections: 1 };
+                intake.state(&link, up.clone());
+                let connection = Connection { quiet: quiet(&config, up), ..connection.clone() };
+                let since = tokio::time::Instant::now();
+                let ended = connection.drive(port, wire::framer(&codec), &mut stop).await;
+                if since.elapsed() > LASTED {
+                    backoff.reset();
+                }
+                match ended {
+                    Ended::Stopped => break,
+                    Ended::Closed => format!("{peer} was unplugged"),
+                    Ended::Failed(reason) => format!("{peer} was unplugged: {reason}"),
+                    Ended::GivenUp => format!("{peer} is opened again"),
+                }
+            }
+        };
+        intake.state(&link, LinkState::Retrying { detail });
+        tokio::select! {
+            () = tokio::time::sleep(backoff.pause()) => {}
+            () = stop.wait() => break,
+        }
+    }
+    intake.state(&link, LinkState::Stopped);
+}
+
+/// Opens the port for us alone, or says in words why not.
+fn open(config: &Config) -> Result<SerialStream, String> {
+    let path = config.port.to_string_lossy();
+    let builder = tokio_serial::new(path.clone(), config.baud)
+        .data_bits(match config.data_bits {
+            DataBits::Five => tokio_serial::DataBits::Five,
+            DataBits::Six => tokio_serial::DataBits::Six,
+            DataBits::Seven => tokio_serial::DataBits::Seven,
+            DataBits::Eight => tokio_serial::DataBits::Eight,
+        })
+        .parity(match config.parity {
+            Parity::None => tokio_serial::Parity::None,
+            Parity::Odd => tokio_serial::Parity::Odd,
+            Parity::Even => tokio_serial::Parity::Even,
+        })
+        .stop_bits(match config.stop_bits {
+            StopBits::One => tokio_serial::StopBits::One,
+            StopBits::Two => tokio_serial::StopBits::Two,
+        })
+        .flow_control(match config.flow {
+            Flow::None => tokio_serial::FlowControl::None,
+            Flow::Software => tokio_serial::FlowControl::Software,
+            Flow::Hardware => tokio_serial::FlowControl::Hardware,
+        });
+    SerialStream::open(&builder).map_err(|error| match error.kind() {
+        ErrorKind::NoDevice if !config.port.exists() => {
+            format!("{path} is not there: is the adapter plugged in?")
+        }
+        ErrorKind::NoDevice => format!("{path} is in use by another program"),
+        ErrorKind::Io(std::io::ErrorKind::NotFound) => {
+            format!("{path} is not there: is the adapter plugged in?")
+        }
+        ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => {
+            format!("no permission to open {path}: the user must be in its group, mostly dialout")
+        }
+        _ => format!("cannot open {path}: {error}"),
+    })
+}
+
+/// Silence, and the question whether the port's name means another device by now.
+fn quiet(config: &Config, up: LinkState) -> Option<Quiet> {
+    let after = Duration::from_secs(config.quiet_timeout_s);
+    let (path, opened) = (config.port.clone(), device(&config.port));
+    (config.quiet_timeout_s > 0).then(|| Quiet { after, up, gone: Arc::new(move || device(&path) != opened) })
+}
+
+fn device(path: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(path).ok()
+}
+
+/// DTR and RTS. Adapters and pseudo-terminals without them are common: said once, never an error.
+struct ModemLines {
+    said: bool,
+}
+
+impl ModemLines {
+    fn set(&mut self, port: &mut SerialStream, config: &Config, connection: &Connection) {
+        let dtr = config.dtr.map_or(Ok(()), |level| port.write_data_terminal_ready(level));
+        let rts = config.rts.map_or(Ok(()), |level| port.write_request_to_send(level));
+        if let Err(error) = dtr.and(rts)
+            && !std::mem::replace(&mut self.said, true)
+        {
+            let text = format!("The port has no modem lines, DTR and RTS stay as they are: {error}.");
+            connection.intake.note(&connection.link, "modem-lines", &text);
+        }
+    }
+}
+
+/// A port that stayed open this long was a good one.
+const LASTED: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Short enough that an adapter that was plugged in again is noticed at once.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+#[path = "serial_tests.rs"]
+mod tests;

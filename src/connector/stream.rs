@@ -1,0 +1,372 @@
+//! Drives a framer over one connection: keeps each frame through the [`Intake`], and only then lets the framer
+//! say so to the other side.
+//!
+//! Up to [`IN_FLIGHT`] frames of a connection wait for their commit together, so that one busy sender profits
+//! from the group commit too; answers that are ready together leave in one write. A part, and the news that a
+//! transmission broke off, never overtake what was said before them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::FutureExt;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep};
+
+use super::mllp::Acknowledger;
+use super::{Frame, Intake, Later, LinkState, Receipt, Stop};
+use crate::clock::{SharedClock, Timestamp};
+use crate::wire::{Answer, Framer, Step, Ticket, Warning};
+
+/// Everything about a connection but its bytes.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) link: Arc<str>,
+    pub(super) peer: Arc<str>,
+    pub(super) intake: Arc<dyn Intake>,
+    pub(super) clock: SharedClock,
+    /// Writes the application's own acknowledgement, where the codec carries one.
+    pub(super) acknowledger: Option<Acknowledger>,
+    /// Closes the connection after this much silence.
+    pub(super) idle: Option<Duration>,
+    /// Says after this much silence that the link is quiet, and afterwards that it is up again.
+    pub(super) quiet: Option<Quiet>,
+    /// How long the other side may leave its answers unread.
+    pub(super) patience: Duration,
+}
+
+/// When and how to say that nothing comes any more.
+#[derive(Clone)]
+pub(super) struct Quiet {
+    pub(super) after: Duration,
+    /// The state to go back to when bytes come again.
+    pub(super) up: LinkState,
+    /// Asked at each quiet spell: what lies behind this connection may have been exchanged.
+    pub(super) gone: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// How a connection came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The other side closed it. On a serial line: unplugged.
+    Closed,
+    /// An error of the line, in words.
+    Failed(String),
+    /// We closed it, for the reason that was noted.
+    GivenUp,
+    Stopped,
+}
+
+impl Connection {
+    /// A connection without application answers that may be silent.
+    pub(super) fn new(link: &Arc<str>, intake: &Arc<dyn Intake>, clock: &SharedClock) -> Self {
+        Self {
+            link: link.clone(),
+            peer: Arc::from(""),
+            intake: intake.clone(),
+            clock: clock.clone(),
+            acknowledger: None,
+            idle: None,
+            quiet: None,
+            patience: Duration::from_secs(30),
+        }
+    }
+
+    /// Runs until the connection ends or it is time to stop. Whatever was taken is kept and answered first.
+    pub(super) async fn drive<S>(&self, io: S, framer: Box<dyn Framer>, stop: &mut Stop) -> Ended
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let now = Instant::now();
+        let drive = Drive {
+            connection: self,
+            io,
+            framer,
+            started: now,
+            heard: now,
+            received: self.clock.now(),
+            in_flight: FuturesOrdered::new(),
+            held_back: None,
+            out: Vec::new(),
+            ended: None,
+            is_quiet: false,
+        };
+        Box::pin(drive.run(stop)).await
+    }
+
+    async fn settle(&self, job: Job) -> Settled {
+        match job {
+            Job::Frame(ticket, frame) => {
+                let message = frame.bytes.clone();
+                Settled::Receipt { ticket, receipt: self.intake.keep(frame).await, message: Some(message) }
+            }
+            Job::Part(ticket, frame) => {
+                Settled::Receipt { ticket, receipt: self.intake.keep_part(frame).await, message: None }
+            }
+            Job::Broken(reason) => {
+                self.intake.parts_broken(self.link.clone(), self.peer.clone(), reason).await;
+                Settled::Broken
+            }
+        }
+    }
+
+    fn note(&self, warning: &Warning) {
+        self.intake.note(&self.link, warning.code, &warning.text);
+    }
+}
+
+enum Job {
+    Frame(Ticket, Frame),
+    Part(Ticket, Frame),
+    Broken(String),
+}
+
+enum Settled {
+    Receipt { ticket: Ticket, receipt: Receipt, message: Option<Bytes> },
+    Broken,
+}
+
+struct Drive<'a, S> {
+    connection: &'a Connection,
+    io: S,
+    framer: Box<dyn Framer>,
+    started: Instant,
+    /// When bytes last came, and the same for the frame.
+    heard: Instant,
+    received: Timestamp,
+    in_flight: FuturesOrdered<Later<'a, Settled>>,
+    /// A step that waits until everything before it is settled.
+    held_back: Option<Step>,
+    out: Vec<u8>,
+    /// Set when nothing more is read; what was taken is still settled.
+    ended: Option<Ended>,
+    is_quiet: bool,
+}
+
+/// What woke a connection.
+enum Woken {
+    Settled(Settled),
+    Read(std::io::Result<usize>),
+    Time,
+    Stop,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
+    async fn run(mut self, stop: &mut Stop) -> Ended {
+        let mut buffer = Vec::with_capacity(READ_BYTES);
+        let mut timer = Box::pin(tokio::time::sleep_until(self.started));
+        loop {
+            self.pump();
+            self.flush().await;
+            if self.in_flight.is_empty()
+                && self.held_back.is_none()
+                && let Some(ended) = self.ended.take()
+            {
+                // The other side may still be reading the last answer.
+                drop(tokio::time::timeout(self.connection.patience, self.io.shutdown()).await);
+                return ended;
+            }
+            match self.wait(&mut buffer, timer.as_mut(), stop).await {
+                Woken::Settled(settled) => {
+                    self.settled(settled);
+                    while let Some(Some(settled)) = self.in_flight.next().now_or_never() {
+                        self.settled(settled);
+                    }
+                }
+                Woken::Read(Ok(0)) => self.end(Ended::Closed),
+                Woken::Read(Ok(_)) => {
+                    self.heard(&buffer);
+                    buffer.clear();
+                }
+                Woken::Read(Err(error)) => self.end(Ended::Failed(error.to_string())),
+                Woken::Time => self.time_passed(),
+                Woken::Stop => self.end(Ended::Stopped),
+            }
+        }
+    }
+
+    async fn wait(&mut self, buffer: &mut Vec<u8>, mut timer: Pin<&mut Sleep>, stop: &mut Stop) -> Woken {
+        let open = self.ended.is_none();
+        let reading = open && self.held_back.is_none() && self.in_flight.len() < IN_FLIGHT;
+        let deadline = self.deadline();
+        // A timer that fires too early costs less than one that is set anew for every message.
+        if let Some(deadline) = deadline
+            && (deadline < timer.deadline() || timer.is_elapsed())
+        {
+            timer.as_mut().reset(deadline);
+        }
+        tokio::select! {
+            Some(settled) = self.in_flight.next(), if !self.in_flight.is_empty() => Woken::Settled(settled),
+            read = self.io.read_buf(buffer), if reading => Woken::Read(read),
+            () = timer, if deadline.is_some() => Woken::Time,
+            () = stop.wait(), if open => Woken::Stop,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let framer = self.framer.deadline().map(|at| self.started + at);
+        let idle = self.connection.idle.map(|idle| self.heard + idle);
+        let quiet =
+            self.connection.quiet.as_ref().map(|quiet| {
+                if self.is_quiet { Instant::now() + quiet.after } else { self.heard + quiet.after }
+            });
+        [framer, idle, quiet].into_iter().flatten().min()
+    }
+
+    fn heard(&mut self, bytes: &[u8]) {
+        self.heard = Instant::now();
+        self.received = self.connection.clock.now();
+        if let Some(quiet) = self.connection.quiet.as_ref().filter(|_| self.is_quiet) {
+            self.is_quiet = false;
+            self.connection.intake.state(&self.connection.link, quiet.up.clone());
+        }
+        let now = self.now();
+        self.framer.feed(bytes, now);
+    }
+
+    fn time_passed(&mut self) {
+        let now = self.now();
+        if self.framer.deadline().is_some_and(|deadline| now >= deadline) {
+            self.framer.tick(now);
+        }
+        let silence = self.heard.elapsed();
+        if let Some(idle) = self.connection.idle.filter(|idle| silence >= *idle && self.in_flight.is_empty())
+        {
+            let text = format!("Connection closed after {} s of silence.", idle.as_secs());
+            self.connection.note(&Warning { code: "idle-timeout", text });
+            self.end(Ended::GivenUp);
+        }
+        let Some(quiet) = self.connection.quiet.as_ref().filter(|quiet| silence >= quiet.after) else {
+            return;
+        };
+        if (quiet.gone)() {
+            return self.end(Ended::Closed);
+        }
+        if !std::mem::replace(&mut self.is_quiet, true) {
+            let detail = format!("nothing came for {} s", quiet.after.as_secs());
+            let text = format!("The link is quiet: {detail}.");
+            self.connection.note(&Warning { code: "quiet", text });
+            self.connection.intake.state(&self.connection.link, LinkState::Quiet { detail });
+        }
+    }
+
+    /// No more reading; the framer says what became of half a message.
+    fn end(&mut self, ended: Ended) {
+        if self.ended.is_none() {
+            self.ended = Some(ended);
+            let now = self.now();
+            self.framer.end(now);
+        }
+    }
+
+    /// Does what the framer wants, as far as there is room.
+    fn pump(&mut self) {
+        while self.in_flight.len() < IN_FLIGHT {
+            let Some(step) = self.held_back.take().or_else(|| self.framer.step()) else { return };
+            if matches!(step, Step::Part { .. } | Step::Broken { .. }) && !self.in_flight.is_empty() {
+                self.held_back = Some(step);
+                return;
+            }
+            self.take(step);
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Send(bytes) => self.out.extend_from_slice(&bytes),
+            Step::Note(warning) => self.connection.note(&warning),
+            Step::Frame { ticket, bytes, warnings } => {
+                let frame = self.frame(bytes, warnings);
+                self.start(Job::Frame(ticket, frame));
+            }
+            Step::Part { ticket, bytes } => {
+                let frame = self.frame(bytes, Vec::new());
+                self.start(Job::Part(ticket, frame));
+            }
+            Step::Broken { warning } => {
+                self.connection.note(&warning);
+                self.start(Job::Broken(warning.text));
+            }
+            Step::Refuse { ticket, head, warning } => {
+                self.connection.note(&warning);
+                let receipt = Receipt::Refused { full: true, reason: warning.text };
+                self.answer(ticket, &receipt, Some(&head));
+            }
+            Step::Close(warning) => {
+                self.connection.note(&warning);
+                self.end(Ended::GivenUp);
+            }
+        }
+    }
+
+    fn frame(&self, bytes: Vec<u8>, warnings: Vec<Warning>) -> Frame {
+        Frame {
+            link: self.connection.link.clone(),
+            peer: self.connection.peer.clone(),
+            received: self.received,
+            bytes: Bytes::from(bytes),
+            topic: None,
+            redelivered: false,
+            warnings: warnings.into_iter().map(|warning| (warning.code, warning.text)).collect(),
+        }
+    }
+
+    fn start(&mut self, job: Job) {
+        self.in_flight.push_back(Box::pin(self.connection.settle(job)));
+    }
+
+    fn settled(&mut self, settled: Settled) {
+        if let Settled::Receipt { ticket, receipt, message } = settled {
+            self.answer(ticket, &receipt, message.as_deref());
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, receipt: &Receipt, message: Option<&[u8]>) {
+        let acknowledger = self.connection.acknowledger.as_ref();
+        let body = acknowledger.zip(message).and_then(|(write, message)| write(message, receipt));
+        let answer = match receipt {
+            Receipt::Kept { .. } => Answer::Kept { body },
+            Receipt::Refused { .. } => Answer::Refused { body },
+        };
+        let now = self.now();
+        self.framer.answer(ticket, answer, now);
+    }
+
+    /// Writes what is ready. A side that does not read its answers does not hold the connection for ever.
+    async fn flush(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let patience = self.connection.patience;
+        let written = tokio::time::timeout(patience, async {
+            self.io.write_all(&self.out).await?;
+            self.io.flush().await
+        });
+        let fault = match written.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("the other side took no answer for {} s", patience.as_secs())),
+        };
+        self.out.clear();
+        if let Some(fault) = fault {
+            self.end(Ended::Failed(fault));
+        }
+    }
+}
+
+/// Frames of one connection that may wait for their commit at the same time.
+const IN_FLIGHT: usize = 64;
+const READ_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

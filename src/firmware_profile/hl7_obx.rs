@@ -1,0 +1,450 @@
+//! One OBX: a row that describes the device, or a measurement.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::flat::{self, Read};
+use super::hl7_device::Devices;
+use super::hl7_person::{coding, codings};
+use super::metric::{MetricDef, UnitRule, ValueKind, canonical_system};
+use super::outcome::{self, Row};
+use super::value::Marks;
+use super::{FirmwareProfile, LinkContext, finding, hl7};
+use crate::device::{
+    AbsentReason, ClockSource, Coding, Containment, Decimal, Domain, Finding, LOINC, MDC, Moment,
+    ResultStatus, UCUM, Unit, Value,
+};
+use crate::hl7v2::{Element, Segment};
+use crate::nomenclature;
+
+/// More samples than this in one row are not looked at.
+const SAMPLES_MAX: usize = 100_000;
+
+/// A row with its fields split once.
+pub(super) struct Obx<'m> {
+    /// Its place among all OBX of the message, from 1.
+    number: usize,
+    fields: Vec<Element<'m>>,
+    segment: Segment<'m>,
+    /// The leading code of OBX-3.
+    pub(super) code: Cow<'m, str>,
+    pub(super) system: Cow<'m, str>,
+    pub(super) containment: Option<Containment>,
+}
+
+/// What is looked up once and needed throughout a row.
+struct At<'r> {
+    profile: &'r FirmwareProfile,
+    metric: Option<(&'r MetricDef, usize)>,
+    place: &'r dyn Fn(u8) -> String,
+}
+
+impl<'m> Obx<'m> {
+    pub(super) fn read(segment: Segment<'m>, number: usize) -> Self {
+        let fields: Vec<Element<'m>> = segment.fields().take(26).collect();
+        let mut row = Self { number, fields, segment, code: "".into(), system: "".into(), containment: None };
+        let (code, system) = row.codes(1);
+        row.code = code;
+        row.system = system;
+        row.containment = containment(row.field(4).raw().trim());
+        row
+    }
+
+    pub(super) fn field(&self, number: usize) -> Element<'m> {
+        match number.checked_sub(1).and_then(|at| self.fields.get(at)) {
+            Some(element) => *element,
+            // Field 0 of any segment is the empty element.
+            None => self.segment.field(0),
+        }
+    }
+
+    pub(super) fn place(&self, field: u8) -> String {
+        format!("OBX[{}]-{field}", self.number)
+    }
+
+    /// Code and canonical system from component `first` of OBX-3: 1 the code, 4 the alternate.
+    fn codes(&self, first: u16) -> (Cow<'m, str>, Cow<'m, str>) {
+        let code = self.field(3);
+        let trimmed = |text: Cow<'m, str>| match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        };
+        let system = match trimmed(code.component(first + 2).text()) {
+            Cow::Borrowed(system) => Cow::Borrowed(canonical_system(system)),
+            Cow::Owned(system) => Cow::Owned(canonical_system(&system).to_owned()),
+        };
+        (trimmed(code.component(first).text()), system)
+    }
+
+    /// The MDC number, when the code is one.
+    pub(super) fn mdc(&self) -> Option<u32> {
+        (self.system == MDC).then(|| self.code.parse().ok()).flatten()
+    }
+
+    pub(super) fn has_value(&self) -> bool {
+        !self.field(5).raw().trim().is_empty()
+    }
+
+    /// A row that describes the device or opens a compound and measures nothing.
+    pub(super) fn is_structure(&self) -> bool {
+        let partition = self.mdc().map(|code| code >> 16);
+        if matches!(partition, Some(nomenclature::PARTITION_OBJECTS)) {
+            return true;
+        }
+        if self.has_value() || !self.field(2).raw().trim().is_empty() {
+            return false;
+        }
+        // IHE PCD TF-2: OBX-2 and OBX-5 of a containment row are empty, and OBX-4 ends above the metric.
+        matches!(partition, Some(nomenclature::PARTITION_INFRASTRUCTURE))
+            || self.containment.is_none_or(|c| c.metric == 0)
+    }
+
+    /// The measurement this row is; `None` for what is none.
+    pub(super) fn row<'r>(
+        &'r self,
+        profile: &'r FirmwareProfile,
+        context: &LinkContext,
+        devices: &Devices,
+        fallback: &Moment,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Row<'r>> {
+        if self.is_structure() || devices.consumes(self) {
+            return None;
+        }
+        let metric = self.find(profile, findings);
+        if metric.is_some_and(|(def, _)| def.kind == ValueKind::Ignore) {
+            return None;
+        }
+        let place = |field| self.place(field);
+        let at = At { profile, metric, place: &place };
+        let (mut marks, mut note) = (Marks::default(), None);
+        for flag in self.field(8).repetitions() {
+            outcome::flag(
+                profile,
+                &flag.component(1).text(),
+                &|| self.place(8),
+                &mut marks,
+                &mut note,
+                findings,
+            );
+        }
+        let (unit, rule) = self.unit(&at, findings);
+        let result_status = self.result_status(&mut marks, findings)?;
+        let mut read = self.value(&at, unit.clone(), rule, devices, &mut marks, findings);
+        flat::withhold(&mut read.value, &marks, &|| self.place(5), findings);
+        let lacks_unit = matches!(&read.value, Value::Numeric { unit: None, .. });
+        if lacks_unit && metric.is_some_and(|(def, _)| def.wants_unit()) {
+            let text = "The value has no unit, and its code does not say which; it is kept without.";
+            findings.push(finding("no-unit", self.place(6), text));
+        }
+        let taken = hl7::moment(profile, context, &self.field(14), &self.place(14), findings);
+        let range = self.field(7).value().map(|text| Arc::from(text.trim()));
+        let site = self.field(20).component(1).value().map(|_| coding(&self.field(20), 1));
+        Some(Row {
+            code: Cow::Borrowed(&self.code),
+            text: self.field(3).component(2).text(),
+            system: Cow::Borrowed(&self.system),
+            metric,
+            unit,
+            read,
+            marks,
+            result_status,
+            taken: taken.unwrap_or_else(|| fallback_time(fallback, findings)),
+            containment: self.containment,
+            range,
+            site,
+            note,
+            quality_control: false,
+            domain: self.domain(profile),
+        })
+    }
+
+    /// What an unlisted code is about, as far as its system and partition say.
+    fn domain(&self, profile: &FirmwareProfile) -> Domain {
+        match self.mdc().map(|code| code >> 16) {
+            Some(nomenclature::PARTITION_METRICS) => Domain::VitalSigns,
+            Some(_) => Domain::Device,
+            None if profile.point_of_care => Domain::Device,
+            None => Domain::Laboratory,
+        }
+    }
+
+    /// By number and system: the code, then the alternate code. Texts are only compared, never believed.
+    fn find<'r>(
+        &self,
+        profile: &'r FirmwareProfile,
+        findings: &mut Vec<Finding>,
+    ) -> Option<(&'r MetricDef, usize)> {
+        let table = &profile.plan.table;
+        let found = table.find(&self.code, &self.system).or_else(|| {
+            let (code, system) = self.codes(4);
+            if code.is_empty() { None } else { table.find(&code, &system) }
+        });
+        // A LOINC code needs no list: it says itself what it is.
+        if found.is_none() && self.system != LOINC {
+            let text = "The code is not known; its value is kept under the code as it came.";
+            findings.push(finding("unknown-code", self.place(3), text));
+        }
+        if let Some(mdc) = self.mdc() {
+            let written = self.field(3).component(2).text();
+            let known = nomenclature_refid(found, mdc);
+            let differs = known.is_some_and(|known| known != written.trim());
+            if differs && !written.trim().is_empty() && !nomenclature::is_alias(mdc, written.trim()) {
+                let text = format!(
+                    "MDC {mdc} is {}; the message names it otherwise. The number counts.",
+                    known.unwrap_or_default()
+                );
+                findings.push(finding("refid-mismatch", self.place(3), text));
+            }
+        }
+        found
+    }
+
+    /// OBX-6 as UCUM, and the profile's rule for it.
+    fn unit<'r>(&self, at: &At<'r>, findings: &mut Vec<Finding>) -> (Option<Unit>, Option<&'r UnitRule>) {
+        let field = self.field(6);
+        let def = at.metric.map(|(def, _)| def);
+        let code = field.component(1).text();
+        let text = field.component(2).text();
+        let own = def.and_then(|def| def.units.get(code.trim()).or_else(|| def.units.get(text.trim())));
+        if let Some(rule) = own {
+            return (Some(rule.unit.clone()), Some(rule));
+        }
+        let (code, text) = (code.trim(), text.trim());
+        if code.is_empty() && text.is_empty() || field.is_null() {
+            return (def.and_then(|def| def.unit.as_ref()).map(|rule| rule.unit.clone()), None);
+        }
+        let unit = (1..=4)
+            .step_by(3)
+            .find_map(|first| {
+                let system = field.component(first + 2).text();
+                let code = field.component(first).text();
+                match canonical_system(system.trim()) {
+                    MDC => at.profile.plan.table.mdc_unit(code.trim()).cloned(),
+                    "UCUM" | UCUM => {
+                        Some(flat::unit_of_text(code.trim())).filter(|unit| !unit.ucum.is_empty())
+                    }
+                    _ => None,
+                }
+            })
+            .or_else(|| [code, text].into_iter().map(flat::unit_of_text).find(|unit| !unit.ucum.is_empty()));
+        if unit.is_none() {
+            let text = "The unit is not known; it is kept as text, without a code.";
+            findings.push(finding("unknown-unit", (at.place)(6), text));
+        }
+        let shown = if text.is_empty() { code } else { text };
+        (Some(unit.unwrap_or_else(|| Unit { ucum: "".into(), display: shown.into() })), None)
+    }
+
+    /// OBX-11 (HL7 table 0085) with the sense IHE PCD gives it: R is valid, X with a value is a value. `None` for
+    /// a row that only orders something.
+    fn result_status(&self, marks: &mut Marks, findings: &mut Vec<Finding>) -> Option<ResultStatus> {
+        let field = self.field(11);
+        let laboratory = self.system != MDC;
+        Some(match field.raw().trim() {
+            "" | "F" | "R" | "U" | "V" => ResultStatus::Final,
+            "P" | "S" => ResultStatus::Preliminary,
+            "C" | "A" | "B" => ResultStatus::Corrected,
+            "D" | "W" => ResultStatus::EnteredInError,
+            "X" if self.has_value() || !laboratory => ResultStatus::Final,
+            "X" => ResultStatus::Cancelled,
+            "I" => {
+                marks.absent.get_or_insert(AbsentReason::TempUnknown);
+                ResultStatus::Preliminary
+            }
+            "N" => {
+                marks.absent.get_or_insert(AbsentReason::NotPerformed);
+                ResultStatus::Final
+            }
+            "O" if !self.has_value() => return None,
+            "O" => ResultStatus::Final,
+            _ => {
+                let text = "OBX-11 is not in HL7 table 0085; the result is taken as final.";
+                findings.push(finding("unknown-status", self.place(11), text));
+                ResultStatus::Final
+            }
+        })
+    }
+
+    fn value(
+        &self,
+        at: &At<'_>,
+        unit: Option<Unit>,
+        rule: Option<&UnitRule>,
+        devices: &Devices,
+        marks: &mut Marks,
+        findings: &mut Vec<Finding>,
+    ) -> Read {
+        let field = self.field(5);
+        if field.is_null() || !self.has_value() {
+            return outcome::absent_with(marks, AbsentReason::Unknown);
+        }
+        match self.field(2).raw().trim() {
+            "SN" => self.structured(at, unit, rule, marks, findings),
+            "CE" | "CWE" | "CF" | "CNE" => self.coded(at),
+            "NA" => self.samples(unit, devices, findings),
+            "ED" | "RP" => {
+                let text = "An embedded document is kept in the message and not delivered.";
+                findings.push(finding("document", self.place(5), text));
+                Value::Absent(AbsentReason::Unsupported).into()
+            }
+            "TX" | "FT" => {
+                let lines: Vec<Cow<'_, str>> = field.repetitions().map(|line| line.text()).collect();
+                self.plain(at, &lines.join("\n"), false, unit, rule, marks, findings)
+            }
+            kind => {
+                if field.repetitions().nth(1).is_some() {
+                    let text = "The row holds several values; only the first is read.";
+                    findings.push(finding("several-values", self.place(5), text));
+                }
+                let text = field.repetition(1).text();
+                self.plain(at, &text, kind == "NM", unit, rule, marks, findings)
+            }
+        }
+    }
+
+    /// NM, ST and the other plain types.
+    #[allow(clippy::too_many_arguments, reason = "one row's facts, handed down once")]
+    fn plain(
+        &self,
+        at: &At<'_>,
+        text: &str,
+        numeric: bool,
+        unit: Option<Unit>,
+        rule: Option<&UnitRule>,
+        marks: &mut Marks,
+        findings: &mut Vec<Finding>,
+    ) -> Read {
+        let Some((def, _)) = at.metric else {
+            // A text is a number only where the sender says so, by its type or by a unit.
+            if numeric || unit.is_some() {
+                let read = outcome::unlisted_value(at.profile, text, unit, marks);
+                if numeric && matches!(read.value, Value::Text(_)) {
+                    findings.push(finding(
+                        "bad-number",
+                        (at.place)(5),
+                        "A number was expected; the text is kept as text.",
+                    ));
+                }
+                return read;
+            }
+            return Value::Text(text.trim().into()).into();
+        };
+        let place = || (at.place)(5);
+        flat::read_value(at.profile, def, text, flat::UnitSaid::Known(unit, rule), &place, marks, findings)
+    }
+
+    /// SN: comparator ^ number ^ separator ^ number (2.5 §2.A.71). What is no single number stays a text.
+    fn structured(
+        &self,
+        at: &At<'_>,
+        unit: Option<Unit>,
+        rule: Option<&UnitRule>,
+        marks: &mut Marks,
+        findings: &mut Vec<Finding>,
+    ) -> Read {
+        let field = self.field(5);
+        let part = |number| field.component(number).text();
+        let (comparator, first, separator, second) = (part(1), part(2), part(3), part(4));
+        let comparator = comparator.trim();
+        let single = separator.trim().is_empty() && second.trim().is_empty();
+        if single && ["", "=", "<", ">", "<=", ">="].contains(&comparator) {
+            let text = format!("{}{}", comparator.trim_start_matches('='), first.trim());
+            return self.plain(at, &text, true, unit, rule, marks, findings);
+        }
+        let text = [comparator, first.trim(), separator.trim(), second.trim()].concat();
+        Value::Text(text.into()).into()
+    }
+
+    fn coded(&self, at: &At<'_>) -> Read {
+        let field = self.field(5).repetition(1);
+        let shown = field
+            .component(9)
+            .value()
+            .or_else(|| field.component(2).value())
+            .or_else(|| field.component(1).value());
+        let text = shown.map(|text| Arc::from(text.trim()));
+        let own = at.metric.and_then(|(def, _)| {
+            let code = field.component(1).text();
+            def.values.get(code.trim()).or_else(|| def.values.get(&**text.as_ref()?))
+        });
+        let codings: Vec<Coding> = match own {
+            Some(codings) => codings.clone(),
+            None => codings(&field),
+        };
+        Value::Coded { codings, text }.into()
+    }
+
+    /// NA with the sampling rate its facets say (IHE PCD waveform content).
+    fn samples(&self, unit: Option<Unit>, devices: &Devices, findings: &mut Vec<Finding>) -> Read {
+        let period_ms = self.containment.and_then(|at| devices.period_ms(at));
+        let field = self.field(5).repetition(1);
+        let written: Option<Vec<Option<Decimal>>> = field
+            .components()
+            .take(SAMPLES_MAX)
+            .map(|sample| match sample.raw().trim() {
+                "" => Some(None),
+                text => text.parse().ok().map(Some),
+            })
+            .collect();
+        let made =
+            period_ms.zip(written).and_then(|(period_ms, written)| sample_array(period_ms, unit, &written));
+        made.map_or_else(
+            || {
+                let text = "The samples have no known rate, or one is no number; they are not delivered.";
+                findings.push(finding("bad-samples", self.place(5), text));
+                Value::Absent(AbsentReason::Unsupported).into()
+            },
+            Read::from,
+        )
+    }
+}
+
+/// The time of the order; that it is only the receipt is told once.
+fn fallback_time(fallback: &Moment, findings: &mut Vec<Finding>) -> Moment {
+    if fallback.source == ClockSource::Receipt && !findings.iter().any(|known| known.code == "no-time") {
+        let text = "Neither row, order nor message says a time; the time of receipt is taken.";
+        findings.push(finding("no-time", "OBR-7", text));
+    }
+    fallback.clone()
+}
+
+fn nomenclature_refid(found: Option<(&MetricDef, usize)>, mdc: u32) -> Option<&str> {
+    let own =
+        found?.0.codings.iter().find(|coding| &*coding.system == MDC && *coding.code == *mdc.to_string());
+    own?.display.as_deref()
+}
+
+/// All samples with one exponent, as raw numbers and a factor.
+fn sample_array(period_ms: Decimal, unit: Option<Unit>, written: &[Option<Decimal>]) -> Option<Value> {
+    let finest = written.iter().flatten().map(|sample| sample.exponent).min().unwrap_or(0);
+    let raw = |sample: Decimal| {
+        let shift = u32::try_from(sample.exponent - finest).ok()?;
+        i32::try_from(sample.mantissa.checked_mul(10i128.checked_pow(shift)?)?).ok()
+    };
+    let mut samples = Vec::with_capacity(written.len());
+    for sample in written {
+        samples.push(match sample {
+            Some(sample) => Some(raw(*sample)?),
+            None => None,
+        });
+    }
+    let (origin, factor) = (Decimal::new(0, 0), Decimal::new(1, finest));
+    Some(Value::SampleArray { origin, factor, period_ms, unit, samples })
+}
+
+/// OBX-4: `MDS.VMD.CHAN.METRIC[.FACET]`; fewer levels name a level above. Laboratories use OBX-4 otherwise: a text
+/// without a dot is only a number of the row, unless it is alone an MDS.
+pub(super) fn containment(text: &str) -> Option<Containment> {
+    if text.is_empty() || text.len() > 60 {
+        return None;
+    }
+    let mut levels = [0u32; 5];
+    let mut count = 0;
+    for (at, part) in text.split('.').enumerate() {
+        *levels.get_mut(at)? = part.parse().ok()?;
+        count = at + 1;
+    }
+    let [mds, vmd, channel, metric, facet] = levels;
+    (count > 1).then_some(Containment { mds, vmd, channel, metric, facet })
+}

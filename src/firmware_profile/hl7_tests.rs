@@ -1,0 +1,226 @@
+use crate::device::{ClockSource, Measurement, ResultStatus, Value};
+use crate::firmware_profile::library::tests::context;
+use crate::firmware_profile::{Decoded, FirmwareProfile, Library};
+use std::sync::Arc;
+
+fn monitor() -> Arc<FirmwareProfile> {
+    Library::embedded().unwrap().find("ihe/pcd01-monitor").unwrap()
+}
+
+/// A PCD-01 message with these rows.
+fn message(rows: &[&str]) -> String {
+    let head = "MSH|^~\\&|M^00A0370000000101^EUI-64||||20260314135500+0530||ORU^R01^ORU_R01|1|P|2.6\r\
+                PID|||MRN-1^^^A&2.999.1&ISO^MR\rOBR|1|||1^x^MDC|||20260314135500+0530\r";
+    format!("{head}{}\r", rows.join("\r"))
+}
+
+fn decode(rows: &[&str]) -> Decoded {
+    monitor().decode(message(rows).as_bytes(), None, &context())
+}
+
+fn only(rows: &[&str]) -> Measurement {
+    let decoded = decode(rows);
+    assert_eq!(decoded.measurements(), 1, "{decoded:?}");
+    decoded.reports[0].measurements[0].clone()
+}
+
+fn codes(decoded: &Decoded) -> Vec<&'static str> {
+    decoded.findings.iter().map(|finding| finding.code).collect()
+}
+
+/// The table of the PoCD guide (mappingv2, OBX-8 and OBX-11): flag, absent reason, status bit.
+#[test]
+fn every_flag_of_the_point_of_care_table_has_its_meaning() {
+    type Bit = fn(&Measurement) -> bool;
+    let table: [(&str, Option<&str>, Bit); 13] = [
+        ("INV", Some("error"), |m| m.status.invalid),
+        ("QUES", None, |m| m.status.questionable),
+        ("NAV", Some("temp-unknown"), |m| m.status.not_available),
+        ("CAL", None, |m| m.status.calibration_ongoing),
+        ("TEST", None, |m| m.status.test_data),
+        ("DEMO", None, |m| m.status.demo_data),
+        ("VAL", None, |m| m.status.validated),
+        ("EARLY", None, |m| m.status.early_indication),
+        ("BUSY", Some("temp-unknown"), |m| m.status.msmt_ongoing),
+        ("ALACT", None, |m| m.status.in_alarm),
+        ("ALINH", None, |m| m.status.alarm_inhibited),
+        ("OFF", Some("not-performed"), |m| m.status.off),
+        ("NI", Some("unknown"), |_| true),
+    ];
+    for (flag, absent, bit) in table {
+        let row = format!(
+            "OBX|1|NM|147842^MDC_ECG_HEART_RATE^MDC|1.1.1.1|61|264864^MDC_DIM_BEAT_PER_MIN^MDC||{flag}|||R"
+        );
+        let m = only(&[&row]);
+        let reason = match &m.value {
+            Value::Absent(reason) => Some(reason.code()),
+            _ => None,
+        };
+        assert_eq!(reason, absent, "{flag}");
+        assert!(bit(&m), "{flag}");
+        assert_eq!(m.result_status, ResultStatus::Final, "{flag}");
+    }
+}
+
+#[test]
+fn a_status_of_x_is_a_value_when_there_is_one() {
+    let with = only(&["OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||X"]);
+    assert!(matches!(with.value, Value::Numeric { .. }));
+    let without = only(&["OBX|1|NM|147842^^MDC|1.1.1.1||264864^^MDC|||||X"]);
+    assert!(matches!(without.value, Value::Absent(_)));
+    assert_eq!(without.result_status, ResultStatus::Final);
+}
+
+#[test]
+fn every_result_status_is_told_apart() {
+    for (letter, status) in [
+        ("F", ResultStatus::Final),
+        ("R", ResultStatus::Final),
+        ("P", ResultStatus::Preliminary),
+        ("C", ResultStatus::Corrected),
+        ("W", ResultStatus::EnteredInError),
+        ("D", ResultStatus::EnteredInError),
+    ] {
+        let row = format!("OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||{letter}");
+        assert_eq!(only(&[&row]).result_status, status, "{letter}");
+    }
+}
+
+#[test]
+fn structured_numbers_keep_their_comparator_and_ranges_stay_text() {
+    let value = |sn: &str| {
+        let value = only(&[&format!("OBX|1|SN|160184^^MDC|1.1.1.1|{sn}|264274^^MDC|||||F")]).value;
+        serde_json::to_value(value).unwrap().to_string()
+    };
+    assert!(value("<^20").contains("\"less\""), "{}", value("<^20"));
+    assert!(value("=^98").contains("98") && value("^98").contains("\"comparator\":null"));
+    assert_eq!(value("^1^:^128"), r#"{"text":"1:128"}"#);
+    assert_eq!(value("^2^-^4"), r#"{"text":"2-4"}"#);
+}
+
+#[test]
+fn the_time_of_a_row_is_its_own_else_the_orders_else_the_messages_else_the_receipt() {
+    let row = |time: &str| format!("OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||R|||{time}");
+    let micros = |rows: &[&str]| only(rows).taken.micros;
+    let own = micros(&[&row("20260314135000+0530")]);
+    let order = micros(&[&row("")]);
+    assert_eq!(order - own, 300_000_000);
+    let profile = monitor();
+    let text = message(&[&row("")]).replace("|||20260314135500+0530\r", "\r");
+    let sent = profile.decode(text.as_bytes(), None, &context());
+    assert_eq!(sent.reports[0].measurements[0].taken.micros, order);
+    let text = text.replace("20260314135500+0530", "");
+    let received = profile.decode(text.as_bytes(), None, &context());
+    assert_eq!(received.reports[0].measurements[0].taken.source, ClockSource::Receipt);
+    assert!(codes(&received).contains(&"no-time"));
+}
+
+#[test]
+fn one_order_may_speak_of_two_devices() {
+    let decoded = decode(&[
+        "OBX|1||69965^MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS^MDC|1.0.0.0|||||||X|||||||00A0370000000001^EUI-64",
+        "OBX|2|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||R",
+        "OBX|3||69965^MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS^MDC|2.0.0.0|||||||X|||||||00A0370000000002^EUI-64",
+        "OBX|4|NM|147842^^MDC|2.1.1.1|99|264864^^MDC|||||R",
+    ]);
+    let ids: Vec<&str> = decoded.reports.iter().map(|r| &*r.device.identifiers[0].value).collect();
+    assert_eq!(ids, ["00A0370000000001", "00A0370000000002"]);
+}
+
+#[test]
+fn the_same_device_number_in_another_order_may_be_another_device() {
+    let row = "OBX|2|NM|188736^^MDC|1.0.0.1|70.5|263875^^MDC|||||R";
+    let text =
+        message(&["OBX|1||528391^MDC_DEV_SPEC_PROFILE_BP^MDC|1|||||||X|||||||00A0370000000001^EUI-64", row]);
+    let second = text
+        .split("OBR")
+        .nth(1)
+        .unwrap()
+        .replace("528391^MDC_DEV_SPEC_PROFILE_BP", "528399^MDC_DEV_SPEC_PROFILE_SCALE");
+    let text = format!("{text}OBR{}", second.replace("0000000001^EUI-64", "0000000002^EUI-64"));
+    let decoded = monitor().decode(text.as_bytes(), None, &context());
+    let ids: Vec<&str> = decoded.reports.iter().map(|r| &*r.device.identifiers[0].value).collect();
+    assert_eq!(ids, ["00A0370000000001", "00A0370000000002"]);
+    assert!(decoded.reports.iter().all(|report| !report.device.point_of_care), "personal devices");
+}
+
+#[test]
+fn codes_in_loinc_are_as_good_as_numbers_of_mdc() {
+    let decoded = decode(&[
+        "OBX|1|NM|8480-6^Systolic^LN||121|mmHg|||||F",
+        "OBX|2|NM|8462-4^Diastolic^LN||80|mm[Hg]^^UCUM|||||F",
+        "OBX|3|NM|8867-4^Heart rate^LN||66|bpm|||||F",
+        "OBX|4|NM|718-7^Hemoglobin^LN||13.1|g/dL|||||F",
+    ]);
+    assert_eq!(codes(&decoded), [""; 0]);
+    let labels: Vec<&str> = decoded.reports[0].measurements.iter().map(|m| &*m.metric.label).collect();
+    assert_eq!(labels, ["Blood pressure panel with all children optional", "Heart rate", "Hemoglobin"]);
+}
+
+#[test]
+fn messages_that_carry_no_results_say_so() {
+    let profile = monitor();
+    let say = |kind: &str| {
+        let text = message(&["OBX|1|NM|147842^^MDC|1.1.1.1|61"]).replace("ORU^R01^ORU_R01", kind);
+        let decoded = profile.decode(text.as_bytes(), None, &context());
+        assert_eq!(decoded.reports, []);
+        (decoded.held, decoded.ignored)
+    };
+    assert!(say("ADT^A01").0.unwrap().contains("ADT^A01 is not a result message"));
+    assert!(say("ORU^R40^ORU_R40").0.unwrap().contains("alarm"));
+    assert!(say("ACK^R01^ACK").1.unwrap().contains("acknowledgement"));
+    assert!(say("QRY^Q02").1.unwrap().contains("query"));
+    assert!(say("").0.unwrap().contains("without a type"));
+    let garbage = profile.decode(b"\x00\x01 nothing", None, &context());
+    assert_eq!(garbage.held.as_deref(), Some("not HL7: no MSH"));
+}
+
+#[test]
+fn two_messages_in_one_frame_keep_their_patients_apart() {
+    let row = "OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||R";
+    let text = format!("{}{}", message(&[row]), message(&[row]).replace("MRN-1", "MRN-2"));
+    let decoded = monitor().decode(text.as_bytes(), None, &context());
+    let ids: Vec<&str> =
+        decoded.reports.iter().map(|r| &*r.person.as_ref().unwrap().identifiers[0].value).collect();
+    assert_eq!(ids, ["MRN-1", "MRN-2"]);
+}
+
+#[test]
+fn a_patient_known_only_by_the_old_field_is_known() {
+    let text = message(&["OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||R"])
+        .replace("PID|||MRN-1^^^A&2.999.1&ISO^MR", "PID||MRN-9^^^WARD||");
+    let decoded = monitor().decode(text.as_bytes(), None, &context());
+    let person = decoded.reports[0].person.as_ref().unwrap();
+    assert_eq!(
+        (&*person.identifiers[0].value, &*person.identifiers[0].system),
+        ("MRN-9", "urn:bedside:authority:WARD")
+    );
+}
+
+#[test]
+fn a_private_code_is_never_translated_and_never_lost() {
+    let decoded = decode(&["OBX|1|NM|147842^Own thing^99VENDOR|1.1.1.1|5||||||R"]);
+    assert_eq!(codes(&decoded), ["unknown-code"]);
+    let metric = &decoded.reports[0].measurements[0].metric;
+    assert_eq!(metric.codings.len(), 1);
+    assert_eq!((&*metric.codings[0].system, &*metric.codings[0].code), ("99VENDOR", "147842"));
+}
+
+/// A dictionary of names a careless reader would trip over: nothing here may panic.
+#[test]
+fn odd_rows_give_a_finding_or_nothing() {
+    for row in [
+        "OBX",
+        "OBX||||||||||||||||||||||||||||||||",
+        "OBX|1|NM|^^MDC|1.1.1.1|5",
+        "OBX|1|NM|99999999999999^x^MDC|9.9.9.9.9.9|5",
+        "OBX|1|NA|131330^^MDC|1.1.1.1|1^x^3",
+        "OBX|1|ED|11502-2^^LN||^TEXT^^Base64^AAAA",
+        "OBX|1|CWE|184327^^MDC|1.1.1.1|^^^^^^^^free text",
+        "OBX|1|NM|147842^^MDC|4294967296.1.1.1|5",
+        "OBX|1|TX|8251-1^^LN||line one~line two",
+    ] {
+        let decoded = decode(&[row]);
+        assert!(!decoded.reports.is_empty() || decoded.held.is_some(), "{row}");
+    }
+}

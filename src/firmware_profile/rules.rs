@@ -1,0 +1,231 @@
+//! What a profile can say wrongly although every word of it is right: each check names both ends.
+
+use std::collections::HashMap;
+
+use super::fault::did_you_mean;
+use super::locate::Locator;
+use super::metric::ValueKind;
+use super::schema::Grammar;
+use super::schema_metric::{ReadGroup, ReadMetric};
+use super::section::Source;
+use super::text::Shape;
+use crate::device::LOINC;
+use crate::nomenclature;
+
+/// Runs every check; each adds its faults.
+pub(super) fn check(
+    source: &Source<'_>,
+    metrics: &[ReadMetric],
+    groups: &[ReadGroup],
+    grammar: Option<&Grammar>,
+) {
+    no_metric(source, metrics);
+    duplicate_match(source, metrics);
+    duplicate_group(source, groups);
+    for metric in metrics {
+        place_exists(source, metric, grammar);
+        unknown_mdc(source, metric);
+        unit_is_ucum(source, metric);
+        unit_fits_the_profile(source, metric);
+        loinc_is_a_code(source, metric);
+        loinc_beside_mdc(source, metric);
+        quantity_has_a_unit(source, metric);
+        coded_has_values(source, metric);
+        panel_is_a_group(source, metric);
+    }
+}
+
+fn no_metric(source: &Source<'_>, metrics: &[ReadMetric]) {
+    if metrics.is_empty() {
+        source.fault(0..0, "the profile lists no [[metric]]");
+    }
+}
+
+fn line_of(source: &Source<'_>, at: usize) -> usize {
+    source.text.get(..at).unwrap_or_default().matches('\n').count() + 1
+}
+
+fn duplicate_match(source: &Source<'_>, metrics: &[ReadMetric]) {
+    let mut seen: HashMap<(&str, Option<&str>, String), usize> = HashMap::new();
+    for metric in metrics {
+        for (own, span) in metric.def.matches.iter().zip(&metric.match_spans) {
+            // Two metrics may share a place when their conditions differ.
+            let key = (&*own.code, own.system.as_deref(), format!("{:?}", metric.def.when));
+            if let Some(first) = seen.insert(key, span.start) {
+                let line = line_of(source, first);
+                source.fault(span.clone(), format!("`{}` is already matched on line {line}", own.code));
+            }
+        }
+    }
+}
+
+fn duplicate_group(source: &Source<'_>, groups: &[ReadGroup]) {
+    for (at, group) in groups.iter().enumerate() {
+        if groups.iter().take(at).any(|earlier| earlier.def.name == group.def.name) {
+            source.fault(group.span.clone(), format!("there are two groups named `{}`", group.def.name));
+        }
+    }
+}
+
+/// A metric read from a group or column that the grammar does not have would silently never be there.
+fn place_exists(source: &Source<'_>, metric: &ReadMetric, grammar: Option<&Grammar>) {
+    let Some(Grammar::Text(grammar)) = grammar else { return };
+    let (names, what): (Vec<&str>, &str) = match &grammar.shape {
+        Shape::Regex(patterns) => {
+            (patterns.iter().flat_map(|p| p.capture_names().flatten()).collect(), "named group")
+        }
+        Shape::Columns { names, .. } => (names.iter().map(|name| &**name).collect(), "column"),
+        Shape::KeyValue { .. } => return,
+    };
+    for (at, span) in metric.def.from.iter().zip(&metric.match_spans) {
+        let Locator::Name(name) = at else { continue };
+        if !names.contains(&&**name) {
+            let hint = did_you_mean(name, names.iter().copied())
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            source.fault(span.clone(), format!("[record] has no {what} `{name}`{hint}"));
+        }
+    }
+}
+
+fn unknown_mdc(source: &Source<'_>, metric: &ReadMetric) {
+    if let Some(mdc) = metric.mdc
+        && (4..=6).contains(&(mdc >> 16))
+    {
+        source.fault(metric.span.clone(), format!("MDC {mdc} is a unit, not a metric"));
+    }
+}
+
+fn unit_is_ucum(source: &Source<'_>, metric: &ReadMetric) {
+    for unit in &metric.ucum {
+        if nomenclature::is_ucum(&unit.value) {
+            continue;
+        }
+        let hint = nomenclature::spelled_unit(&unit.value)
+            .map_or_else(String::new, |ucum| format!("; in UCUM it is `{ucum}`"));
+        source.fault(unit.span.clone(), format!("`{}` is not a UCUM unit{hint}", unit.value));
+    }
+}
+
+/// The R4 vital-signs profiles fix the units beside their LOINC codes.
+fn unit_fits_the_profile(source: &Source<'_>, metric: &ReadMetric) {
+    for rule in metric.def.loincs.iter().filter(|rule| rule.units.is_empty()) {
+        let Some(allowed) = nomenclature::vital_sign_units(&rule.code) else { continue };
+        for unit in &metric.ucum {
+            if nomenclature::is_ucum(&unit.value) && !allowed.contains(&unit.value.as_str()) {
+                source.fault(
+                    unit.span.clone(),
+                    format!(
+                        "LOINC {} is a vital sign and FHIR allows only {} for it, not `{}`; convert it with `units`",
+                        rule.code,
+                        allowed.join(" or "),
+                        unit.value
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// A LOINC number ends in its check digit (mod 10, as LOINC prints it).
+fn loinc_is_a_code(source: &Source<'_>, metric: &ReadMetric) {
+    for rule in &metric.def.loincs {
+        if !is_loinc(&rule.code) {
+            source.fault(
+                metric.loinc_span.clone(),
+                format!("`{}` is not a LOINC code: the form or the check digit is wrong", rule.code),
+            );
+        }
+    }
+}
+
+fn is_loinc(code: &str) -> bool {
+    let Some((number, check)) = code.split_once('-') else { return false };
+    if number.is_empty() || number.len() > 7 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return false;
+    }
+    // Luhn: every second digit from the right is doubled.
+    let sum: u32 = number
+        .bytes()
+        .rev()
+        .enumerate()
+        .map(|(at, digit)| {
+            let digit = u32::from(digit - b'0');
+            let digit = if at % 2 == 0 { digit * 2 } else { digit };
+            digit / 10 + digit % 10
+        })
+        .sum();
+    check.parse() == Ok((10 - sum % 10) % 10)
+}
+
+fn loinc_beside_mdc(source: &Source<'_>, metric: &ReadMetric) {
+    let Some(term) = metric.mdc.and_then(nomenclature::term) else { return };
+    let has = metric.def.loincs.iter().any(|rule| term.loinc.iter().any(|loinc| loinc.code == &*rule.code))
+        || metric.def.codings.iter().any(|coding| &*coding.system == LOINC);
+    let magic = term.loinc.iter().find(|loinc| nomenclature::vital_sign_units(loinc.code).is_some());
+    if let (Some(magic), false, false) = (magic, has, metric.def.kind == ValueKind::Ignore) {
+        source.fault(
+            metric.loinc_span.clone(),
+            format!(
+                "MDC {} ({}) needs LOINC {} beside it to be a FHIR vital sign",
+                term.code, term.refid, magic.code
+            ),
+        );
+    }
+}
+
+fn quantity_has_a_unit(source: &Source<'_>, metric: &ReadMetric) {
+    let magic = metric.def.loincs.iter().any(|rule| nomenclature::vital_sign_units(&rule.code).is_some());
+    let unit_known =
+        metric.def.unit.is_some() || !metric.def.units.is_empty() || metric.def.unit_from.is_some();
+    let stated = !metric.def.from.is_empty();
+    if metric.def.kind == ValueKind::Quantity && magic && stated && !unit_known {
+        source.fault(metric.unit_span.clone(), "a vital sign needs its `unit` (or `units`, or `unit_from`)");
+    }
+}
+
+fn coded_has_values(source: &Source<'_>, metric: &ReadMetric) {
+    if metric.def.kind == ValueKind::Coded && metric.def.values.is_empty() && !metric.def.from.is_empty() {
+        source.fault(metric.span.clone(), "a coded metric needs `values`: text → { system, code }");
+    }
+}
+
+/// The members of a pressure reading are components, never observations of their own.
+fn panel_is_a_group(source: &Source<'_>, metric: &ReadMetric) {
+    let pressure = metric.def.loincs.iter().any(|rule| ["8480-6", "8462-4"].contains(&&*rule.code));
+    if pressure
+        && metric.def.group.is_none()
+        && metric.def.kind != ValueKind::Ignore
+        && !metric.def.from.is_empty()
+    {
+        source.fault(
+            metric.span.clone(),
+            "a systolic or diastolic pressure needs its `group`: FHIR wants one observation with components",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loinc;
+
+    #[test]
+    fn a_mistyped_loinc_code_is_noticed() {
+        for code in
+            ["8867-4", "9279-1", "2708-6", "59408-5", "85354-9", "2345-7", "14749-6", "718-7", "39156-5"]
+        {
+            assert!(is_loinc(code), "{code}");
+        }
+        for code in ["8867-5", "8876-4", "8867", "LP8867-4", "", "-4", "8867-44", "8480-7"] {
+            assert!(!is_loinc(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_loinc_code_of_the_nomenclature_has_its_check_digit() {
+        for term in crate::nomenclature::TERMS.iter().copied().flatten() {
+            for loinc in term.loinc {
+                assert!(is_loinc(loinc.code), "{} of {}", loinc.code, term.refid);
+            }
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! Reads the sections of a profile page other than metrics and groups.
+
+use jiff::tz::TimeZone;
+use regex::Regex;
+use serde::Deserialize;
+use std::sync::Arc;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::astm::AstmGrammar;
+use super::json::JsonGrammar;
+use super::locate::{GrammarKind, Locator};
+use super::metric::mdc_coding;
+use super::schema::{
+    BytesToSend, Caveat, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Session, Subject, Tcp,
+    TestCase, Transport, Verified,
+};
+use super::section::{At, Section};
+use super::text::{Shape, TextGrammar};
+use super::time::{TimeFormat, TimeRules};
+use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
+use crate::device::{AbsentReason, Coding};
+use crate::wire;
+
+/// A regular expression that needs more memory than this is refused.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// `[device]`.
+pub(super) struct About {
+    pub(super) manufacturer: Arc<str>,
+    pub(super) model: Arc<str>,
+    pub(super) firmware: Option<Arc<str>>,
+    pub(super) kind: Option<Coding>,
+    pub(super) point_of_care: bool,
+    pub(super) verified: Verified,
+    pub(super) caveats: Vec<Caveat>,
+}
+
+pub(super) fn about(section: Section<'_>) -> Option<About> {
+    const WORDS: &[(&str, Verified)] =
+        &[("simulator", Verified::Simulator), ("bench", Verified::Bench), ("clinic", Verified::Clinic)];
+    let manufacturer = section.required("manufacturer");
+    let model = section.required("model");
+    let verified = section.required("verified").and_then(|text| section.chosen("verified", &text, WORDS));
+    let kind = section.integer("mdc_type", 1..=u64::from(u32::MAX));
+    let kind = kind.and_then(|at| u32::try_from(at.value).ok()).map(mdc_coding);
+    let firmware = section.text("firmware").map(|at| at.value.into());
+    let point_of_care = section.boolean("point_of_care").unwrap_or(false);
+    let caveats = section.sections("caveat").into_iter().filter_map(caveat).collect();
+    section.finish();
+    Some(About {
+        manufacturer: manufacturer?.value.into(),
+        model: model?.value.into(),
+        firmware,
+        kind,
+        point_of_care,
+        verified: verified?,
+        caveats,
+    })
+}
+
+/// A caveat nobody can look up is a rumour: both keys are needed.
+fn caveat(section: Section<'_>) -> Option<Caveat> {
+    let (text, source) = (section.required("text"), section.required("source"));
+    section.finish();
+    Some(Caveat { text: text?.value, source: source?.value })
+}
+
+pub(super) fn transport(root: &Section<'_>) -> Transport {
+    let Some(section) = root.section("transport") else { return Transport::default() };
+    let transport = Transport {
+        serial: section.section("serial").map(serial),
+        tcp: section.section("tcp").and_then(tcp),
+        mqtt: section.section("mqtt").map(mqtt),
+    };
+    section.finish();
+    transport
+}
+
+fn serial(section: Section<'_>) -> Serial {
+    const PARITY: &[(&str, &str)] = &[("none", "none"), ("even", "even"), ("odd", "odd")];
+    const FLOW: &[(&str, &str)] = &[("none", "none"), ("hardware", "hardware"), ("software", "software")];
+    let baud = section.integers("baud", 300..=4_000_000);
+    let small = |key, allowed, default| {
+        section.integer(key, allowed).and_then(|at| u8::try_from(at.value).ok()).unwrap_or(default)
+    };
+    let serial = Serial {
+        baud: if baud.is_empty() {
+            vec![9600]
+        } else {
+            baud.iter().filter_map(|at| u32::try_from(at.value).ok()).collect()
+        },
+        data_bits: small("data_bits", 7..=8, 8),
+        parity: section.choice("parity", PARITY).unwrap_or("none"),
+        stop_bits: small("stop_bits", 1..=2, 1),
+        flow: section.choice("flow", FLOW).unwrap_or("none"),
+        dtr: section.boolean("dtr"),
+        rts: section.boolean("rts"),
+        quiet_timeout_s: section
+            .integer("quiet_timeout_s", 1..=86_400)
+            .and_then(|at| u32::try_from(at.value).ok()),
+    };
+    section.finish();
+    serial
+}
+
+fn tcp(section: Section<'_>) -> Option<Tcp> {
+    let role = section.required("role");
+    let listen = role.and_then(|role| section.chosen("role", &role, &[("listen", true), ("connect", false)]));
+    let port = section.integer("port", 1..=65_535).and_then(|at| u16::try_from(at.value).ok());
+    section.finish();
+    Some(Tcp { listen: listen?, port: port? })
+}
+
+fn mqtt(section: Section<'_>) -> Mqtt {
+    let topics = section.texts("topics");
+    if topics.is_empty() {
+        section.fault(section.span.clone(), "[transport.mqtt] needs `topics`");
+    }
+    let qos = section.integer("qos", 0..=2).and_then(|at| u8::try_from(at.value).ok()).unwrap_or(1);
+    section.finish();
+    Mqtt { topics: topics.into_iter().map(|at| at.value).collect(), qos }
+}
+
+/// `[link]`, read by `wire`: its settings are known there.
+pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
+    const CODECS: &[(&str, ())] = &[("mllp", ()), ("astm", ()), ("lines", ()), ("message", ())];
+    let Some(value) = root.any("link") else {
+        root.fault(0..0, "the profile needs a [link] with its codec");
+        return None;
+    };
+    let Some(section) = root.of_value("link", value) else {
+        root.fault(value.span(), "`link` must be a table");
+        return None;
+    };
+    let codec = section.required("codec")?;
+    section.chosen("codec", &codec, CODECS)?;
+    match wire::Codec::deserialize(plain(value.get_ref())) {
+        Ok(codec) => Some(codec),
+        Err(error) => {
+            section.fault(value.span(), format!("[link]: {}", error.message()));
+            None
+        }
+    }
+}
+
+fn plain(value: &DeValue<'_>) -> toml::Value {
+    match value {
+        DeValue::String(text) => toml::Value::String(text.to_string()),
+        DeValue::Integer(integer) => {
+            toml::Value::Integer(i64::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i64::MAX))
+        }
+        DeValue::Float(float) => toml::Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(truth) => toml::Value::Boolean(*truth),
+        DeValue::Datetime(time) => toml::Value::Datetime(*time),
+        DeValue::Array(list) => toml::Value::Array(list.iter().map(|one| plain(one.get_ref())).collect()),
+        DeValue::Table(table) => toml::Value::Table(
+            table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect(),
+        ),
+    }
+}
+
+pub(super) fn session(section: Section<'_>) -> Session {
+    let list = |key| section.sections(key).into_iter().filter_map(sent).collect();
+    let session = Session {
+        on_connect: list("on_connect"),
+        poll: list("poll"),
+        keep_alive: list("keep_alive"),
+        reply: list("reply"),
+    };
+    section.finish();
+    session
+}
+
+fn sent(section: Section<'_>) -> Option<BytesToSend> {
+    let bytes = section.required("send").and_then(|text| raw_bytes(&section, &text));
+    let after = section.text("after").and_then(|text| raw_bytes(&section, &text));
+    let every_ms = section.integer("every_ms", 10..=86_400_000).map(|at| at.value);
+    section.finish();
+    Some(BytesToSend { bytes: bytes?, every_ms, after })
+}
+
+/// A text as it is, or `hex:02 70 03`.
+fn raw_bytes(section: &Section<'_>, text: &At<String>) -> Option<Vec<u8>> {
+    let Some(hex) = text.value.strip_prefix("hex:") else { return Some(text.value.clone().into_bytes()) };
+    let bytes: Option<Vec<u8>> =
+        hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    if bytes.is_none() {
+        section.fault(text.span.clone(), "hex: must be followed by bytes such as 02 70 03");
+    }
+    bytes
+}
+
+pub(super) fn test_case(section: Section<'_>) -> Option<TestCase> {
+    let capture = section.required("capture");
+    let case = TestCase {
+        capture: capture.map(|at| at.value).unwrap_or_default(),
+        topic: section.text("topic").map(|at| at.value),
+        replay: section.boolean("replay").unwrap_or(false),
+        note: section.text("note").map(|at| at.value),
+    };
+    section.finish();
+    (!case.capture.is_empty()).then_some(case)
+}
+
+pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
+    const WORDS: &[(&str, GrammarKind)] = &[
+        ("key-value", GrammarKind::KeyValue),
+        ("regex", GrammarKind::Regex),
+        ("columns", GrammarKind::Columns),
+        ("astm", GrammarKind::Astm),
+        ("hl7", GrammarKind::Hl7),
+        ("json", GrammarKind::Json),
+    ];
+    let text = section.required("grammar")?;
+    section.chosen("grammar", &text, WORDS)
+}
+
+/// The rest of `[record]`.
+pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar> {
+    let grammar = match kind {
+        GrammarKind::KeyValue => {
+            let assign = section.text("assign").map_or_else(|| "=".into(), |at| at.value.into());
+            let separator = section.text("separator").map(|at| at.value.into());
+            Some(text_grammar(&section, Shape::KeyValue { assign, separator }))
+        }
+        GrammarKind::Regex => {
+            let patterns: Vec<Regex> =
+                section.texts("pattern").iter().filter_map(|text| regex(&section, "pattern", text)).collect();
+            if !section.has("pattern") {
+                section.fault(section.span.clone(), "the regex grammar needs `pattern`");
+            }
+            Some(text_grammar(&section, Shape::Regex(patterns)))
+        }
+        GrammarKind::Columns => columns(&section).map(|shape| text_grammar(&section, shape)),
+        GrammarKind::Json => Some(Grammar::Json(JsonGrammar {
+            items: locators(&section, "items", kind),
+            unlisted: locators(&section, "unlisted", kind),
+        })),
+        GrammarKind::Hl7 => Some(Grammar::Hl7),
+        GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
+            test: locators(&section, "test", kind),
+            test_cut: section.text("test_cut").map(|at| at.value.into()),
+            value: locators(&section, "value", kind),
+        })),
+    };
+    section.finish();
+    grammar
+}
+
+fn text_grammar(section: &Section<'_>, shape: Shape) -> Grammar {
+    let accept = pattern(section, "accept");
+    Grammar::Text(TextGrammar { shape, accept, whole: section.boolean("whole").unwrap_or(false) })
+}
+
+fn columns(section: &Section<'_>) -> Option<Shape> {
+    let names: Vec<Arc<str>> = section.texts("columns").into_iter().map(|at| at.value.into()).collect();
+    if names.is_empty() {
+        section.fault(section.span.clone(), "the columns grammar needs `columns`, their names in order");
+    }
+    let widths = section.integers("widths", 1..=1000);
+    let separator = section.text("separator").map(|at| at.value);
+    if !widths.is_empty() && widths.len() != names.len() {
+        section.fault(section.span_of("widths"), "`widths` must name as many columns as `columns`");
+    }
+    if widths.is_empty() == separator.is_none() {
+        section.fault(section.span.clone(), "the columns grammar needs either `separator` or `widths`");
+        return None;
+    }
+    Some(Shape::Columns {
+        names,
+        separator: separator.map(Into::into),
+        widths: widths.iter().filter_map(|at| usize::try_from(at.value).ok()).collect(),
+    })
+}
+
+pub(super) fn ignore_rules(record: &Section<'_>, kind: GrammarKind) -> Vec<IgnoreRule> {
+    record.sections("ignore").into_iter().filter_map(|section| ignore_rule(section, kind)).collect()
+}
+
+fn ignore_rule(section: Section<'_>, kind: GrammarKind) -> Option<IgnoreRule> {
+    let at = section.text("at").and_then(|text| locator(&section, &text, kind));
+    let equals: Vec<String> = section.texts("equals").into_iter().map(|at| at.value).collect();
+    let matches = pattern(&section, "matches");
+    let reason = section.required("reason");
+    if at.is_none() && matches.is_none() {
+        section.fault(section.span.clone(), "[record.ignore] needs `matches`, or `at` with `equals`");
+    }
+    section.finish();
+    Some(IgnoreRule { at: at.map(|at| (at, equals)), matches, reason: reason?.value })
+}
+
+/// `[[quality_control]]`: where it stands that a result is of a control.
+pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<String>)> {
+    let rule = |section: Section<'_>| {
+        let at = section.required("at").and_then(|text| locator(&section, &text, kind));
+        let equals = section.texts("equals").into_iter().map(|at| at.value).collect();
+        section.finish();
+        Some((at?, equals))
+    };
+    root.sections("quality_control").into_iter().filter_map(rule).collect()
+}
+
+pub(super) fn identify(section: Section<'_>, kind: GrammarKind) -> (Option<Regex>, Identify) {
+    const WORDS: &[(&str, IdKind)] =
+        &[("local", IdKind::Local), ("eui-64", IdKind::Eui64), ("bluetooth-mac", IdKind::BluetoothMac)];
+    let fits = pattern(&section, "fits");
+    let identify = Identify {
+        manufacturer: locators(&section, "manufacturer", kind),
+        model: locators(&section, "model", kind),
+        serial: locators(&section, "serial", kind),
+        firmware: locators(&section, "firmware", kind),
+        id: locators(&section, "id", kind),
+        id_kind: section.choice("id_kind", WORDS).unwrap_or_default(),
+    };
+    section.finish();
+    (fits, identify)
+}
+
+pub(super) fn subject(root: &Section<'_>, kind: GrammarKind) -> Subject {
+    let mut subject = Subject::default();
+    if let Some(section) = root.section("subject") {
+        subject.id = locators(&section, "id", kind);
+        subject.system = section.text("system").map(|at| at.value.into());
+        subject.kind = section.text("kind").map(|at| at.value.into());
+        subject.family = locators(&section, "family", kind);
+        subject.given = locators(&section, "given", kind);
+        subject.birth_date = locators(&section, "birth_date", kind);
+        subject.gender = locators(&section, "gender", kind);
+        subject.unknown = section.texts("unknown").into_iter().map(|at| at.value).collect();
+        section.finish();
+    }
+    if let Some(section) = root.section("specimen") {
+        subject.specimen_id = locators(&section, "id", kind);
+        subject.specimen_kind = locators(&section, "kind", kind);
+        subject.specimen_unreadable = section.texts("unreadable").into_iter().map(|at| at.value).collect();
+        section.finish();
+    }
+    if let Some(section) = root.section("place") {
+        subject.place = ["point_of_care", "room", "bed", "facility"].map(|key| locators(&section, key, kind));
+        section.finish();
+    }
+    subject
+}
+
+pub(super) fn time_rules(section: Section<'_>, kind: GrammarKind) -> TimeRules {
+    let formats = section.texts("formats");
+    let zone = section.text("zone").and_then(|name| match TimeZone::get(&name.value) {
+        Ok(zone) => Some((zone, Arc::from(name.value))),
+        Err(_) => {
+            section.fault(
+                name.span,
+                "`zone` must be an IANA zone such as Asia/Kolkata; leave it out for the link's",
+            );
+            None
+        }
+    });
+    let rules = TimeRules {
+        from: joined_locators(&section, "from", kind),
+        formats: formats
+            .into_iter()
+            .filter_map(|format| {
+                let read = TimeFormat::parse(&format.value);
+                read.map_err(|error| section.fault(format.span, error)).ok()
+            })
+            .collect(),
+        zone,
+        max_skew_s: section.integer("max_skew_s", 1..=10_000_000).and_then(|at| i64::try_from(at.value).ok()),
+    };
+    if !rules.from.is_empty() && rules.formats.is_empty() {
+        section.fault(section.span.clone(), format!("{} needs `formats` for its `from`", section.name));
+    }
+    section.finish();
+    rules
+}
+
+pub(super) fn value_rules(section: Section<'_>, kind: GrammarKind) -> ValueRules {
+    const DECIMAL: &[(&str, DecimalSign)] =
+        &[("point", DecimalSign::Point), ("comma", DecimalSign::Comma), ("either", DecimalSign::Either)];
+    let rules = ValueRules {
+        missing: missing(&section),
+        decimal: section.choice("decimal", DECIMAL).unwrap_or_default(),
+        unit_in_value: section.boolean("unit_in_value").unwrap_or(false),
+        flags: effects(&section, "flags"),
+        bit_fields: section.sections("bits").into_iter().filter_map(|bits| bit_field(bits, kind)).collect(),
+    };
+    section.finish();
+    rules
+}
+
+/// A list of tokens, or a table token → reason.
+fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
+    const REASONS: &[(&str, AbsentReason)] = &[
+        ("unknown", AbsentReason::Unknown),
+        ("temp-unknown", AbsentReason::TempUnknown),
+        ("not-performed", AbsentReason::NotPerformed),
+        ("error", AbsentReason::Error),
+        ("not-applicable", AbsentReason::NotApplicable),
+        ("unsupported", AbsentReason::Unsupported),
+        ("asked-unknown", AbsentReason::AskedUnknown),
+    ];
+    if section.any("missing").is_some_and(|value| !value.get_ref().is_table()) {
+        let tokens = section.texts("missing");
+        return tokens.into_iter().map(|at| (at.value, AbsentReason::Unknown)).collect();
+    }
+    let entries = section.entries("missing").into_iter();
+    entries
+        .filter_map(|(token, value)| {
+            let reason = word(section, "missing", value)?;
+            Some((token.value, section.chosen("missing", &reason, REASONS)?))
+        })
+        .collect()
+}
+
+fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
+    let text = value.get_ref().as_str().map(|text| At { value: text.to_owned(), span: value.span() });
+    if text.is_none() {
+        section.fault(value.span(), format!("each entry of `{key}` must be a text in quotes"));
+    }
+    text
+}
+
+fn effects(section: &Section<'_>, key: &'static str) -> Vec<(String, Effect)> {
+    let entries = section.entries(key).into_iter();
+    entries
+        .filter_map(|(token, value)| {
+            let meaning = word(section, key, value)?;
+            Some((token.value, effect(section, &meaning)?))
+        })
+        .collect()
+}
+
+fn effect(section: &Section<'_>, text: &At<String>) -> Option<Effect> {
+    if text.value == "nothing" {
+        return Some(Effect::Nothing);
+    }
+    if INTERPRETATIONS.contains(&text.value.as_str()) {
+        return Some(Effect::Interpretation(text.value.as_str().into()));
+    }
+    section.chosen("flags", text, STATUS_WORDS).map(Effect::Status)
+}
+
+fn bit_field(section: Section<'_>, kind: GrammarKind) -> Option<BitField> {
+    let from = section.required("from").and_then(|text| locator(&section, &text, kind));
+    let radix = section.integer("base", 2..=16).and_then(|at| u32::try_from(at.value).ok()).unwrap_or(16);
+    let mut bits = Vec::new();
+    for (bit, value) in section.entries("bits") {
+        let number = bit.value.parse::<u8>().ok().filter(|bit| *bit < 64);
+        if number.is_none() {
+            section.fault(bit.span, "the keys of `bits` are bit numbers from 0 to 63");
+        }
+        let effect = word(&section, "bits", value).and_then(|text| effect(&section, &text));
+        bits.extend(number.zip(effect));
+    }
+    section.finish();
+    Some(BitField { from: from?, radix, bits })
+}
+
+pub(super) fn locator(section: &Section<'_>, text: &At<String>, kind: GrammarKind) -> Option<Locator> {
+    Locator::parse(&text.value, kind).map_err(|error| section.fault(text.span.clone(), error)).ok()
+}
+
+pub(super) fn locators(section: &Section<'_>, key: &'static str, kind: GrammarKind) -> Vec<Locator> {
+    section.texts(key).iter().filter_map(|text| locator(section, text, kind)).collect()
+}
+
+/// Alternatives, each of one place or of several with blanks between: `["./scan_time", "/date /time"]`.
+fn joined_locators(section: &Section<'_>, key: &'static str, kind: GrammarKind) -> Vec<Vec<Locator>> {
+    let parts = |text: &At<String>| {
+        let part =
+            |part: &str| locator(section, &At { value: part.to_owned(), span: text.span.clone() }, kind);
+        text.value.split_whitespace().map(part).collect::<Option<Vec<_>>>()
+    };
+    section.texts(key).iter().filter_map(parts).filter(|parts| !parts.is_empty()).collect()
+}
+
+fn pattern(section: &Section<'_>, key: &'static str) -> Option<Regex> {
+    let text = section.text(key)?;
+    regex(section, key, &text)
+}
+
+fn regex(section: &Section<'_>, key: &str, text: &At<String>) -> Option<Regex> {
+    let built = regex::RegexBuilder::new(&text.value).size_limit(REGEX_BYTES_MAX).build();
+    match built {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            // The last line of the regex error says what; the lines before draw it for a terminal.
+            let what = error.to_string();
+            let what = what.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            section.fault(text.span.clone(), format!("`{key}` is not a regular expression: {what}"));
+            None
+        }
+    }
+}

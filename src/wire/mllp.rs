@@ -1,0 +1,579 @@
+//! For HL7 v2 over TCP: the Minimal Lower Layer Protocol, `0x0B message 0x1C 0x0D` (HL7 MLLP Release 1; IHE ITI
+//! TF-2 C.2), read as devices really write it.
+//!
+//! What departs from the standard is taken where that is safe, and noted. What is cut short is never taken for
+//! a message: it gets no answer, so its sender keeps it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Answer, Framer, Step, Ticket, Warning};
+
+/// Start block, a vertical tab.
+pub const START: u8 = 0x0B;
+/// End block, a file separator; a carriage return follows it.
+pub const END: u8 = 0x1C;
+
+/// Limits of one connection.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The longest message that is taken, without its frame. A longer one is refused with an AR.
+    pub max_message_bytes: usize,
+    /// How long one message may take to arrive, so that a sender who drips bytes does not hold a connection.
+    pub message_timeout_s: u64,
+    /// For senders that write bare HL7 without start and end block: a message counts as whole when its last
+    /// segment is ended and nothing more came for this long. Off unless set: silence is a weak sign.
+    pub unframed_quiet_ms: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_message_bytes: 16 * 1024 * 1024, message_timeout_s: 300, unframed_quiet_ms: None }
+    }
+}
+
+/// Puts `message` between start and end block.
+pub fn wrap(message: &[u8]) -> Vec<u8> {
+    let mut block = Vec::with_capacity(message.len() + 3);
+    wrap_onto(&mut block, message);
+    block
+}
+
+fn wrap_onto(block: &mut Vec<u8>, message: &[u8]) {
+    block.push(START);
+    block.extend_from_slice(message);
+    block.extend_from_slice(&[END, b'\r']);
+}
+
+/// Receiver of one connection. Any number of frames may wait for their answer; answers leave in the order of
+/// the frames.
+#[derive(Debug)]
+pub struct MllpFramer {
+    settings: Settings,
+    place: Place,
+    /// The message so far; of one over the limit only its beginning.
+    body: Vec<u8>,
+    warnings: Vec<Warning>,
+    /// Where in `body` an end block stands that was not followed by a carriage return.
+    stray: Option<usize>,
+    /// Bytes of the message over the limit that were let go.
+    skipped: usize,
+    steps: VecDeque<Step>,
+    /// Frames in order of arrival with their answers, as far as given.
+    open: VecDeque<(Ticket, Option<Answer>)>,
+    tickets: u64,
+    /// When the message began, and when its last byte came.
+    began: Duration,
+    touched: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Between,
+    /// Inside a message; `framed` when a start block opened it.
+    Body {
+        framed: bool,
+    },
+    /// An end block came; the next byte says whether it is one.
+    AfterEnd {
+        framed: bool,
+    },
+    /// Inside a message over the limit.
+    Skipping,
+    Closed,
+}
+
+impl MllpFramer {
+    /// A receiver at the start of a connection.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            place: Place::Between,
+            body: Vec::new(),
+            warnings: Vec::new(),
+            stray: None,
+            skipped: 0,
+            steps: VecDeque::new(),
+            open: VecDeque::new(),
+            tickets: 0,
+            began: Duration::ZERO,
+            touched: Duration::ZERO,
+        }
+    }
+
+    fn note(&mut self, code: &'static str, text: String) {
+        self.steps.push_back(Step::Note(Warning { code, text }));
+    }
+
+    fn close(&mut self, code: &'static str, text: String) {
+        self.steps.push_back(Step::Close(Warning { code, text }));
+        self.body = Vec::new();
+        self.place = Place::Closed;
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.open.push_back((ticket, None));
+        ticket
+    }
+
+    /// Takes what stands between messages; gives back the rest, which begins one.
+    fn between<'a>(&mut self, bytes: &'a [u8], now: Duration) -> &'a [u8] {
+        let blank = |byte: &u8| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0);
+        let begin = bytes.iter().position(|byte| !blank(byte)).unwrap_or(bytes.len());
+        let rest = bytes.get(begin..).unwrap_or_default();
+        match rest.split_first() {
+            None => rest,
+            Some((&START, rest)) => {
+                self.begin(true, now);
+                rest
+            }
+            Some(_) => {
+                self.begin(false, now);
+                rest
+            }
+        }
+    }
+
+    fn begin(&mut self, framed: bool, now: Duration) {
+        self.body.clear();
+        self.warnings.clear();
+        self.stray = None;
+        self.skipped = 0;
+        self.began = now;
+        self.place = Place::Body { framed };
+    }
+
+    /// Takes message bytes up to the next block character; gives back the rest.
+    fn body<'a>(&mut self, bytes: &'a [u8], framed: bool, now: Duration) -> &'a [u8] {
+        // After an end block that may be a stray one, first look whether a message header follows.
+        let window =
+            self.stray.map_or(bytes.len(), |at| (at + 1 + HEADER.len()).saturating_sub(self.body.len()));
+        let found = bytes.iter().take(window).position(|byte| matches!(*byte, START | END));
+        let (text, rest) = bytes.split_at(found.unwrap_or(window.min(bytes.len())));
+        if self.body.len() + text.len() > self.settings.max_message_bytes {
+            self.skipped = self.body.len();
+            self.body.truncate(HEAD_BYTES);
+            self.place = Place::Skipping;
+            return bytes;
+        }
+        self.body.extend_from_slice(text);
+        self.split_at_stray(now);
+        if found.is_none() {
+            return rest;
+        }
+        match rest.split_first() {
+            None => {}
+            Some((&START, _)) => self.start_inside(framed, now),
+            Some(_) => self.place = Place::AfterEnd { framed },
+        }
+        rest.get(1..).unwrap_or_default()
+    }
+
+    /// An end block without its carriage return, followed by a new message header, did end a message: two
+    /// messages in one would give one patient the results of another.
+    fn split_at_stray(&mut self, now: Duration) {
+        let Some(at) = self.stray else { return };
+        let Some(after) = self.body.get(at + 1..).filter(|after| after.len() >= HEADER.len()) else { return };
+        self.stray = None;
+        if after.starts_with(HEADER) {
+            let next = after.to_vec();
+            self.body.truncate(at);
+            self.warnings.retain(|warning| warning.code != "stray-end-block");
+            self.complete(Some(no_carriage_return()));
+            self.begin(false, now);
+            self.warn_once(no_start_block());
+            self.body = next;
+        }
+    }
+
+    fn warn_once(&mut self, warning: Warning) {
+        if self.warnings.iter().all(|known| known.code != warning.code) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// A start block where the end block of the message before it should have been.
+    fn start_inside(&mut self, framed: bool, now: Duration) {
+        self.give_up(framed, "a new message began");
+        self.begin(true, now);
+    }
+
+    /// Lets a half message go, visibly. It was not answered, so the sender still has it.
+    fn give_up(&mut self, framed: bool, reason: &str) {
+        let length = self.body.len();
+        if framed && length == 0 {
+            self.note("double-start-block", format!("Start block without a message: {reason}."));
+        } else if framed || self.body.starts_with(HEADER) {
+            self.note("half-message", format!("{length} bytes of a message without an end: {reason}."));
+        } else {
+            self.note("noise", format!("{length} bytes that are no message: {reason}."));
+        }
+        self.body.clear();
+    }
+
+    /// The byte after an end block decides whether it was one.
+    fn after_end<'a>(&mut self, bytes: &'a [u8], framed: bool) -> &'a [u8] {
+        match bytes.split_first() {
+            Some((b'\r', rest)) => {
+                self.finish(framed, None);
+                rest
+            }
+            Some((&(b'\n' | START), _)) => {
+                self.finish(framed, Some(no_carriage_return()));
+                bytes
+            }
+            Some((&END, rest)) => {
+                self.warn_once(Warning::new("double-end-block", "More than one end block."));
+                rest
+            }
+            _ => {
+                self.stray = Some(self.body.len());
+                self.body.push(END);
+                self.warn_once(Warning::new("stray-end-block", "End block character inside the message."));
+                self.place = Place::Body { framed };
+                bytes
+            }
+        }
+    }
+
+    fn finish(&mut self, framed: bool, warning: Option<Warning>) {
+        if !framed {
+            self.warn_once(no_start_block());
+        }
+        self.complete(warning);
+    }
+
+    fn complete(&mut self, warning: Option<Warning>) {
+        self.place = Place::Between;
+        if self.body.is_empty() {
+            return self.note("empty-message", String::from("Start and end block with nothing between."));
+        }
+        if let Some(warning) = warning {
+            self.warn_once(warning);
+        }
+        let ticket = self.ticket();
+        let bytes = std::mem::take(&mut self.body);
+        let warnings = std::mem::take(&mut self.warnings);
+        self.steps.push_back(Step::Frame { ticket, bytes, warnings });
+    }
+
+    /// Lets a message over the limit pass by, so that its refusal can be read by a sender who still writes.
+    fn skip<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let found = bytes.iter().position(|byte| matches!(*byte, START | END));
+        let (text, rest) = bytes.split_at(found.unwrap_or(bytes.len()));
+        let room = HEAD_BYTES.saturating_sub(self.body.len()).min(text.len());
+        self.body.extend_from_slice(text.get(..room).unwrap_or_default());
+        self.skipped = self.skipped.saturating_add(text.len());
+        let limit = self.settings.max_message_bytes;
+        if self.skipped > limit.saturating_mul(SKIP_LIMITS) {
+            let text =
+                format!("A message without an end: past {SKIP_LIMITS} times the limit of {limit} bytes.");
+            self.close("oversize", text);
+            return &[];
+        }
+        let Some((&end, after)) = rest.split_first() else { return &[] };
+        let head = std::mem::take(&mut self.body);
+        let text = format!("A message of {} bytes is over the limit of {limit} bytes.", self.skipped);
+        let ticket = self.ticket();
+        self.steps.push_back(Step::Refuse { ticket, head, warning: Warning::new("oversize", text) });
+        self.place = Place::Between;
+        if end == START { rest } else { after }
+    }
+
+    /// Bare HL7 counts as whole when its sender is known for it and the last segment is ended.
+    fn may_be_unframed(&self) -> bool {
+        self.settings.unframed_quiet_ms.is_some()
+            && self.body.starts_with(HEADER)
+            && matches!(self.body.last(), Some(b'\r' | b'\n'))
+    }
+
+    fn complete_unframed(&mut self) {
+        self.complete(Some(Warning::new("unframed", "Message without start and end block.")));
+    }
+}
+
+impl Framer for MllpFramer {
+    fn feed(&mut self, bytes: &[u8], now: Duration) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = match self.place {
+                Place::Between => self.between(rest, now),
+                Place::Body { framed } => self.body(rest, framed, now),
+                Place::AfterEnd { framed } => self.after_end(rest, framed),
+                Place::Skipping => self.skip(rest),
+                Place::Closed => &[],
+            };
+        }
+        self.touched = now;
+    }
+
+    fn step(&mut self) -> Option<Step> {
+        self.steps.pop_front()
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer, _now: Duration) {
+        if let Some((_, slot)) = self.open.iter_mut().find(|(open, _)| *open == ticket) {
+            *slot = Some(answer);
+        }
+        let mut blocks = Vec::new();
+        while let Some((_, Some(_))) = self.open.front() {
+            let Some((_, Some(Answer::Kept { body } | Answer::Refused { body }))) = self.open.pop_front()
+            else {
+                break;
+            };
+            if let Some(body) = body {
+                wrap_onto(&mut blocks, &body);
+            }
+        }
+        if !blocks.is_empty() {
+            self.steps.push_back(Step::Send(blocks));
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let slow = self.began + Duration::from_secs(self.settings.message_timeout_s);
+        match self.place {
+            Place::Between | Place::Closed => None,
+            Place::AfterEnd { .. } => Some(self.touched + END_QUIET),
+            Place::Body { framed: false } if self.may_be_unframed() => {
+                let quiet = Duration::from_millis(self.settings.unframed_quiet_ms.unwrap_or_default());
+                Some(slow.min(self.touched + quiet))
+            }
+            Place::Body { .. } | Place::Skipping => Some(slow),
+        }
+    }
+
+    fn tick(&mut self, now: Duration) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let limit = self.settings.message_timeout_s;
+        match self.place {
+            Place::AfterEnd { framed } => self.finish(framed, Some(no_carriage_return())),
+            Place::Body { framed: false } if self.may_be_unframed() => self.complete_unframed(),
+            Place::Body { framed: false } if !self.body.starts_with(HEADER) => {
+                self.give_up(false, "nothing followed");
+                self.place = Place::Between;
+            }
+            _ => self.close("slow-message", format!("A message took longer than {limit} s to arrive.")),
+        }
+    }
+
+    fn end(&mut self, _now: Duration) {
+        match self.place {
+            Place::Between | Place::Closed => {}
+            Place::AfterEnd { framed } => self.finish(framed, Some(no_carriage_return())),
+            Place::Body { framed: false } if self.may_be_unframed() => self.complete_unframed(),
+            Place::Body { framed } => self.give_up(framed, "the connection ended"),
+            Place::Skipping => self.note(
+                "oversize",
+                format!(
+                    "The connection ended in a message over the limit of {} bytes.",
+                    self.settings.max_message_bytes
+                ),
+            ),
+        }
+        self.place = Place::Closed;
+    }
+}
+
+fn no_start_block() -> Warning {
+    Warning::new("no-start-block", "Message without a start block.")
+}
+
+fn no_carriage_return() -> Warning {
+    Warning::new("no-carriage-return", "End block without a carriage return after it.")
+}
+
+/// What every HL7 v2 message begins with.
+const HEADER: &[u8] = b"MSH";
+/// How much of a message over the limit is kept for its refusal: more than any message header needs.
+const HEAD_BYTES: usize = 4096;
+/// How many times the limit a message may be long before its end is not waited for any more.
+const SKIP_LIMITS: usize = 4;
+/// How long an end block may wait for its carriage return.
+const END_QUIET: Duration = Duration::from_millis(250);
+
+/// Any bytes, cut anyhow, give the same frames and never a panic.
+pub fn fuzz(bytes: &[u8]) {
+    let settings = Settings { max_message_bytes: 300, ..Settings::default() };
+    super::fuzz_framer(|| Box::new(MllpFramer::new(settings.clone())), bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::rig::{Bench, Said, any_cut_gives_the_same, kept};
+
+    fn framer() -> MllpFramer {
+        MllpFramer::new(Settings { max_message_bytes: 60, ..Settings::default() })
+    }
+
+    #[test]
+    fn any_cut_of_the_bytes_yields_the_same_frames() {
+        let said = any_cut_gives_the_same(
+            framer,
+            b"\x0bMSH|1\rPID\r\x1c\r\r\n \x0bMSH|2\r\x1c\r\x0bhalf\x0bMSH|3\x1c\x0bMSH|4\x1c\x1c\r junk \x0bMSH|5\x1c\r\
+              \x0b\x0bMSH|6\r\x1c\nMSH|7\r\x1cMSH|8\r\x1c\r\x0b\x1c\r\x0bMSH|0123456789012345678901234567890123456789012345\
+              678901234567890\x1c\r\x0bMSH|9",
+        );
+        let messages: Vec<String> = (1..=8)
+            .map(|n| match n {
+                1 => String::from("MSH|1\rPID\r"),
+                3 => String::from("MSH|3"),
+                4 => String::from("MSH|4"),
+                5 => String::from("MSH|5"),
+                n => format!("MSH|{n}\r"),
+            })
+            .collect();
+        assert_eq!(said.messages(), messages);
+        assert_eq!(
+            said.notes,
+            ["half-message", "noise", "double-start-block", "empty-message", "oversize", "half-message"]
+        );
+    }
+
+    fn warnings_of(bytes: &[u8]) -> Vec<(String, Vec<&'static str>)> {
+        let said = any_cut_gives_the_same(framer, bytes);
+        said.frames.into_iter().map(|(bytes, codes)| (String::from_utf8(bytes).unwrap(), codes)).collect()
+    }
+
+    #[test]
+    fn a_message_without_start_block_is_taken_with_a_warning() {
+        assert_eq!(warnings_of(b"\r\nMSH|1\r\x1c\r"), [(String::from("MSH|1\r"), vec!["no-start-block"])]);
+    }
+
+    #[test]
+    fn something_else_with_an_end_block_is_a_frame_too_so_that_it_is_kept_and_refused() {
+        assert_eq!(warnings_of(b"HELLO\x1c\r"), [(String::from("HELLO"), vec!["no-start-block"])]);
+    }
+
+    #[test]
+    fn an_end_block_without_carriage_return_ends_the_message_with_a_warning() {
+        let expected =
+            [(String::from("MSH|1\r"), vec!["no-carriage-return"]), (String::from("MSH|2\r"), vec![])];
+        assert_eq!(warnings_of(b"\x0bMSH|1\r\x1c\x0bMSH|2\r\x1c\r"), expected);
+    }
+
+    #[test]
+    fn an_end_block_followed_by_silence_ends_the_message() {
+        let mut bench = Bench::new(framer());
+        bench.feed(b"\x0bMSH|1\r\x1c");
+        assert_eq!(bench.said.frames, []);
+        bench.wait(Duration::from_secs(1));
+        assert_eq!(bench.said.frames, [(b"MSH|1\r".to_vec(), vec!["no-carriage-return"])]);
+    }
+
+    #[test]
+    fn an_end_block_inside_the_text_does_not_cut_a_message_short() {
+        let expected = [(String::from("MSH|9\x1c8\r"), vec!["stray-end-block"])];
+        assert_eq!(warnings_of(b"\x0bMSH|9\x1c8\r\x1c\r"), expected);
+    }
+
+    #[test]
+    fn two_messages_with_nothing_between_but_an_end_block_stay_two() {
+        let said = warnings_of(b"\x0bMSH|1\r\x1cMSH|2\r\x1c\r");
+        assert_eq!(said[0], (String::from("MSH|1\r"), vec!["no-carriage-return"]));
+        assert_eq!(said[1], (String::from("MSH|2\r"), vec!["no-start-block"]));
+    }
+
+    #[test]
+    fn a_half_message_is_noted_and_never_a_frame() {
+        let said = any_cut_gives_the_same(framer, b"\x0bMSH|1\rOBX|9\x0bMSH|2\r\x1c\r\x0bMSH|3");
+        assert_eq!((said.messages(), said.notes), (vec![String::from("MSH|2\r")], vec!["half-message"; 2]));
+    }
+
+    #[test]
+    fn answers_leave_in_the_order_of_the_frames_and_together() {
+        let mut bench = Bench::new(framer());
+        bench.hold = true;
+        bench.feed(b"\x0ba\x1c\r\x0bb\x1c\r\x0bc\x1c\r");
+        let [a, b, c]: [Ticket; 3] = bench.open.clone().try_into().unwrap();
+        bench.answer(c, kept(b"c")).answer(b, kept(b"b"));
+        assert_eq!(bench.sent(), b"");
+        bench.answer(a, Answer::Refused { body: Some(b"no".to_vec()) });
+        assert_eq!(bench.sent(), b"\x0bno\x1c\r\x0bAb\x1c\r\x0bAc\x1c\r");
+    }
+
+    #[test]
+    fn a_frame_without_application_answer_does_not_hold_up_the_next() {
+        let mut bench = Bench::new(framer());
+        bench.hold = true;
+        bench.feed(b"\x0ba\x1c\r\x0bb\x1c\r");
+        let [a, b]: [Ticket; 2] = bench.open.clone().try_into().unwrap();
+        bench.answer(a, Answer::Kept { body: None }).answer(b, kept(b"b"));
+        assert_eq!(bench.sent(), b"\x0bAb\x1c\r");
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_in_its_turn_and_the_next_is_taken() {
+        let long = [b"\x0bMSH|", [b'x'; 70].as_slice(), b"\x1c\r\x0bMSH|2\x1c\r"].concat();
+        let said = any_cut_gives_the_same(framer, &long);
+        assert_eq!((said.notes, said.frames), (vec!["oversize"], vec![(b"MSH|2".to_vec(), vec![])]));
+        assert!(said.refused[0].starts_with(b"MSH|xxx"));
+        assert_eq!(said.sent, b"\x0bR\x1c\r\x0bAM\x1c\r");
+    }
+
+    #[test]
+    fn an_endless_message_closes_the_connection_without_growing() {
+        let mut framer = MllpFramer::new(Settings { max_message_bytes: 10_000, ..Settings::default() });
+        framer.feed(b"\x0bMSH|", Duration::ZERO);
+        for _ in 0..10 {
+            framer.feed(&[b'x'; 5_000], Duration::ZERO);
+            assert!(framer.body.capacity() <= 20_000);
+        }
+        let Some(Step::Close(warning)) = framer.step() else { panic!("not closed") };
+        assert!(warning.text.contains("10000 bytes"), "{}", warning.text);
+        framer.feed(b"\x0bMSH|\x1c\r", Duration::ZERO);
+        assert_eq!(framer.step(), None);
+    }
+
+    #[test]
+    fn a_sender_who_drips_is_closed_after_the_time_limit() {
+        let mut bench = Bench::new(framer());
+        bench.feed(b"\x0b");
+        for _ in 0..40 {
+            bench.feed(b"x").wait(Duration::from_secs(8));
+        }
+        assert!(bench.said.closed);
+        assert_eq!(bench.said.notes, ["slow-message"]);
+    }
+
+    #[test]
+    fn bare_hl7_is_a_message_after_silence_only_where_the_profile_says_so() {
+        let bare = b"MSH|1\rPID|1\r";
+        let mut strict = Bench::new(framer());
+        strict.feed(bare).wait(Duration::from_secs(5)).end();
+        assert_eq!((strict.said.frames, strict.said.notes), (vec![], vec!["half-message"]));
+
+        let settings = Settings { unframed_quiet_ms: Some(2000), ..Settings::default() };
+        let mut tolerant = Bench::new(MllpFramer::new(settings));
+        tolerant.feed(&bare[..8]).wait(Duration::from_secs(5));
+        assert_eq!(tolerant.said, Said::default(), "a segment that is not ended is not the last");
+        tolerant.feed(&bare[8..]).wait(Duration::from_secs(5));
+        assert_eq!(tolerant.said.frames, [(bare.to_vec(), vec!["unframed"])]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_noted_and_forgotten() {
+        let mut bench = Bench::new(framer());
+        bench.feed(b"GET / HTTP/1.0").wait(Duration::from_secs(400));
+        assert_eq!((bench.said.notes.as_slice(), bench.said.closed), (["noise"].as_slice(), false));
+    }
+
+    #[test]
+    fn the_fuzz_body_holds_on_all_short_strings_of_the_alphabet() {
+        let alphabet = [START, END, b'\r', b'M', b'x'];
+        for n in 0..alphabet.len().pow(6) {
+            let text: Vec<u8> =
+                (0..6).map(|place| alphabet[n / alphabet.len().pow(place) % alphabet.len()]).collect();
+            fuzz(&text);
+        }
+        fuzz(&[b"\x0bMSH|1\x1cMSH|2\x1c\r".as_slice(), &[b'x'; 2000]].concat());
+    }
+}

@@ -1,0 +1,241 @@
+//! Holds the plan of the house: floors, doors, homes of crates and sizes, read from the sources themselves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const DOORS: [&str; 4] = ["access", "buffer", "connector", "upstream"];
+const PURE: [&str; 7] = ["nomenclature", "device", "wire", "hl7v2", "fhir", "firmware_profile", "translate"];
+/// A crate and the only rooms that may name it.
+const HOMES: [(&str, &[&str]); 8] = [
+    ("rusqlite", &["buffer"]),
+    ("warp", &["admin"]),
+    ("mqtt3", &["connector"]),
+    ("mqtt5", &["connector"]),
+    ("tokio_serial", &["connector"]),
+    ("serialport", &["connector"]),
+    ("reqwest", &["upstream"]),
+    ("anyhow", &["main"]),
+];
+const FILE_LINES_MAX: usize = 600;
+
+struct Source {
+    room: String,
+    path: PathBuf,
+    /// The file without its tests.
+    code: String,
+    lines: usize,
+    test_lines: usize,
+}
+
+fn rooms() -> Vec<String> {
+    let plan = fs::read_to_string("src/lib.rs").unwrap();
+    let names: Vec<String> = plan
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub mod ")?.strip_suffix(';').map(String::from))
+        .collect();
+    assert!(names.len() >= 15, "lib.rs no longer reads as the plan");
+    names
+}
+
+fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let mut paths = Vec::new();
+    walk(Path::new("src"), &mut paths);
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let room = path.strip_prefix("src").unwrap().components().next().unwrap();
+            let room = room.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_string();
+            let is_test_file =
+                path.file_name().is_some_and(|n| n == "tests.rs") || path.iter().any(|p| p == "tests");
+            let code = if is_test_file {
+                String::new()
+            } else {
+                text.split("#[cfg(test)]\nmod tests").next().unwrap().to_string()
+            };
+            let code = without_comments(&code);
+            let lines = text.lines().count();
+            let code_lines = text.split("#[cfg(test)]\nmod tests").next().unwrap().lines().count();
+            let test_lines = if is_test_file { lines } else { lines - code_lines };
+            Source { room, path, code, lines, test_lines }
+        })
+        .collect()
+}
+
+fn without_comments(code: &str) -> String {
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// Every `crate::name` in the code, also inside `use crate::{a, b::c}`.
+fn imports(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut name = String::new();
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => found.push(std::mem::take(&mut name)),
+                    _ if depth == 0 => name.push(c),
+                    _ => {}
+                }
+            }
+            found.push(name);
+        } else {
+            found.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    found
+        .into_iter()
+        .map(|name| name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+        .collect()
+}
+
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(&format!("{name}::"))
+        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+        || code.contains(&format!("use {name};"))
+}
+
+#[test]
+fn a_room_imports_only_rooms_on_lower_floors() {
+    let rooms = rooms();
+    let floor = |name: &str| rooms.iter().position(|room| room == name);
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let Some(own) = floor(&source.room) else { continue };
+        for import in imports(&source.code) {
+            if floor(&import).is_some_and(|other| other > own) {
+                wrong.push(format!("{}: {} looks up to {import}", source.path.display(), source.room));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_door_never_imports_another_door() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|s| DOORS.contains(&s.room.as_str())) {
+        for import in imports(&source.code) {
+            if DOORS.contains(&import.as_str()) && import != source.room {
+                wrong.push(format!("{}: door {} opens door {import}", source.path.display(), source.room));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_crate_is_named_only_in_its_home() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (name, homes) in HOMES {
+            if names_crate(&source.code, name) && !homes.contains(&source.room.as_str()) {
+                wrong.push(format!(
+                    "{}: names {name}, whose home is {}",
+                    source.path.display(),
+                    homes.join(", ")
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_pure_room_does_no_io_and_measures_nothing_in_binary_floats() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|s| PURE.contains(&s.room.as_str())) {
+        for banned in ["tokio::", "std::net", "std::fs", "rusqlite::", "std::thread", "f64", "f32"] {
+            // Decimal::for_chart is the one door out of exact numbers, for drawing only.
+            let chart_only = banned == "f64" && source.path.ends_with("device/decimal.rs");
+            if source.code.contains(banned) && !chart_only {
+                wrong.push(format!("{}: a pure room names {banned}", source.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_clock_reads_the_clock() {
+    for source in sources().iter().filter(|s| s.room != "clock") {
+        for banned in ["SystemTime::now", "Timestamp::now()", "Zoned::now"] {
+            assert!(!source.code.contains(banned), "{}: reads the clock by {banned}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_global_and_no_queue_is_unbounded() {
+    for source in sources() {
+        for line in source.code.lines().map(str::trim) {
+            let global = (line.starts_with("static ") || line.starts_with("pub static "))
+                && ["Mutex", "RwLock", "OnceLock", "OnceCell", "Atomic"]
+                    .iter()
+                    .any(|kind| line.contains(kind));
+            assert!(!global, "{}: a global handle: {line}", source.path.display());
+            assert!(!line.contains("unbounded_channel"), "{}: an unbounded queue", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn words_that_mean_nothing_are_not_names() {
+    for source in sources() {
+        for line in source.code.lines().map(str::trim) {
+            let Some(name) = ["struct ", "enum ", "trait ", "mod "].iter().find_map(|kind| {
+                line.trim_start_matches("pub ").trim_start_matches("pub(crate) ").strip_prefix(kind)
+            }) else {
+                continue;
+            };
+            let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            for word in ["Manager", "Handler", "Util", "Helper", "manager", "handler", "helper", "utils"] {
+                assert!(!name.contains(word), "{}: {name} says nothing", source.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_stays_small_enough_to_read() {
+    let all = sources();
+    let mut wrong = Vec::new();
+    for source in &all {
+        if source.lines > FILE_LINES_MAX {
+            wrong.push(format!(
+                "{}: {} lines, the limit is {FILE_LINES_MAX}",
+                source.path.display(),
+                source.lines
+            ));
+        }
+    }
+    let total: usize = all.iter().map(|s| s.lines).sum();
+    let tests: usize = all.iter().map(|s| s.test_lines).sum();
+    println!("{} files, {total} lines, {tests} of them tests beside the code", all.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_is_forbidden_in_every_crate_root() {
+    for root in ["src/lib.rs", "src/main.rs"] {
+        assert!(fs::read_to_string(root).unwrap().contains("#![forbid(unsafe_code)]"), "{root}");
+    }
+}
