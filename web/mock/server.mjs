@@ -3,7 +3,7 @@
 // POST /mock?scenario=… changes the ward, POST /mock?live=cut breaks the live stream for 20 s.
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { STATUS_CODES, createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -23,7 +23,7 @@ const FINGERPRINT = Array.from({ length: 32 }, (_, i) => ((i * 37 + 11) % 256).t
   .join(':')
   .toUpperCase();
 const CSP =
-  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 const TYPES = {
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript',
@@ -43,9 +43,9 @@ const streams = new Set();
 setInterval(() => ward.tick(), 1000);
 
 class Refusal extends Error {
-  constructor(status, title, detail, code, headers = {}) {
-    super(title);
-    Object.assign(this, { status, title, detail, code, headers });
+  constructor(status, code, detail, headers = {}) {
+    super(detail);
+    Object.assign(this, { status, title: STATUS_CODES[status], detail, code, headers });
   }
 }
 
@@ -77,14 +77,14 @@ const sessionOf = (req) => /__Host-bedside=([^;]+)/.exec(req.headers.cookie ?? '
 
 function mustBeIn(req) {
   if (!sessions.has(sessionOf(req)))
-    throw new Refusal(401, 'You are not logged in', 'Log in first.', 'not_logged_in');
+    throw new Refusal(401, 'not-logged-in', 'you are not logged in; log in first');
 }
 
 function mustChange(req) {
   const same =
     req.headers['sec-fetch-site'] === 'same-origin' || req.headers.origin?.endsWith(`//${req.headers.host}`);
   if (!same || req.headers['x-bedside-csrf'] !== '1')
-    throw new Refusal(403, 'Not from this desk', 'The header is missing.', 'csrf');
+    throw new Refusal(403, 'csrf', 'not from this desk; the header is missing');
 }
 
 async function setUp(req, res) {
@@ -92,19 +92,17 @@ async function setUp(req, res) {
   if (user)
     throw new Refusal(
       410,
-      'This gateway is already set up',
-      'Log in with the user that was made then.',
-      'already_set_up',
+      'already-set-up',
+      'this gateway is already set up; log in with the user that was made then',
     );
   if (code !== flags.code)
     throw new Refusal(
       403,
-      'That is not the one-time code',
-      'Read it again on the gateway’s console: a new one is printed at each start.',
-      'wrong_code',
+      'wrong-code',
+      'that is not the one-time code; read it again on the gateway’s console: a new one is printed at each start',
     );
   if ([...password].length < 12)
-    throw new Refusal(422, 'The password is too short', 'Use at least 12 characters.', 'password_short');
+    throw new Refusal(422, 'password-short', 'the password is too short; use at least 12 characters');
   user = { username, password };
   logIn(res, username);
 }
@@ -112,12 +110,12 @@ async function setUp(req, res) {
 async function logInWith(req, res) {
   const { username, password } = await bodyOf(req);
   if (failures > 4)
-    throw new Refusal(429, 'Too many tries', 'The gateway waits before it listens again.', 'too_many_tries', {
+    throw new Refusal(429, 'too-many-tries', 'too many tries; the gateway waits before it listens again', {
       'Retry-After': '30',
     });
   if (!user || username !== user.username || password !== user.password) {
     failures += 1;
-    throw new Refusal(401, 'User name or password is wrong', '', 'wrong_password');
+    throw new Refusal(401, 'wrong-password', 'user name or password is wrong');
   }
   failures = 0;
   logIn(res, username);
@@ -141,14 +139,13 @@ function live(req, res) {
 function deviceOf(key) {
   const device = DEVICES.find((one) => one.key === decodeURIComponent(key));
   if (!device)
-    throw new Refusal(404, 'No such device', 'It has not sent anything to this gateway.', 'unknown_device');
+    throw new Refusal(404, 'unknown-device', 'no such device; it has not sent anything to this gateway');
   return device;
 }
 
 function entryOf(id) {
   const entry = ward.entries.find((one) => String(one.id) === decodeURIComponent(id));
-  if (!entry)
-    throw new Refusal(404, 'No such message', 'It may be older than what is kept.', 'unknown_entry');
+  if (!entry) throw new Refusal(404, 'unknown-entry', 'no such message; it may be older than what is kept');
   return entry;
 }
 
@@ -290,8 +287,8 @@ const ROUTES = [
     (_, res, [id, what]) => {
       const entry = entryOf(id);
       if (what === 'release' && entry.state !== 'held')
-        throw new Refusal(409, 'It is not held', `Its state is ${entry.state}.`, 'not_held');
-      Object.assign(entry, { state: 'waiting', reason: null, at: entry.at });
+        throw new Refusal(409, 'not-held', `it is not held; its state is ${entry.state}`);
+      Object.assign(entry, { state: 'waiting', reason: null, replayed: Date.now() });
       send(res, 202, {});
     },
   ],
@@ -306,10 +303,10 @@ async function api(req, res, url) {
     if (!found) continue;
     if (method === 'POST') mustChange(req);
     if (open !== 'open') mustBeIn(req);
-    if (path === '/live' && Date.now() < cutUntil) throw new Refusal(503, 'Not now', '', 'cut');
+    if (path === '/live' && Date.now() < cutUntil) throw new Refusal(503, 'cut', 'not now');
     return answer(req, res, found.slice(1), url.searchParams);
   }
-  throw new Refusal(404, 'No such address', '', 'not_found');
+  throw new Refusal(404, 'not-found', 'no such address');
 }
 
 function control(res, terms) {

@@ -180,7 +180,10 @@ function bytesOf(device, values, at) {
 }
 
 const pictures = (text) =>
-  text.replace(/[\x00-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0))).replace(/\x7f/g, '␡');
+  text
+    .replace(/[\x00-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
+    .replace(/\x7f/g, '␡')
+    .replace(/␍␊|␍|␊/g, '$&\n');
 
 const observation = (device, v, at) => ({
   resourceType: 'Observation',
@@ -338,7 +341,7 @@ export class Ward {
     this.accepted += 1;
     const results = entry.measurements.map(() => ({ response: { status: '201 Created' } }));
     entry.answer = {
-      at: iso(entry.at + 420),
+      at: iso(Math.max(entry.at + 420, entry.replayed ?? 0)),
       status: 200,
       body: { resourceType: 'Bundle', type: 'transaction-response', entry: results },
     };
@@ -560,7 +563,7 @@ export class Ward {
         { at: iso(entry.at + 4), what: 'Stored and answered to the device' },
         ...(entry.answer
           ? [
-              { at: iso(entry.at + 210), what: 'Sent to Regional EHR' },
+              { at: iso(Date.parse(entry.answer.at) - 210), what: 'Sent to Regional EHR' },
               { at: entry.answer.at, what: entry.state === 'held' ? 'Refused, held' : 'Accepted' },
             ]
           : []),

@@ -120,7 +120,7 @@ describe('the login', () => {
     type('#username', 'anna');
     type('[name=password]', 'x');
     await press(button('Log in'));
-    expect(one('[role=alert]').textContent).toContain('Check the user name and the password.');
+    expect(one('[role=alert]').textContent).toContain('Capital letters count.');
     expect(localStorage.getItem('bedside.session')).toBeNull();
   });
 
@@ -160,6 +160,12 @@ describe('the overview', () => {
     expect(vitals[2]).toMatch(/SpO2 ?Measuring error ?\d+ s ago/);
   });
 
+  it('survives a device that says one metric twice', async () => {
+    const twice = { ...DEVICE, values: [...DEVICE.values, ...DEVICE.values] };
+    await open('/', { 'GET /live': () => new LiveStream({ ...OVERVIEW, devices: [twice] }).response });
+    expect(document.querySelectorAll('.vital').length).toBe(6);
+  });
+
   it('shows a patient’s text only as text', async () => {
     await open('/', { 'GET /live': () => new LiveStream().response });
     expect(text()).toContain(HOSTILE);
@@ -188,6 +194,12 @@ describe('the overview', () => {
     await settle();
     expect(one('[role=alert]').textContent).toMatch(/Live values stopped \d+ s ago/);
     expect(text()).toContain('not live');
+  });
+
+  it('says why it shows nothing when the stream cannot be opened', async () => {
+    await open('/', { 'GET /live': () => refusal(503, 'Too many desks are open') });
+    expect(one('[role=alert]').textContent).toContain('Too many desks are open');
+    expect(text()).toContain('tries again by itself');
   });
 
   it('leads to the login when the stream is refused for want of a session', async () => {
@@ -226,7 +238,7 @@ describe('the messages', () => {
 
   it('show the problem when the list cannot be had', async () => {
     await open('/messages', { ...live, 'GET /entries': () => refusal(500, 'The store is busy', 'Locked.') });
-    expect(one('[role=alert]').textContent).toContain('The store is busy');
+    expect(one('[role=alert]').textContent).toContain('Locked.');
     expect(one('[role=alert]').textContent).toContain('Try again');
   });
 });
@@ -252,6 +264,16 @@ describe('an entry', () => {
     );
     await open('/messages/7', { ...live, 'GET /entries/7': source });
     expect(one('#fhir pre').textContent).toContain('"value": 2.0');
+  });
+
+  it('whose bytes changed on the disk says so, and derives nothing', async () => {
+    await open('/messages/7', { ...live, 'GET /entries/7': { ...ENTRY, intact: false, measurements: [] } });
+    expect(text()).toContain('no longer match their checksum');
+  });
+
+  it('that waits is not offered to be sent again', async () => {
+    await open('/messages/7', { ...live, 'GET /entries/7': { ...ENTRY, state: 'waiting', reason: null } });
+    expect(one('.actions').textContent.trim()).toBe('');
   });
 
   it('is released only after a yes', async () => {
@@ -316,6 +338,13 @@ describe('the upstream page', () => {
       'system/Observation.cu',
       'system/Device.cu',
     ]);
+  });
+
+  it('names the scopes that were not granted', async () => {
+    const less = { ...upstream, granted: 'system/Observation.cu' };
+    await open('/upstream', { ...live, 'GET /upstream': less });
+    expect(text()).toContain('Not granted');
+    expect(text()).toContain('system/Device.cu: ask the server’s team');
   });
 
   it('teaches how to name a server when there is none', async () => {

@@ -23,15 +23,17 @@ impl Listener {
 
     /// Reads until `wanted` has come; `false` when the stream ended first.
     async fn hears(&mut self, wanted: &str) -> bool {
-        let mut bytes = [0; 4096];
-        while !self.1.contains(wanted) {
-            let read = timeout(Duration::from_secs(20), self.0.read(&mut bytes)).await.expect("silence");
-            match read {
-                Ok(count) if count > 0 => self.1.push_str(&String::from_utf8_lossy(&bytes[..count])),
-                _ => return false,
+        let listening = async {
+            let mut bytes = [0; 4096];
+            while !self.1.contains(wanted) {
+                match self.0.read(&mut bytes).await {
+                    Ok(count) if count > 0 => self.1.push_str(&String::from_utf8_lossy(&bytes[..count])),
+                    _ => return false,
+                }
             }
-        }
-        true
+            true
+        };
+        timeout(Duration::from_secs(20), listening).await.expect("it neither came nor ended")
     }
 
     fn first_overview(&self) -> Json {

@@ -76,6 +76,8 @@ export interface Link {
   frames: number;
   refused: number;
   notes: number;
+  /** The newest note: something odd that was still taken. */
+  last_note?: string | null;
 }
 
 export interface UpstreamSummary {
@@ -165,12 +167,16 @@ export interface EntryMeasurement {
 }
 
 export interface EntryDetail extends Entry {
+  /** Text and hex of the first 64 KiB; `bytes` is the size of all. */
   raw: { text: string; hex: string; sha256: string; bytes: number };
+  /** False when the stored bytes no longer match their SHA-256: nothing is derived from them then. */
+  intact?: boolean;
   warnings: string[];
   profile: string | null;
   measurements: EntryMeasurement[];
   findings: { code: string; place: string | null; text: string }[];
-  answer: { at: string; status: number; body: ExactJson } | null;
+  /** `status` is null when no HTTP answer came. */
+  answer: { at: string; status: number | null; body: ExactJson } | null;
   timeline: { at: string; what: string }[];
   /** Numbers as the gateway wrote them: 2.0 stays 2.0. */
   fhir: ExactJson[];
@@ -186,6 +192,8 @@ export interface Upstream {
   auth: 'smart' | 'none';
   client_id: string | null;
   scopes: string | string[] | null;
+  /** What the token server gave, which may be less. */
+  granted?: string | string[] | null;
   kid: string | null;
   algorithm: string | null;
   jwks: { keys: Record<string, unknown>[] } | null;

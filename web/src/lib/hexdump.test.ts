@@ -22,6 +22,10 @@ describe('bytes', () => {
     ]);
   });
 
+  it('do not get a second line break where the gateway set one', () => {
+    expect(rawParts('␋A␍\nB␍␊\n␜␍\n')).toEqual(rawParts('␋A␍B␍␊␜␍'));
+  });
+
   it('are named to the last control character', () => {
     const pictures = Array.from({ length: 34 }, (_, i) => String.fromCharCode(0x2400 + i)).join('');
     const [part] = rawParts(pictures);

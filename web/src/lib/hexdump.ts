@@ -34,9 +34,13 @@ const LINE_END = /(‹CR›‹LF›|‹CR›|‹LF›)/g;
 
 const named = (picture: string): string => `‹${NAMES[picture.charCodeAt(0) - 0x2400]}›`;
 
-/** Raw text, its control characters given as Unicode pictures, split into named controls and the rest. */
+/**
+ * Raw text, its control characters given as Unicode pictures, split into named controls and the rest. A real line
+ * end in it is lay-out of the gateway, never a byte of the frame.
+ */
 export function rawParts(text: string): RawPart[] {
   return text
+    .replaceAll('\n', '')
     .split(CONTROLS)
     .map((part, i) => ({ control: i % 2 === 1, text: part }))
     .filter((part) => part.text !== '')

@@ -1,7 +1,7 @@
 // The live overview: kept fresh by the gateway's stream, honest about it when the stream breaks.
 
 import { api, type LivePoint, type Overview } from './api';
-import { asProblem } from './problem';
+import { asProblem, type Problem } from './problem';
 import { readStream } from './sse';
 
 /** The gateway sends a heartbeat every 10 s: two missed ones and a half mean the stream is dead. */
@@ -12,6 +12,7 @@ const RETRY_MAX_MS = 15_000;
 let overview = $state.raw<Overview | null>(null);
 let connected = $state(false);
 let staleSince = $state<string | null>(null);
+let problem = $state.raw<Problem | null>(null);
 /** Gateway clock minus this browser's clock. */
 let offset_ms = $state(0);
 let tick_ms = $state(Date.now());
@@ -33,6 +34,10 @@ export const live = {
   get staleSince() {
     return staleSince;
   },
+  /** Why the stream could not be opened, while it could not. */
+  get problem() {
+    return problem;
+  },
   /** The gateway's time now, in epoch ms; moves once a second. */
   get now_ms() {
     return tick_ms + offset_ms;
@@ -45,6 +50,7 @@ function take(fresh: Overview): void {
   if (!Number.isNaN(now)) offset_ms = now - Date.now();
   connected = true;
   staleSince = null;
+  problem = null;
 }
 
 function hear(message: { name: string; text: string }): void {
@@ -83,7 +89,8 @@ async function listen(signal: AbortSignal, loggedOut: () => void): Promise<void>
       }
     } catch (thrown) {
       if (signal.aborted) return;
-      if (asProblem(thrown).status === 401) return loggedOut();
+      problem = asProblem(thrown);
+      if (problem.status === 401) return loggedOut();
     }
     if (signal.aborted) return;
     lost();
@@ -104,6 +111,7 @@ export function stopLive(): void {
   abort = null;
   clearInterval(ticking);
   overview = null;
+  problem = null;
   connected = false;
   staleSince = null;
 }

@@ -8,7 +8,7 @@ describe('a problem', () => {
   it('carries the words of a problem document', async () => {
     const body = JSON.stringify({
       title: 'Too many tries',
-      detail: 'Wait.',
+      detail: 'hold on.',
       code: 'too_many_tries',
       status: 429,
     });
@@ -16,10 +16,11 @@ describe('a problem', () => {
     expect(problem).toMatchObject({
       status: 429,
       title: 'Too many tries',
-      detail: 'Wait.',
+      detail: 'hold on.',
       code: 'too_many_tries',
     });
     expect(problem.advice).toBe('Wait 30 s, then try again.');
+    expect(problem.sentence).toBe('Hold on.');
   });
 
   it('is still usable when the answer is no problem document', async () => {
@@ -32,8 +33,12 @@ describe('a problem', () => {
 
   it('always says what to do', () => {
     for (const status of [-1, 0, 400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 503]) {
-      expect(new Problem(status, 't', 'd').advice.length).toBeGreaterThan(15);
+      expect(new Problem(status, 't', 'd').advice.length).toBeGreaterThan(10);
     }
+  });
+
+  it('does not say twice that one must wait', () => {
+    expect(new Problem(429, 'Too Many Requests', 'too many tries; wait 30 s', null, 30).advice).toBe('');
   });
 
   it('tells a late answer from none', () => {

@@ -23,21 +23,23 @@ export class Problem extends Error {
 
   static unreachable(cause: unknown): Problem {
     const late = cause instanceof DOMException && cause.name === 'TimeoutError';
-    return new Problem(
-      0,
-      late ? 'The gateway took too long to answer' : 'The gateway does not answer',
-      'What it has already stored is safe.',
-    );
+    return new Problem(0, late ? 'The gateway took too long to answer' : 'The gateway does not answer', '');
   }
 
-  /** What to do next. The gateway's own `detail` comes first on the page; this follows it. */
+  /** What went wrong, as a sentence: the gateway's own words when it has some. */
+  get sentence(): string {
+    const words = this.detail || this.title;
+    return words.charAt(0).toUpperCase() + words.slice(1);
+  }
+
+  /** What to do next, after the sentence. */
   get advice(): string {
-    if (this.wait_s !== null) return `Wait ${this.wait_s} s, then try again.`;
+    if (this.wait_s !== null) return /wait/.test(this.detail) ? '' : `Wait ${this.wait_s} s, then try again.`;
     switch (this.status) {
       case 0:
-        return 'Check that the gateway box is on and that this device is on the same network, then try again.';
+        return 'Check that the gateway box is on and that this device is on the same network, then try again. What it has already stored is safe.';
       case 401:
-        return 'Check the user name and the password.';
+        return 'Capital letters count.';
       case 403:
         return 'Ask somebody with the rights for this, or log in as another user.';
       case 404:

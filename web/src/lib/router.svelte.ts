@@ -42,10 +42,10 @@ function ours(click: MouseEvent): HTMLAnchorElement | undefined {
 
 /** Starts following clicks and the browser's back button; gives the way to stop. */
 export function follow(): () => void {
-  const click = (event: MouseEvent) => {
-    const link = ours(event);
+  const click = (press: MouseEvent) => {
+    const link = ours(press);
     if (!link) return;
-    event.preventDefault();
+    press.preventDefault();
     go(link.pathname + link.search + link.hash);
   };
   const back = () => {

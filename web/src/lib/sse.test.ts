@@ -45,9 +45,9 @@ describe('the event stream', () => {
   it('gives up on a stream that fell silent', async () => {
     vi.useFakeTimers();
     const dead = new ReadableStream<Uint8Array>();
-    const reading = expect(readStream(dead, 25_000, () => undefined)).rejects.toThrow('silent');
+    const ending = expect(readStream(dead, 25_000, () => undefined)).rejects.toThrow('silent');
     await vi.advanceTimersByTimeAsync(25_000);
-    await reading;
+    await ending;
     vi.useRealTimers();
   });
 });

@@ -51,7 +51,7 @@ export const UPSTREAM: Record<UpstreamState, Word> = {
   unconfigured: { text: 'Not set up', tone: 'idle', means: 'No FHIR server is named in bedside.toml.' },
 };
 
-export const VERIFIED: Record<string, Word> = {
+const VERIFIED: Record<string, Word> = {
   simulator: {
     text: 'Checked with a simulator',
     tone: 'warn',
@@ -64,6 +64,12 @@ export const VERIFIED: Record<string, Word> = {
     means: 'A real device was checked in use in a clinic.',
   },
 };
+
+/** How far a firmware profile was checked; a profile that says nothing was not. */
+export function verifiedWord(level: string): Word {
+  if (level) return wordFor(VERIFIED, level);
+  return { text: 'Not checked', tone: 'warn', means: 'Nobody has checked this firmware profile.' };
+}
 
 /** A state this page does not know yet is shown as it came, never dropped. */
 export function wordFor(words: Record<string, Word>, state: string): Word {
