@@ -1,1 +1,178 @@
-//! Not built yet.
+//! The desk: for whoever stands at the box and must see in one minute what arrives, what waits and why.
+//!
+//! HTTPS routes and the embedded pages. The desk reads through [`store::Store`] and [`live::Live`], derives through
+//! [`explain::Explain`] and asks for changes through [`command::Command`]; it changes nothing in the flow itself.
+//! No answer leaves without the security headers, no change is made without a session, our own page's proof and
+//! a line in the audit trail. Nothing here waits for a device or for upstream.
+
+mod answer;
+pub mod command;
+mod desk;
+pub mod explain;
+mod guard;
+mod identity;
+mod json;
+mod kept;
+mod listener;
+pub mod live;
+mod pages;
+mod raw;
+mod routes;
+#[cfg(test)]
+mod samples;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock::SharedClock;
+use crate::secret::{Secret, SecretError};
+use command::Command;
+use desk::Desk;
+use explain::Explain;
+pub use identity::Identity;
+pub use kept::Kept;
+use listener::Patience;
+use live::Live;
+use pages::Pages;
+use store::Store;
+
+/// Sessions that are over are forgotten this often.
+const PURGE_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// The `[desk]` section of `bedside.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address and port the desk listens on.
+    pub listen: SocketAddr,
+    /// Name of the secret with the certificate chain (PEM). Without one the box makes its own.
+    pub certificate_secret: Option<String>,
+    /// Name of the secret with the private key (PEM) for it.
+    pub key_secret: Option<String>,
+    /// Host name in a self-made certificate; else that of the box.
+    pub hostname: Option<String>,
+    /// Name of the secret with the token that lets a scraper read `/metrics` from afar.
+    pub metrics_token_secret: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            certificate_secret: None,
+            key_secret: None,
+            hostname: None,
+            metrics_token_secret: None,
+        }
+    }
+}
+
+/// What the desk stands on. The gateway builds it.
+#[derive(Clone)]
+pub struct Services {
+    pub about: About,
+    /// Certificate and key: [`Identity::load_or_make`].
+    pub identity: Identity,
+    pub clock: SharedClock,
+    pub store: Arc<dyn Store>,
+    pub live: Arc<Live>,
+    /// Bounded; a full queue refuses the command.
+    pub commands: mpsc::Sender<Command>,
+    pub explain: Arc<dyn Explain>,
+    /// What `/metrics` shows. Labels are bounded and never a patient's.
+    pub metrics: Arc<Registry>,
+    pub metrics_token: Option<Secret>,
+    /// Shows the one-time set-up code where only someone at the box can read it.
+    pub announce: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// What this box is.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Name of the clinic or ward.
+    pub site: String,
+    /// All data is made up: the demo.
+    pub simulated: bool,
+    pub version: &'static str,
+}
+
+/// Why the desk does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error("the desk cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the desk's certificate cannot be used: {0}")]
+    Certificate(String),
+    #[error("the desk's certificate: {0}")]
+    Secret(#[from] SecretError),
+    #[error("the desk's certificate cannot be kept in {}: {source}", path.display())]
+    Keep { path: PathBuf, source: std::io::Error },
+}
+
+/// Opens the port. Separate from [`serve`], so that a taken port is told at the start and a test or the demo
+/// learns which port `:0` became ([`TcpListener::local_addr`]).
+pub async fn bind(config: &Config) -> Result<TcpListener, AdminError> {
+    let listening = TcpListener::bind(config.listen).await;
+    listening.map_err(|source| AdminError::Listen { address: config.listen, source })
+}
+
+/// Runs the desk until `stop`; shows a set-up code first when there is no user yet.
+pub async fn serve(listener: TcpListener, services: Services, stop: impl Future<Output = ()> + Send) {
+    serve_pages(listener, services, Pages::embedded(), Patience::default(), stop).await;
+}
+
+async fn serve_pages(
+    listener: TcpListener,
+    services: Services,
+    pages: Pages,
+    patience: Patience,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let (stopping, stopped) = watch::channel(false);
+    let identity = services.identity.clone();
+    let desk = Arc::new(Desk::new(services, pages, stopped));
+    if let Err(problem) = desk.offer_setup().await {
+        tracing::error!(
+            detail = problem.detail,
+            "no set-up code could be made; a first try at set-up makes one"
+        );
+    }
+    let housekeeping = tokio::spawn(purge(desk.clone()));
+    let stop = async {
+        stop.await;
+        // Streams first: they would hold their connections for ever.
+        stopping.send(true).ok();
+    };
+    listener::accept(listener, &identity, patience, routes::filter(desk), stop).await;
+    housekeeping.abort();
+}
+
+async fn purge(desk: Arc<Desk>) {
+    let mut ticks = interval(PURGE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        desk.purge_sessions().await;
+    }
+}
+
+/// For the fuzzing rig: what the desk itself takes apart. The first byte chooses.
+pub fn fuzz(bytes: &[u8]) {
+    let Some((choice, rest)) = bytes.split_first() else { return };
+    match choice % 3 {
+        0 => routes::fuzz(rest),
+        1 => guard::fuzz(rest),
+        _ => raw::fuzz(rest),
+    }
+}

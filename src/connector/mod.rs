@@ -3,9 +3,11 @@
 //! A connector knows one outside world and nothing of what a frame means. It hands each frame to the
 //! [`Intake`] and waits for the [`Receipt`]; whatever acknowledges a frame leaves after that.
 
-pub(crate) mod backoff;
+mod backoff;
+pub mod broker;
 mod door;
 pub mod mllp;
+pub mod mqtt;
 #[cfg(test)]
 mod rig;
 pub mod serial;

@@ -15,7 +15,12 @@ pub(super) const ETB: u8 = 0x17;
 /// One thing that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
-    Enquiry,
+    /// ENQ. `alone`: the line was silent before it, so it is no byte that noise changed.
+    Enquiry {
+        alone: bool,
+    },
+    /// ENQ in the middle of a frame, and silence after it: the sender began anew.
+    Restart,
     /// EOT: the sender is done or gives up.
     End,
     Frame(RawFrame),
@@ -66,6 +71,11 @@ pub(super) fn is_terminator(record: &[u8]) -> bool {
     is_record(record, b'L')
 }
 
+/// Any record: a letter and a delimiter.
+pub(super) fn begins_record(text: &[u8]) -> bool {
+    text.first().is_some_and(|letter| letter.is_ascii_uppercase() && is_record(text, *letter))
+}
+
 fn is_record(record: &[u8], letter: u8) -> bool {
     match record {
         [first] => *first == letter,
@@ -108,6 +118,8 @@ pub(super) struct Lexer {
     /// Where the record that is being read begins in `text` (unframed records only).
     record: usize,
     touched: Duration,
+    /// The byte at hand came after silence.
+    alone: bool,
     unframed_quiet: Duration,
 }
 
@@ -121,11 +133,13 @@ impl Lexer {
             noise: 0,
             record: 0,
             touched: Duration::ZERO,
+            alone: true,
             unframed_quiet,
         }
     }
 
     pub(super) fn push(&mut self, byte: u8, now: Duration, tokens: &mut VecDeque<Token>) {
+        self.alone = now >= self.touched + QUIET_AROUND_ENQUIRY;
         self.touched = now;
         match self.place {
             Place::Idle { fresh } => self.idle(byte, fresh, tokens),
@@ -135,7 +149,9 @@ impl Lexer {
                 b'\r' => {}
                 b'\n' => self.frame(last, checksum, tokens),
                 _ => {
-                    self.frame(last, checksum, tokens);
+                    // A text byte that noise made an ETX is followed by the rest of the text.
+                    let text_goes_on = checksum == Checksum::Absent && !matches!(byte, ENQ | EOT | STX | SOH);
+                    self.frame(last, if text_goes_on { Checksum::Illegible } else { checksum }, tokens);
                     self.idle(byte, true, tokens);
                 }
             },
@@ -158,7 +174,7 @@ impl Lexer {
         }
         self.place = Place::Idle { fresh: true };
         match byte {
-            ENQ => tokens.push_back(Token::Enquiry),
+            ENQ => tokens.push_back(Token::Enquiry { alone: self.alone }),
             EOT => tokens.push_back(Token::End),
             STX => self.begin(Place::Text),
             SOH => self.begin(Place::Block),
@@ -308,7 +324,7 @@ impl Lexer {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let quiet = match self.place {
             Place::Idle { .. } if self.noise > 0 => self.unframed_quiet,
-            Place::Text if self.text.last() == Some(&ENQ) => QUIET_AFTER_ENQUIRY,
+            Place::Text if self.text.last() == Some(&ENQ) => QUIET_AROUND_ENQUIRY,
             Place::Sum { .. } => QUIET_FOR_CHECKSUM,
             Place::Tail { .. } => QUIET_FOR_LINE_END,
             Place::Unframed => self.unframed_quiet,
@@ -324,8 +340,8 @@ impl Lexer {
         match self.place {
             Place::Idle { .. } => self.flush_noise(tokens),
             Place::Text => {
-                tokens.push_back(Token::Half(self.text.len().saturating_sub(1)));
-                self.idle(ENQ, true, tokens);
+                tokens.extend([Token::Half(self.text.len().saturating_sub(1)), Token::Restart]);
+                self.begin(Place::Idle { fresh: true });
             }
             Place::Sum { last, first } => {
                 let checksum = if first.is_some() { Checksum::Illegible } else { Checksum::Absent };
@@ -358,8 +374,9 @@ impl Lexer {
 /// After ETX a checksum follows at once; two characters take 17 ms at 1200 baud, and a network may stall.
 const QUIET_FOR_CHECKSUM: Duration = Duration::from_secs(1);
 const QUIET_FOR_LINE_END: Duration = Duration::from_millis(300);
-/// A sender that starts anew waits 15 s for its answer; one that is in the middle of a frame goes on at once.
-const QUIET_AFTER_ENQUIRY: Duration = Duration::from_secs(1);
+/// A sender that starts anew was silent before its ENQ and waits up to 15 s for the answer; one that is in the
+/// middle of a frame goes on at once.
+pub(super) const QUIET_AROUND_ENQUIRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -389,7 +406,7 @@ mod tests {
     fn a_session_is_an_enquiry_frames_and_an_end() {
         let tokens = lex(b"\x05\x021H|\\^&\r\x17e5\r\n\x022L|1\r\x033C\n\n\x04\r\n");
         let expected = [
-            Token::Enquiry,
+            Token::Enquiry { alone: false },
             frame(b"1H|\\^&\r", false, Checksum::Said(0xE5)),
             frame(b"2L|1\r", true, Checksum::Said(0x3C)),
             Token::End,
@@ -403,6 +420,7 @@ mod tests {
             let tokens = lex(&[b"\x02H|\x03", tail].concat());
             assert_eq!(tokens[0], frame(b"H|", true, Checksum::Absent), "{tail:?}");
         }
+        assert_eq!(lex(b"\x02H|\x03\rL|1")[0], frame(b"H|", true, Checksum::Illegible));
         assert_eq!(lex(b"\x02H|\x034\r\n"), [frame(b"H|", true, Checksum::Illegible)]);
         assert_eq!(lex(b"\x02H|\x03zz\r\n"), [frame(b"H|", true, Checksum::Illegible)]);
     }
@@ -414,9 +432,9 @@ mod tests {
         for byte in b"\x021H|\x05" {
             lexer.push(*byte, Duration::ZERO, &mut tokens);
         }
-        assert_eq!((tokens.len(), lexer.deadline()), (0, Some(QUIET_AFTER_ENQUIRY)));
-        lexer.tick(QUIET_AFTER_ENQUIRY, &mut tokens);
-        assert_eq!(tokens, [Token::Half(3), Token::Enquiry]);
+        assert_eq!((tokens.len(), lexer.deadline()), (0, Some(QUIET_AROUND_ENQUIRY)));
+        lexer.tick(QUIET_AROUND_ENQUIRY, &mut tokens);
+        assert_eq!(tokens, [Token::Half(3), Token::Restart]);
     }
 
     #[test]
@@ -428,7 +446,7 @@ mod tests {
     #[test]
     fn records_without_frames_are_recognised_at_the_beginning_of_a_line() {
         assert_eq!(lex(b"\r\nH|\\^&\rP|1\rL|1|N\r\n"), [Token::Unframed(b"H|\\^&\rP|1\rL|1|N\r".to_vec())]);
-        assert_eq!(lex(b"HELLO H|\x05"), [Token::Noise(8), Token::Enquiry]);
+        assert_eq!(lex(b"HELLO H|\x05"), [Token::Noise(8), Token::Enquiry { alone: false }]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! comes too late after 15 s, when the sender has given up and would take it for the answer to something else.
 
 mod frame;
+mod judge;
 mod message;
 mod sender;
 mod settings;
@@ -18,7 +19,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Answer, Framer, Step, Ticket, Warning};
-use frame::{ACK, Checksum, ENQ, EOT, Lexer, NAK, RawFrame, Token, checksum, is_header};
+use frame::{ACK, ENQ, EOT, Lexer, NAK, QUIET_AROUND_ENQUIRY, RawFrame, Token, is_header};
+use judge::Judged;
 use message::{Assembly, Mark, Whole};
 
 /// Receiver of one line.
@@ -49,7 +51,6 @@ pub struct AstmFramer {
 /// Between ENQ and EOT.
 #[derive(Debug)]
 struct Session {
-    began: Duration,
     expected: u8,
     /// The last accepted frame: its number and text, to know a repetition.
     last: Option<(u8, Vec<u8>)>,
@@ -59,11 +60,21 @@ struct Session {
     refused: bool,
     /// The last frame ended with ETB: the message goes on.
     unfinished: bool,
+    /// An ENQ came, and nothing after it yet.
+    asked: Option<Asked>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Silence after it makes it a new session.
+    Answer,
+    /// Only a first frame after it makes it a new session.
+    Doubtful,
 }
 
 impl Session {
-    fn begin(now: Duration) -> Self {
-        Self { began: now, expected: 1, last: None, numbered: None, refused: false, unfinished: false }
+    fn begin() -> Self {
+        Self { expected: 1, last: None, numbered: None, refused: false, unfinished: false, asked: None }
     }
 }
 
@@ -92,13 +103,6 @@ enum Source {
     End,
 }
 
-/// What a frame turned out to be.
-enum Judged {
-    Next { number: u8, text: Vec<u8>, warnings: Vec<Warning> },
-    Repeated,
-    Refused(Warning),
-}
-
 impl AstmFramer {
     /// A receiver at the start of a connection.
     pub fn new(settings: Settings) -> Self {
@@ -124,6 +128,15 @@ impl AstmFramer {
 
     fn send(&mut self, byte: u8) {
         self.steps.push_back(Step::Send(vec![byte]));
+    }
+
+    /// This session's sender frames its records.
+    fn in_frames(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.last.is_some() || session.refused)
+    }
+
+    fn asked(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.asked == Some(Asked::Answer))
     }
 
     fn note(&mut self, warning: Warning) {
@@ -165,10 +178,18 @@ impl AstmFramer {
 
     fn hear(&mut self, token: Token, now: Duration) {
         match token {
-            Token::Enquiry => self.enquiry(now),
+            Token::Enquiry { alone } => self.enquiry(alone, now),
+            Token::Restart => self.open_session(now),
             Token::End => self.end_of_session(now),
             Token::Frame(raw) => self.frame(raw, now),
+            Token::Block(records) if self.in_frames() || !begins_message(&records) => {
+                // Noise made the SOH; the EOT was the sender's.
+                self.hear(Token::Noise(records.len()), now);
+                self.end_of_session(now);
+            }
             Token::Block(records) => self.loose(&records, Source::Block, now),
+            // After frames, records without one are the rest of a frame that noise cut short.
+            Token::Unframed(records) if self.in_frames() => self.hear(Token::Noise(records.len()), now),
             Token::Unframed(records) => self.loose(&records, Source::Unframed, now),
             Token::Half(length) => {
                 self.note(Warning::new("half-frame", format!("{length} bytes of a frame without its end.")));
@@ -185,14 +206,20 @@ impl AstmFramer {
         }
     }
 
-    fn enquiry(&mut self, now: Duration) {
-        // A burst of ENQs gets one answer: a second ACK could be taken for that of the first frame.
-        let burst = |session: &Session| {
-            session.last.is_none() && !session.refused && now < session.began + ENQUIRY_BURST
-        };
-        if self.session.as_ref().is_some_and(burst) {
-            return;
+    /// An ENQ within a session may be a byte that noise changed, and an ACK to it would be taken for that of the
+    /// frame it stood in. A sender that really begins anew waits for the answer, so silence decides.
+    fn enquiry(&mut self, alone: bool, now: Duration) {
+        let between = self.message.is_empty();
+        match &mut self.session {
+            None => self.open_session(now),
+            Some(session) => {
+                let answer = alone || (between && !session.refused && session.last.is_some());
+                session.asked = Some(if answer { Asked::Answer } else { Asked::Doubtful });
+            }
         }
+    }
+
+    fn open_session(&mut self, now: Duration) {
         self.leave("the sender began anew");
         if self.busy_until.is_some_and(|until| now < until) {
             self.note(Warning::new(
@@ -201,7 +228,7 @@ impl AstmFramer {
             ));
             return self.send(NAK);
         }
-        self.session = Some(Session::begin(now));
+        self.session = Some(Session::begin());
         self.send(ACK);
     }
 
@@ -229,12 +256,18 @@ impl AstmFramer {
 
     fn frame(&mut self, raw: RawFrame, now: Duration) {
         let (last, length) = (raw.last, raw.text.len());
+        let unnumbered = raw.text.get(usize::from(raw.text.first().is_some_and(u8::is_ascii_digit))..);
+        let first = unnumbered.is_some_and(begins_message);
+        let asked = self.session.as_mut().and_then(|session| session.asked.take());
+        if asked.is_some() && first && !self.message.is_empty() {
+            self.leave("the sender began anew");
+            self.session = Some(Session::begin());
+        }
         if self.session.is_none() {
-            let unnumbered = raw.text.get(usize::from(raw.text.first().is_some_and(u8::is_ascii_digit))..);
-            if !unnumbered.is_some_and(begins_message) {
+            if !first {
                 return self.refuse(Warning::new("no-enquiry", "A frame of a session that was not opened."));
             }
-            self.session = Some(Session::begin(now));
+            self.session = Some(Session::begin());
             self.warn_once(Warning::new("no-enquiry", "The first frame came without an ENQ before it."));
         }
         match self.judge(raw) {
@@ -378,95 +411,6 @@ impl AstmFramer {
         let moved_on = || self.inbox.iter().any(|byte| matches!(*byte, ENQ | EOT));
         waited >= REPLY_TIMEOUT || (waited >= IMPATIENCE && moved_on())
     }
-
-    fn judge(&mut self, raw: RawFrame) -> Judged {
-        let Some(session) = &mut self.session else {
-            return Judged::Refused(Warning::new("no-enquiry", "A frame outside a session."));
-        };
-        let digit = raw.text.first().filter(|byte| byte.is_ascii_digit()).map(|byte| byte - b'0');
-        let mut warnings = Vec::new();
-        let mut number = if session.numbered == Some(false) { None } else { digit };
-        let sum = checksum(&raw.text, raw.last);
-        match raw.checksum {
-            Checksum::Said(said) if said == sum => self.checksums_seen = true,
-            // A frame whose number was lost on the way proves by its checksum which one it was.
-            Checksum::Said(said)
-                if digit.is_none() && said == sum.wrapping_add(b'0').wrapping_add(session.expected) =>
-            {
-                self.checksums_seen = true;
-                number = Some(session.expected);
-                warnings.push(Warning::new(
-                    "lost-frame-number",
-                    "A frame number is missing; the checksum has it.",
-                ));
-            }
-            _ if self.settings.checksum == ChecksumRule::Ignored => {
-                warnings.push(Warning::new(
-                    "checksum-ignored",
-                    "A wrong or missing checksum, taken as configured.",
-                ));
-            }
-            Checksum::Absent if self.settings.checksum == ChecksumRule::Auto && !self.checksums_seen => {
-                warnings.push(Warning::new("no-checksum", "A frame without a checksum."));
-            }
-            Checksum::Absent => {
-                return Judged::Refused(Warning::new("no-checksum", "A frame without its checksum."));
-            }
-            Checksum::Said(_) | Checksum::Illegible => {
-                return Judged::Refused(Warning::new("bad-checksum", "A frame with a wrong checksum."));
-            }
-        }
-        let text = if digit.is_some() && number == digit {
-            raw.text.get(1..).unwrap_or_default()
-        } else {
-            &raw.text
-        };
-        if text.len() > LIS01_TEXT {
-            warnings.push(Warning::new("long-frame", format!("A frame text over {LIS01_TEXT} bytes.")));
-        }
-        self.place_in_sequence(number, text, warnings)
-    }
-
-    fn place_in_sequence(&mut self, number: Option<u8>, text: &[u8], mut warnings: Vec<Warning>) -> Judged {
-        let fresh = self.message.is_empty() && begins_message(text);
-        let Some(session) = &mut self.session else { return Judged::Repeated };
-        let expected = session.expected;
-        let repeated =
-            |number: u8| session.last.as_ref().is_some_and(|(n, t)| (*n, t.as_slice()) == (number, text));
-        let Some(number) = number.filter(|_| self.settings.frame_numbers == NumberRule::Auto) else {
-            if repeated(expected.wrapping_add(7) % 8) {
-                return Judged::Repeated;
-            }
-            if number.is_none() && session.numbered == Some(true) {
-                return Judged::Refused(Warning::new("wrong-frame-number", "A frame lost its number."));
-            }
-            if number.is_none() {
-                session.numbered = Some(false);
-                warnings.push(Warning::new("no-frame-number", "Frames without numbers."));
-            }
-            return Judged::Next { number: expected, text: text.to_vec(), warnings };
-        };
-        if number != expected && repeated(number) {
-            return Judged::Repeated;
-        }
-        let again = session.last.as_ref().is_some_and(|(last, _)| *last == number);
-        match number {
-            _ if number == expected => {}
-            // In stop-and-wait a gap means that a frame was lost. The last number with another text means that
-            // the device counted wrongly: the text is new, and dropping it as a repetition would lose it.
-            8.. => return Judged::Refused(wrong_number(number, expected)),
-            _ if fresh => {
-                warnings.push(Warning::new("renumbered", "The device began to number its frames anew."));
-            }
-            _ if again => {
-                warnings
-                    .push(Warning::new("number-twice", "Two different frames with one number were taken."));
-            }
-            _ => return Judged::Refused(wrong_number(number, expected)),
-        }
-        session.numbered = Some(true);
-        Judged::Next { number, text: text.to_vec(), warnings }
-    }
 }
 
 impl Framer for AstmFramer {
@@ -507,7 +451,8 @@ impl Framer for AstmFramer {
             return None;
         }
         let silent = (self.session.is_some() || self.lexer.midway()).then(|| self.touched + RECEIVE_TIMEOUT);
-        silent.into_iter().chain(self.lexer.deadline()).min()
+        let asked = self.asked().then(|| self.touched + QUIET_AROUND_ENQUIRY);
+        [silent, asked, self.lexer.deadline()].into_iter().flatten().min()
     }
 
     fn tick(&mut self, now: Duration) {
@@ -516,6 +461,10 @@ impl Framer for AstmFramer {
         }
         self.lexer.tick(now, &mut self.tokens);
         self.advance(now);
+        if self.waiting.is_none() && self.asked() && now >= self.touched + QUIET_AROUND_ENQUIRY {
+            self.open_session(now);
+            self.touched = now;
+        }
         let open = self.session.is_some() || self.lexer.midway();
         if self.waiting.is_none() && open && now >= self.touched + RECEIVE_TIMEOUT {
             self.lexer.finish(&mut self.tokens);
@@ -532,10 +481,6 @@ impl Framer for AstmFramer {
     }
 }
 
-fn wrong_number(number: u8, expected: u8) -> Warning {
-    Warning::new("wrong-frame-number", format!("Frame number {number} where {expected} belongs."))
-}
-
 fn begins_message(text: &[u8]) -> bool {
     is_header(text.get(..2).unwrap_or(text))
 }
@@ -550,11 +495,6 @@ const IMPATIENCE: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_secs(10);
 /// How much may come while an answer is awaited. Nobody who waits for answers sends any of it.
 const INBOX_BYTES: usize = 4 * 1024 * 1024;
-/// ENQs that come within this time of the first one are one.
-const ENQUIRY_BURST: Duration = Duration::from_millis(500);
-/// Longest frame text of LIS01-A2 (§6.3.1.2).
-const LIS01_TEXT: usize = 64_000;
-
 /// Any bytes, cut anyhow, give the same messages and never a panic.
 pub fn fuzz(bytes: &[u8]) {
     let tight = Settings { max_frame_bytes: 100, max_message_bytes: 200, ..Settings::default() };

@@ -1,0 +1,87 @@
+//! Roles and what each may do. Routes name a permission, never a role.
+
+use serde::{Deserialize, Serialize};
+
+/// What a person is to this box. Only [`Role::Admin`] can be given today; the others are settled so that what
+/// is stored now stays readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Admin,
+    /// Biomedical engineer: devices and links.
+    Engineer,
+    /// Nurse or physician: values and patients.
+    Clinician,
+    /// Looks at what was done, not at values.
+    Auditor,
+    /// EHR team: messages, mappings, upstream.
+    Integrator,
+}
+
+/// What a route asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Have a session at all: log out, see who one is.
+    Presence,
+    /// States, devices and their last values.
+    Look,
+    /// Whole messages with what they say of patients.
+    ReadMessages,
+    /// Release or replay an entry.
+    Resend,
+    /// Try the upstream connection.
+    TestUpstream,
+}
+
+impl Role {
+    /// Every role, for tests that walk them.
+    pub const ALL: [Self; 5] =
+        [Self::Admin, Self::Engineer, Self::Clinician, Self::Auditor, Self::Integrator];
+
+    /// Whether this role may.
+    pub const fn may(self, permission: Permission) -> bool {
+        use Permission::{Look, Presence, ReadMessages, Resend, TestUpstream};
+        match (self, permission) {
+            (Self::Admin, _) | (_, Presence) => true,
+            (Self::Engineer | Self::Integrator, Look | ReadMessages | Resend | TestUpstream) => true,
+            (Self::Clinician, permission) => matches!(permission, Look | ReadMessages),
+            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream) => false,
+        }
+    }
+
+    /// The word stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Engineer => "engineer",
+            Self::Clinician => "clinician",
+            Self::Auditor => "auditor",
+            Self::Integrator => "integrator",
+        }
+    }
+
+    /// The role behind a stored word; `None` for a word of a newer version, which then may nothing.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_those_who_work_on_messages_may_send_them_again() {
+        let may: Vec<Role> = Role::ALL.into_iter().filter(|role| role.may(Permission::Resend)).collect();
+        assert_eq!(may, [Role::Admin, Role::Engineer, Role::Integrator]);
+        assert!(!Role::Auditor.may(Permission::ReadMessages), "an auditor sees no values");
+    }
+
+    #[test]
+    fn a_stored_role_reads_back() {
+        for role in Role::ALL {
+            assert_eq!(Role::parse(role.as_str()), Some(role));
+        }
+        assert_eq!(Role::parse("root"), None);
+    }
+}

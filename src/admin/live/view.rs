@@ -1,0 +1,204 @@
+//! The shapes of the live view in JSON, as the pages get them.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{UpstreamStanding, UpstreamState};
+use crate::admin::json::{rfc3339, rfc3339_or_null};
+use crate::admin::store::Counts;
+use crate::clock::Timestamp;
+use crate::connector::LinkState;
+use crate::device::Decimal;
+
+/// Everything on the first page.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    /// All data is made up: the demo.
+    pub simulated: bool,
+    pub site: String,
+    #[serde(serialize_with = "rfc3339")]
+    pub now: Timestamp,
+    pub clock_synchronised: bool,
+    /// One sentence: problems first, else that all is well.
+    pub verdict: String,
+    pub counts: Counts,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub oldest_waiting: Option<Timestamp>,
+    pub bytes: u64,
+    pub quota_bytes: u64,
+    pub upstream: UpstreamView,
+    pub links: Vec<LinkView>,
+    pub devices: Vec<DeviceView>,
+    /// Critical ones first, then the oldest.
+    pub alarms: Vec<AlarmView>,
+}
+
+/// How the upstream server is doing.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamView {
+    pub name: String,
+    pub base: String,
+    pub state: UpstreamState,
+    #[serde(serialize_with = "rfc3339")]
+    pub since: Timestamp,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub last_success: Option<Timestamp>,
+    pub detail: String,
+}
+
+impl UpstreamView {
+    /// In short; without a server, unconfigured since the view began.
+    pub(super) fn of(standing: Option<&UpstreamStanding>, began: Timestamp) -> Self {
+        match standing {
+            Some(standing) => Self {
+                name: standing.name.clone(),
+                base: standing.base.clone(),
+                state: standing.state,
+                since: standing.since,
+                last_success: standing.last_success,
+                detail: standing.detail.clone(),
+            },
+            None => Self {
+                name: String::new(),
+                base: String::new(),
+                state: UpstreamState::Unconfigured,
+                since: began,
+                last_success: None,
+                detail: "no upstream is set up".into(),
+            },
+        }
+    }
+}
+
+/// One configured link.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkView {
+    pub name: Arc<str>,
+    pub kind: &'static str,
+    pub profile: Arc<str>,
+    /// `starting`, `up`, `retrying`, `quiet` or `stopped`.
+    pub state: &'static str,
+    #[serde(serialize_with = "rfc3339")]
+    pub since: Timestamp,
+    pub detail: String,
+    pub connections: u32,
+    /// Frames kept, refused, and notes made since the start of the box.
+    pub frames: u64,
+    pub refused: u64,
+    pub notes: u64,
+    pub last_note: Option<String>,
+}
+
+impl LinkView {
+    pub(super) fn new(name: &str, kind: &'static str, profile: &str, since: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            profile: profile.into(),
+            state: "starting",
+            since,
+            detail: String::new(),
+            connections: 0,
+            frames: 0,
+            refused: 0,
+            notes: 0,
+            last_note: None,
+        }
+    }
+
+    /// Takes a new state; `since` moves only when the word for it changes.
+    pub(super) fn change(&mut self, change: &LinkState, now: Timestamp) {
+        let (word, detail, connections) = match change {
+            LinkState::Starting => ("starting", "", 0),
+            LinkState::Up { detail, connections } => ("up", detail.as_str(), *connections),
+            LinkState::Retrying { detail } => ("retrying", detail.as_str(), 0),
+            LinkState::Quiet { detail } => ("quiet", detail.as_str(), self.connections),
+            LinkState::Stopped => ("stopped", "", 0),
+        };
+        if self.state != word {
+            self.since = now;
+        }
+        (self.state, self.detail, self.connections) = (word, detail.into(), connections);
+    }
+}
+
+/// One device on its card.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceView {
+    pub key: String,
+    pub label: String,
+    pub manufacturer: Arc<str>,
+    pub model: Arc<str>,
+    pub link: Arc<str>,
+    pub verified: Arc<str>,
+    #[serde(serialize_with = "rfc3339")]
+    pub last_seen: Timestamp,
+    /// Whom its last frame named.
+    pub patient: Option<String>,
+    pub values: Vec<ValueView>,
+}
+
+/// The last value of one metric.
+#[derive(Clone, Debug, Serialize)]
+pub struct ValueView {
+    /// Names the metric within its device: the `code` of a trend.
+    pub code: String,
+    pub label: Arc<str>,
+    pub value: Option<String>,
+    pub unit: Option<Arc<str>>,
+    pub absent: Option<&'static str>,
+    #[serde(serialize_with = "rfc3339")]
+    pub taken: Timestamp,
+    pub abnormal: bool,
+}
+
+/// A device with what does not fit on a card.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceDetail {
+    #[serde(flatten)]
+    pub device: DeviceView,
+    pub caveats: Arc<[String]>,
+    /// Metrics that have numbers to draw.
+    pub metrics: Vec<MetricName>,
+    pub identifiers: Vec<String>,
+}
+
+/// A metric to choose.
+#[derive(Clone, Debug, Serialize)]
+pub struct MetricName {
+    pub code: String,
+    pub label: Arc<str>,
+    pub unit: Option<Arc<str>>,
+}
+
+/// One new number.
+#[derive(Clone, Debug, Serialize)]
+pub struct Point {
+    pub device: String,
+    pub code: String,
+    #[serde(serialize_with = "rfc3339")]
+    pub taken: Timestamp,
+    pub value: Decimal,
+}
+
+/// Something a person must do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AlarmView {
+    pub code: String,
+    pub severity: Severity,
+    pub title: String,
+    pub next_step: String,
+    #[serde(serialize_with = "rfc3339")]
+    pub since: Timestamp,
+}
+
+/// How bad it is; critical sorts first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Results are refused or cannot be trusted.
+    Critical,
+    /// Nothing is lost, but someone should look.
+    Warning,
+}

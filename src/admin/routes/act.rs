@@ -1,0 +1,95 @@
+//! Doing: release, replay, test. Each is written into the audit trail before it is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json as object;
+use tokio::sync::oneshot;
+use warp::http::StatusCode;
+use warp::reply::Response as Answer;
+
+use super::call::Call;
+use crate::admin::answer::{Problem, empty, json};
+use crate::admin::command::{Command, Refusal};
+use crate::admin::desk::Desk;
+use crate::admin::store::{AuditRow, EntryState, Outcome};
+
+/// A command that changes a row must be answered by then.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// The upstream test waits for DNS, TLS, a token and an answer, each with a limit of its own.
+const TEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// `POST /api/v1/entries/{id}/release`: held → waiting.
+pub(super) async fn release(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let id = call.id()?;
+    match state(&desk, id).await? {
+        EntryState::Held => {}
+        _ => return Err(conflict("only a held entry can be released; this one is not held")),
+    }
+    resend(&desk, &call, "entry.release", id, |reply| Command::Release { id, reply }).await
+}
+
+/// `POST /api/v1/entries/{id}/replay`: sent again, as the same resources.
+pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let id = call.id()?;
+    if state(&desk, id).await? == EntryState::Waiting {
+        return Err(conflict("this entry is waiting to be sent already"));
+    }
+    resend(&desk, &call, "entry.replay", id, |reply| Command::Replay { id, reply }).await
+}
+
+/// `POST /api/v1/upstream/test`
+pub(super) async fn test_upstream(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let presence = call.presence()?;
+    desk.audit(desk.line(Some(&presence.user), "upstream.test", Outcome::Done, call.peer)).await?;
+    let steps = ask(&desk, TEST_TIMEOUT, |reply| Command::TestUpstream { reply }).await?;
+    Ok(json(&object!({ "steps": steps })))
+}
+
+async fn state(desk: &Desk, id: i64) -> Result<EntryState, Problem> {
+    desk.services.store.entry_state(id).await?.ok_or_else(Problem::not_found)
+}
+
+async fn resend(
+    desk: &Arc<Desk>,
+    call: &Call,
+    action: &'static str,
+    id: i64,
+    command: impl FnOnce(oneshot::Sender<Result<(), Refusal>>) -> Command,
+) -> Result<Answer, Problem> {
+    let presence = call.presence()?;
+    let line = |outcome| {
+        let target = Some(id.to_string());
+        AuditRow { target, ..desk.line(Some(&presence.user), action, outcome, call.peer) }
+    };
+    desk.audit(line(Outcome::Done)).await?;
+    let done = match ask(desk, COMMAND_TIMEOUT, command).await {
+        Ok(Ok(())) => return Ok(empty(StatusCode::ACCEPTED)),
+        Ok(Err(Refusal::Conflict(why))) => conflict(why),
+        Ok(Err(Refusal::Unknown)) => Problem::not_found(),
+        Ok(Err(Refusal::Failed(why))) => Problem::unavailable(why),
+        Err(problem) => problem,
+    };
+    desk.audit(line(Outcome::Failed)).await?;
+    Err(done)
+}
+
+/// Sends a command and waits for its answer.
+async fn ask<T>(
+    desk: &Desk,
+    limit: Duration,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Result<T, Problem> {
+    let (reply, answer) = oneshot::channel();
+    let busy = |_| Problem::unavailable("the gateway takes no commands");
+    desk.services.commands.try_send(command(reply)).map_err(busy)?;
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(Problem::unavailable("the gateway dropped a command")),
+        Err(_) => Err(Problem::unavailable("the gateway did not answer a command in time")),
+    }
+}
+
+fn conflict(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "state", detail)
+}

@@ -1,0 +1,195 @@
+//! The store of the tests: everything in memory, and faults on demand.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::access::{SESSION_LIFE, TokenHash};
+use crate::admin::samples::seconds_after_noon;
+use crate::admin::store::*;
+use crate::clock::Timestamp;
+
+#[derive(Default)]
+pub(super) struct Memory {
+    inner: Mutex<Inner>,
+    /// The audit trail cannot be written.
+    pub(super) audit_broken: AtomicBool,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: BTreeMap<i64, EntryDetail>,
+    users: HashMap<String, User>,
+    sessions: HashMap<TokenHash, Session>,
+    audit: Vec<AuditRow>,
+}
+
+impl Memory {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    /// Keeps a frame as an entry.
+    pub(super) fn keep(&self, id: i64, state: EntryState, frame: &'static [u8]) {
+        let row = EntryRow {
+            id,
+            received: seconds_after_noon(id),
+            link: "ward".into(),
+            peer: "10.0.0.9:40000".into(),
+            device: Some("ACME/Mon 1/42".into()),
+            state,
+            reason: (state == EntryState::Held).then(|| "no patient identifier".into()),
+            bytes: frame.len() as u64,
+            summary: Some("1 measurement".into()),
+            attempts: 0,
+            repeats: 0,
+        };
+        let detail = EntryDetail {
+            row,
+            frame: frame.into(),
+            intact: id != 66,
+            topic: None,
+            sha256: "00".repeat(32),
+            warnings: vec!["no start block".into()],
+            answer: None,
+            timeline: vec![Happened { at: seconds_after_noon(id), what: "kept".into() }],
+        };
+        self.inner().entries.insert(id, detail);
+    }
+
+    pub(super) fn set_state(&self, id: i64, state: EntryState) {
+        self.inner().entries.get_mut(&id).unwrap().row.state = state;
+    }
+
+    pub(super) fn state(&self, id: i64) -> EntryState {
+        self.inner().entries[&id].row.state
+    }
+
+    pub(super) fn put_user(&self, user: User) {
+        self.inner().users.insert(user.name.clone(), user);
+    }
+
+    pub(super) fn remove_user(&self, name: &str) {
+        self.inner().users.remove(name);
+    }
+
+    pub(super) fn sessions(&self) -> usize {
+        self.inner().sessions.len()
+    }
+
+    /// The audit trail as `actor action target outcome` lines.
+    pub(super) fn trail(&self) -> Vec<String> {
+        let line = |row: &AuditRow| {
+            let words =
+                [row.actor.as_deref(), Some(row.action), row.target.as_deref(), Some(row.outcome.as_str())];
+            words.map(|word| word.unwrap_or("-")).join(" ")
+        };
+        self.inner().audit.iter().map(line).collect()
+    }
+
+    fn write(&self, row: Option<AuditRow>, change: impl FnOnce(&mut Inner)) -> Result<(), StoreError> {
+        let mut inner = self.inner();
+        if row.is_some() && self.audit_broken.load(Ordering::SeqCst) {
+            return Err(StoreError("the audit trail cannot be written".into()));
+        }
+        inner.audit.extend(row);
+        change(&mut inner);
+        Ok(())
+    }
+}
+
+impl Store for Memory {
+    fn backlog(&self) -> Answered<'_, Backlog> {
+        let mut counts = Counts::default();
+        for detail in self.inner().entries.values() {
+            match detail.row.state {
+                EntryState::Waiting => counts.waiting += 1,
+                EntryState::Sent => counts.sent += 1,
+                EntryState::Accepted => counts.accepted += 1,
+                EntryState::Held => counts.held += 1,
+            }
+        }
+        let backlog =
+            Backlog { counts, bytes: 1_000, quota_bytes: 1_000_000, writing: true, ..Backlog::default() };
+        Box::pin(async move { Ok(backlog) })
+    }
+
+    fn entries(&self, filter: EntryFilter) -> Answered<'_, Page> {
+        let all = self.inner();
+        let fits = |row: &&EntryRow| {
+            filter.before.is_none_or(|before| row.id < before)
+                && filter.state.is_none_or(|state| row.state == state)
+                && filter.link.as_deref().is_none_or(|link| *row.link == *link)
+                && filter.device.as_deref().is_none_or(|device| row.device.as_deref() == Some(device))
+        };
+        let mut rows: Vec<EntryRow> =
+            all.entries.values().rev().map(|detail| &detail.row).filter(fits).cloned().collect();
+        let more = rows.len() > filter.limit as usize;
+        rows.truncate(filter.limit as usize);
+        let next = if more { rows.last().map(|row| row.id) } else { None };
+        Box::pin(async move { Ok(Page { entries: rows, next }) })
+    }
+
+    fn entry(&self, id: i64) -> Answered<'_, Option<EntryDetail>> {
+        let entry = self.inner().entries.get(&id).cloned();
+        Box::pin(async move { Ok(entry) })
+    }
+
+    fn entry_state(&self, id: i64) -> Answered<'_, Option<EntryState>> {
+        let state = self.inner().entries.get(&id).map(|detail| detail.row.state);
+        Box::pin(async move { Ok(state) })
+    }
+
+    fn has_users(&self) -> Answered<'_, bool> {
+        let has = !self.inner().users.is_empty();
+        Box::pin(async move { Ok(has) })
+    }
+
+    fn user(&self, name: String) -> Answered<'_, Option<User>> {
+        let user = self.inner().users.get(&name).cloned();
+        Box::pin(async move { Ok(user) })
+    }
+
+    fn add_first_user(&self, user: User, audit: AuditRow) -> Answered<'_, bool> {
+        let first = self.inner().users.is_empty();
+        let done = match first {
+            true => self
+                .write(Some(audit), |inner| drop(inner.users.insert(user.name.clone(), user)))
+                .map(|()| true),
+            false => Ok(false),
+        };
+        Box::pin(async move { done })
+    }
+
+    fn session(&self, token: TokenHash) -> Answered<'_, Option<Session>> {
+        let session = self.inner().sessions.get(&token).cloned();
+        Box::pin(async move { Ok(session) })
+    }
+
+    fn begin_session(&self, session: Session, audit: Option<AuditRow>) -> Answered<'_, ()> {
+        let done = self.write(audit, |inner| drop(inner.sessions.insert(session.token, session)));
+        Box::pin(async move { done })
+    }
+
+    fn use_session(&self, token: TokenHash, at: Timestamp) -> Answered<'_, ()> {
+        if let Some(session) = self.inner().sessions.get_mut(&token) {
+            session.last_seen = at;
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn end_session(&self, token: TokenHash, audit: Option<AuditRow>) -> Answered<'_, ()> {
+        let done = self.write(audit, |inner| drop(inner.sessions.remove(&token)));
+        Box::pin(async move { done })
+    }
+
+    fn purge_sessions(&self, now: Timestamp) -> Answered<'_, ()> {
+        self.inner().sessions.retain(|_, session| now.since(session.created) < SESSION_LIFE);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn audit(&self, row: AuditRow) -> Answered<'_, ()> {
+        let done = self.write(Some(row), |_| ());
+        Box::pin(async move { done })
+    }
+}

@@ -1,0 +1,360 @@
+//! For everyone who looks and does not touch: the deliverer, the desk, the metrics. Connections that cannot
+//! write, used on threads that may block.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::{Semaphore, watch};
+
+use super::browse::{self, EntryDetail, EntryFilter, Page};
+use super::health::{Counts, Figures, Health, Shared};
+use super::registry::{self, AuditCheck, AuditRow, DeviceRow, SessionRow, UserRow};
+use super::{BufferError, Refused, Writer, schema, sha256, store};
+use crate::clock::Timestamp;
+
+/// Connections reading at the same time.
+const CONNECTIONS: usize = 4;
+
+/// The reading side of the buffer. Cheap to clone; all calls may be made from async code.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    writer: Writer,
+    pool: Arc<Pool>,
+}
+
+/// Connections that are not in use, each with the generation of the file it was opened on.
+struct Pool {
+    idle: Mutex<Vec<(u64, Connection)>>,
+    permits: Arc<Semaphore>,
+}
+
+/// A kept frame whose bytes were verified, as the deliverer needs it.
+#[derive(Clone)]
+pub struct Stored {
+    pub id: i64,
+    pub link: Arc<str>,
+    pub peer: Arc<str>,
+    pub received: Timestamp,
+    pub bytes: Bytes,
+    pub topic: Option<Arc<str>>,
+    pub sha256: [u8; 32],
+    /// The device's key, once decoding has told it.
+    pub device: Option<Arc<str>>,
+    /// Times it was sent already.
+    pub attempts: u32,
+}
+
+impl std::fmt::Debug for Stored {
+    /// Sizes only: frames hold patient data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stored(entry {}, {} bytes from link {})", self.id, self.bytes.len(), self.link)
+    }
+}
+
+/// What can be delivered now.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    /// In the order of arrival.
+    pub entries: Vec<Stored>,
+    /// When the first of those left out because of their `retry_after` may be tried.
+    pub next_try: Option<Timestamp>,
+    /// The id to ask on from: entries up to it were looked at.
+    pub through: i64,
+}
+
+pub(super) const DELAYED: &str =
+    "SELECT id, link, device, next_try FROM entry WHERE next_try IS NOT NULL AND next_try > ?1";
+pub(super) const NEXT_WAITING: &str =
+    "SELECT id, link, device FROM entry WHERE state < 3 AND state = 0 AND id > ?1 ORDER BY id";
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
+        let pool = Pool { idle: Mutex::default(), permits: Arc::new(Semaphore::new(CONNECTIONS)) };
+        Self { shared, writer, pool: Arc::new(pool) }
+    }
+
+    /// Runs `ask` on a connection of the pool, on a thread that may block.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, BufferError> {
+        let permit = Arc::clone(&self.pool.permits).acquire_owned().await.map_err(|_| Refused::closed())?;
+        let (pool, shared) = (Arc::clone(&self.pool), Arc::clone(&self.shared));
+        let answered = tokio::task::spawn_blocking(move || {
+            let answer = pool.with_connection(&shared, ask);
+            drop(permit);
+            answer
+        });
+        answered.await.map_err(|_| Refused::closed())?.map_err(|source| {
+            if store::damaged(&source)
+                && let Some(writer) = self.writer.upgrade()
+            {
+                writer.suspect();
+            }
+            BufferError::Storage { doing, source }
+        })
+    }
+
+    /// Entries waiting for delivery after `after`, in the order they came, at most `limit` of them and about
+    /// `max_bytes` (one is always given). What has a `retry_after` in the future is left out, and so is everything
+    /// behind it that is of the same device, or of the same link while its device is not known: nothing is
+    /// overtaken. Bytes are verified; an entry whose bytes changed is held, and left out.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn waiting(&self, after: i64, limit: usize, max_bytes: usize) -> Result<Waiting, BufferError> {
+        let now = self.shared.clock.now();
+        let find = move |conn: &Connection| find_waiting(conn, now, after, limit, max_bytes);
+        let (waiting, changed) = self.read("reading what waits", find).await?;
+        for id in changed {
+            self.quarantine(id);
+        }
+        Ok(waiting)
+    }
+
+    /// Everything about one entry; `None` when there is no such entry. Bytes are verified, see `intact`.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn entry(&self, id: i64) -> Result<Option<EntryDetail>, BufferError> {
+        let detail = self.read("reading an entry", move |conn| browse::entry(conn, id)).await?;
+        if detail.as_ref().is_some_and(|detail| !detail.intact) {
+            self.quarantine(id);
+        }
+        Ok(detail)
+    }
+
+    pub(super) fn quarantine(&self, id: i64) {
+        self.shared.raise_changed(id);
+        if let Some(writer) = self.writer.upgrade() {
+            writer.quarantine(id);
+        }
+    }
+
+    /// A page of entries, the latest first.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn entries(&self, filter: EntryFilter) -> Result<Page, BufferError> {
+        self.read("reading entries", move |conn| browse::entries(conn, &filter)).await
+    }
+
+    /// When the frame arrived that waits longest, delivered or held ones aside.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn oldest_waiting(&self) -> Result<Option<Timestamp>, BufferError> {
+        self.read("reading what waits longest", browse::oldest_waiting).await
+    }
+
+    /// All devices this box has heard of, by key.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn devices(&self) -> Result<Vec<DeviceRow>, BufferError> {
+        self.read("reading the devices", registry::read_devices).await
+    }
+
+    /// All users, by name.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn users(&self) -> Result<Vec<UserRow>, BufferError> {
+        self.read("reading the users", registry::read_users).await
+    }
+
+    /// The user of this name.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn user(&self, name: &str) -> Result<Option<UserRow>, BufferError> {
+        Ok(self.users().await?.into_iter().find(|user| user.name == name))
+    }
+
+    /// The session with this hash of its cookie, expired or not.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn session(&self, id_hash: Vec<u8>) -> Result<Option<SessionRow>, BufferError> {
+        self.read("reading a session", move |conn| registry::read_session(conn, &id_hash)).await
+    }
+
+    /// A setting.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn setting(&self, key: &str) -> Result<Option<String>, BufferError> {
+        let key = key.to_owned();
+        self.read("reading a setting", move |conn| registry::read_setting(conn, &key)).await
+    }
+
+    /// The latest audit rows before `before`, newest first.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditRow>, BufferError> {
+        self.read("reading the audit trail", move |conn| registry::read_audit(conn, before, limit)).await
+    }
+
+    /// Checks the whole audit trail.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn verify_audit(&self) -> Result<AuditCheck, BufferError> {
+        self.read("checking the audit trail", registry::verify_audit).await
+    }
+
+    /// How many entries there are in each state, as of the last commit.
+    pub fn counts(&self) -> Counts {
+        self.shared.counts()
+    }
+
+    /// What the writer has done since the start.
+    pub fn figures(&self) -> Figures {
+        self.shared.figures()
+    }
+
+    /// Room, faults and alarms.
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// Changes with every commit; the deliverer and the live view wait on it.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+}
+
+impl Pool {
+    fn with_connection<T>(
+        &self,
+        shared: &Shared,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let generation = shared.generation();
+        let conn = loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match idle {
+                Some((opened, conn)) if opened == generation => break conn,
+                // Opened on a file that was exchanged since.
+                Some(_) => {}
+                None => break schema::connect_querying(&shared.database)?,
+            }
+        };
+        let answer = ask(&conn);
+        // A connection that met a fault is not used again.
+        if answer.is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((generation, conn));
+        }
+        answer
+    }
+}
+
+/// Finds what can be delivered now, and the ids of those whose bytes are not what they were.
+fn find_waiting(
+    conn: &Connection,
+    now: Timestamp,
+    after: i64,
+    limit: usize,
+    max_bytes: usize,
+) -> rusqlite::Result<(Waiting, Vec<i64>)> {
+    // One snapshot for both questions: an entry must not become delayed between them.
+    let conn = conn.unchecked_transaction()?;
+    let delayed = Delayed::read(&conn, now)?;
+    let mut found = Waiting { next_try: delayed.next_try, through: after, ..Waiting::default() };
+    let mut next = conn.prepare_cached(NEXT_WAITING)?;
+    let mut rows = next.query([after])?;
+    let (mut bytes, mut changed) = (0, Vec::new());
+    while found.entries.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let (id, link, device) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if !delayed.stops(id, link, device) {
+            match read_stored(&conn, id)? {
+                Some(stored) => {
+                    bytes += stored.bytes.len();
+                    if bytes > max_bytes && !found.entries.is_empty() {
+                        break;
+                    }
+                    found.entries.push(stored);
+                }
+                None => changed.push(id),
+            }
+        }
+        found.through = id;
+    }
+    Ok((found, changed))
+}
+
+/// Entries that wait for their time, and whom they stop: device → first id, link → first id.
+#[derive(Default)]
+struct Delayed {
+    next_try: Option<Timestamp>,
+    devices: HashMap<i64, i64>,
+    /// By any entry of the link: stops those whose device is not known yet.
+    links: HashMap<i64, i64>,
+    /// By an entry whose own device is not known yet: stops the whole link.
+    whole_links: HashMap<i64, i64>,
+}
+
+impl Delayed {
+    fn read(conn: &Connection, now: Timestamp) -> rusqlite::Result<Self> {
+        let mut delayed = Self::default();
+        let mut all = conn.prepare_cached(DELAYED)?;
+        let mut rows = all.query([now.micros])?;
+        let first = |of: &mut HashMap<i64, i64>, key, id: i64| {
+            of.entry(key).and_modify(|first| *first = id.min(*first)).or_insert(id);
+        };
+        while let Some(row) = rows.next()? {
+            let (id, link, device, at): (i64, i64, Option<i64>, i64) =
+                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            first(&mut delayed.links, link, id);
+            match device {
+                Some(device) => first(&mut delayed.devices, device, id),
+                None => first(&mut delayed.whole_links, link, id),
+            }
+            let at = Timestamp::from_micros(at, now.synchronised);
+            delayed.next_try = Some(delayed.next_try.map_or(at, |earliest| earliest.min(at)));
+        }
+        Ok(delayed)
+    }
+
+    /// Whether an entry is delayed itself or would overtake one that is.
+    fn stops(&self, id: i64, link: i64, device: Option<i64>) -> bool {
+        let reached = |of: &HashMap<i64, i64>, key| of.get(&key).is_some_and(|first| *first <= id);
+        match device {
+            Some(device) => reached(&self.devices, device) || reached(&self.whole_links, link),
+            None => reached(&self.links, link),
+        }
+    }
+}
+
+/// Reads and verifies a frame: between the disk and the one who uses it. `None` when it is not what it was.
+pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Option<Stored>> {
+    conn.prepare_cached(
+        "SELECT coalesce(link.name, ''), frame.peer, frame.received, frame.synchronised, frame.topic, frame.sha256, frame.bytes,
+                device.key, entry.attempts
+         FROM entry JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
+         LEFT JOIN device ON device.id = entry.device WHERE entry.id = ?1",
+    )?
+    .query_row(params![id], |row| {
+        Ok(Stored {
+            id,
+            link: row.get(0)?,
+            peer: row.get(1)?,
+            received: Timestamp::from_micros(row.get(2)?, row.get(3)?),
+            topic: row.get(4)?,
+            // A hash of another length matches nothing, and is found to be changed.
+            sha256: row.get_ref(5)?.as_blob()?.try_into().unwrap_or([0; 32]),
+            bytes: Bytes::copy_from_slice(row.get_ref(6)?.as_blob()?),
+            device: row.get(7)?,
+            attempts: row.get(8)?,
+        })
+    })
+    .optional()
+    .map(|stored| stored.filter(|stored| sha256(&stored.bytes) == stored.sha256))
+}

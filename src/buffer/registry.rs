@@ -1,0 +1,498 @@
+//! For what the clinic and the program must remember besides frames: devices, users, sessions, settings, and the
+//! audit trail that nobody can edit unnoticed.
+//!
+//! Each audit row carries the SHA-256 of the row before it and of itself; the number of rows and the last hash
+//! stand in `tally` besides, so that a trail cut off at its end is noticed too.
+
+use std::fmt;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::sha256;
+use crate::clock::Timestamp;
+
+/// A device this box has heard of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceRow {
+    /// The name of the device on this box.
+    pub key: String,
+    pub label: String,
+    pub manufacturer: String,
+    pub model: String,
+    /// The link it was last heard on.
+    pub link: String,
+    /// Microseconds since 1970; the earliest one given stays.
+    pub first_seen: i64,
+    /// Microseconds since 1970; the latest one given stays.
+    pub last_seen: i64,
+    pub identifiers: Vec<String>,
+}
+
+/// Someone who may log in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserRow {
+    pub name: String,
+    /// The password's Argon2 hash in PHC text form.
+    pub password: String,
+    pub role: String,
+    pub created: Timestamp,
+}
+
+impl fmt::Debug for UserRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserRow({}, {})", self.name, self.role)
+    }
+}
+
+/// A session, by the hash of its cookie.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    pub id_hash: Vec<u8>,
+    pub user: String,
+    pub created: Timestamp,
+    pub last_used: Timestamp,
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for SessionRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionRow(of {})", self.user)
+    }
+}
+
+/// Who did what, to be appended to the audit trail. No patient data, no secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAudit {
+    pub who: String,
+    /// Stable word, e.g. `login`, `release`.
+    pub what: String,
+    pub detail: String,
+}
+
+/// A row of the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    pub id: i64,
+    pub at: Timestamp,
+    pub who: String,
+    pub what: String,
+    pub detail: String,
+}
+
+/// What checking the audit trail found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditCheck {
+    pub rows: u64,
+    /// The first row that is not as it was written, and what is wrong there.
+    pub broken: Option<(i64, String)>,
+}
+
+/// One change of the registry. Those handed over together are written together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Device(DeviceRow),
+    /// Adds or replaces a user.
+    User(UserRow),
+    /// Adds the first user of the box; not allowed when there is one.
+    FirstUser(UserRow),
+    /// Removes a user and all of its sessions; not allowed for the last user.
+    RemoveUser {
+        name: String,
+    },
+    Session(SessionRow),
+    /// The session was used just now. Nothing happens when it is gone.
+    UseSession {
+        id_hash: Vec<u8>,
+        at: Timestamp,
+    },
+    EndSession {
+        id_hash: Vec<u8>,
+    },
+    EndSessionsOf {
+        user: String,
+    },
+    EndExpiredSessions {
+        now: Timestamp,
+    },
+    Setting {
+        key: String,
+        value: String,
+    },
+    RemoveSetting {
+        key: String,
+    },
+    Audit(NewAudit),
+}
+
+/// Writes changes into the open transaction; the inner error says why they are not allowed, and then none is
+/// written.
+pub(super) fn apply(
+    conn: &Connection,
+    changes: &[Change],
+    now: Timestamp,
+) -> rusqlite::Result<Result<(), String>> {
+    conn.execute_batch("SAVEPOINT changes")?;
+    for change in changes {
+        if let Err(reason) = apply_one(conn, change, now)? {
+            conn.execute_batch("ROLLBACK TO changes; RELEASE changes")?;
+            return Ok(Err(reason));
+        }
+    }
+    conn.execute_batch("RELEASE changes")?;
+    Ok(Ok(()))
+}
+
+fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Result<Result<(), String>> {
+    match change {
+        Change::Device(device) => put_device(conn, device)?,
+        Change::User(user) => put_user(conn, user)?,
+        Change::FirstUser(user) => {
+            if users(conn)? > 0 {
+                return Ok(Err(String::from("this box has a user already")));
+            }
+            put_user(conn, user)?;
+        }
+        Change::RemoveUser { name } => {
+            let known = conn
+                .query_row("SELECT count(*) FROM user WHERE name = ?1", [name], |row| row.get::<_, i64>(0))?;
+            if known == 1 && users(conn)? == 1 {
+                return Ok(Err(format!("{name} is the only user left")));
+            }
+            conn.execute("DELETE FROM session WHERE user = ?1", [name])?;
+            conn.execute("DELETE FROM user WHERE name = ?1", [name])?;
+        }
+        Change::Session(session) => {
+            conn.execute(
+                "INSERT OR REPLACE INTO session (id, user, created, last_used, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    session.id_hash, session.user, session.created.micros, session.last_used.micros,
+                    session.expires.micros
+                ],
+            )?;
+        }
+        Change::UseSession { id_hash, at } => {
+            conn.execute("UPDATE session SET last_used = ?2 WHERE id = ?1", params![id_hash, at.micros])?;
+        }
+        Change::EndSession { id_hash } => {
+            conn.execute("DELETE FROM session WHERE id = ?1", [id_hash])?;
+        }
+        Change::EndSessionsOf { user } => {
+            conn.execute("DELETE FROM session WHERE user = ?1", [user])?;
+        }
+        Change::EndExpiredSessions { now } => {
+            conn.execute("DELETE FROM session WHERE expires <= ?1", [now.micros])?;
+        }
+        Change::Setting { key, value } => {
+            conn.execute("INSERT OR REPLACE INTO setting (key, value) VALUES (?1, ?2)", [key, value])?;
+        }
+        Change::RemoveSetting { key } => {
+            conn.execute("DELETE FROM setting WHERE key = ?1", [key])?;
+        }
+        Change::Audit(row) => append_audit(conn, row, now)?,
+    }
+    Ok(Ok(()))
+}
+
+fn users(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("SELECT count(*) FROM user", [], |row| row.get(0))
+}
+
+fn put_user(conn: &Connection, user: &UserRow) -> rusqlite::Result<()> {
+    conn.execute(
+        "INSERT INTO user (name, password, role, created) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (name) DO UPDATE SET password = excluded.password, role = excluded.role",
+        params![user.name, user.password, user.role, user.created.micros],
+    )?;
+    Ok(())
+}
+
+fn put_device(conn: &Connection, device: &DeviceRow) -> rusqlite::Result<()> {
+    let identifiers = serde_json::Value::from(device.identifiers.clone()).to_string();
+    conn.prepare_cached(
+        "INSERT INTO device (key, label, manufacturer, model, link, first_seen, last_seen, identifiers)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (key) DO UPDATE SET label = excluded.label, manufacturer = excluded.manufacturer,
+           model = excluded.model, link = excluded.link, identifiers = excluded.identifiers,
+           first_seen = min(first_seen, excluded.first_seen), last_seen = max(last_seen, excluded.last_seen)",
+    )?
+    .execute(params![
+        device.key,
+        device.label,
+        device.manufacturer,
+        device.model,
+        device.link,
+        device.first_seen,
+        device.last_seen,
+        identifiers
+    ])?;
+    Ok(())
+}
+
+fn append_audit(conn: &Connection, row: &NewAudit, now: Timestamp) -> rusqlite::Result<()> {
+    let (id, previous) = head(conn)?;
+    let (id, at) = (id + 1, now.micros);
+    let sum = audit_sum(&previous, id, at, [&row.who, &row.what, &row.detail]);
+    conn.execute(
+        "INSERT INTO audit (id, at, who, what, detail, previous, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![id, at, row.who, row.what, row.detail, previous, sum],
+    )?;
+    conn.execute(
+        "UPDATE tally SET value = CASE name WHEN 'audit_rows' THEN ?1 ELSE ?2 END
+         WHERE name IN ('audit_rows', 'audit_head')",
+        params![id, Value::Blob(sum.to_vec())],
+    )?;
+    Ok(())
+}
+
+/// The number of rows and the hash of the last one, as they stand in the second place.
+fn head(conn: &Connection) -> rusqlite::Result<(i64, Vec<u8>)> {
+    conn.query_row(
+        "SELECT (SELECT value FROM tally WHERE name = 'audit_rows'),
+                (SELECT cast(value AS BLOB) FROM tally WHERE name = 'audit_head')",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+/// SHA-256 over all columns, each text with its length before it, so that no two rows read alike.
+fn audit_sum(previous: &[u8], id: i64, at: i64, texts: [&str; 3]) -> [u8; 32] {
+    let mut whole = Vec::new();
+    whole.extend_from_slice(&(previous.len() as u64).to_be_bytes());
+    whole.extend_from_slice(previous);
+    whole.extend_from_slice(&id.to_be_bytes());
+    whole.extend_from_slice(&at.to_be_bytes());
+    for text in texts {
+        whole.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        whole.extend_from_slice(text.as_bytes());
+    }
+    sha256(&whole)
+}
+
+/// Reads the whole trail and checks every link of the chain.
+pub(super) fn verify_audit(conn: &Connection) -> rusqlite::Result<AuditCheck> {
+    let mut all = conn.prepare("SELECT id, at, who, what, detail, previous, hash FROM audit ORDER BY id")?;
+    let mut rows = all.query([])?;
+    let (mut count, mut last) = (0_i64, Vec::new());
+    let broken = |id: i64, why: &str, count: i64| AuditCheck {
+        rows: count.unsigned_abs(),
+        broken: Some((id, why.to_owned())),
+    };
+    while let Some(row) = rows.next()? {
+        let (id, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let (who, what, detail): (String, String, String) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        let (previous, hash): (Vec<u8>, Vec<u8>) = (row.get(5)?, row.get(6)?);
+        count += 1;
+        if id != count {
+            return Ok(broken(count, "this row is missing", count));
+        }
+        if previous != last {
+            return Ok(broken(id, "this row does not follow the one before it", count));
+        }
+        if hash != audit_sum(&previous, id, at, [&who, &what, &detail]) {
+            return Ok(broken(id, "this row was changed", count));
+        }
+        last = hash;
+    }
+    let (written, head) = head(conn)?;
+    if (count, last) != (written, head) {
+        return Ok(broken(count + 1, "rows are missing at the end", count));
+    }
+    Ok(AuditCheck { rows: count.unsigned_abs(), broken: None })
+}
+
+fn time(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    Ok(Timestamp::from_micros(row.get(column)?, true))
+}
+
+pub(super) fn read_devices(conn: &Connection) -> rusqlite::Result<Vec<DeviceRow>> {
+    let mut all = conn.prepare_cached(
+        "SELECT key, label, manufacturer, model, link, first_seen, last_seen, identifiers FROM device ORDER BY key",
+    )?;
+    let rows = all.query_map([], |row| {
+        let identifiers: String = row.get(7)?;
+        Ok(DeviceRow {
+            key: row.get(0)?,
+            label: row.get(1)?,
+            manufacturer: row.get(2)?,
+            model: row.get(3)?,
+            link: row.get(4)?,
+            first_seen: row.get(5)?,
+            last_seen: row.get(6)?,
+            identifiers: serde_json::from_str(&identifiers).unwrap_or_default(),
+        })
+    })?;
+    rows.collect()
+}
+
+pub(super) fn read_users(conn: &Connection) -> rusqlite::Result<Vec<UserRow>> {
+    let mut all = conn.prepare_cached("SELECT name, password, role, created FROM user ORDER BY name")?;
+    let rows = all.query_map([], |row| {
+        Ok(UserRow { name: row.get(0)?, password: row.get(1)?, role: row.get(2)?, created: time(row, 3)? })
+    })?;
+    rows.collect()
+}
+
+pub(super) fn read_session(conn: &Connection, id_hash: &[u8]) -> rusqlite::Result<Option<SessionRow>> {
+    conn.prepare_cached("SELECT id, user, created, last_used, expires FROM session WHERE id = ?1")?
+        .query_row([id_hash], |row| {
+            Ok(SessionRow {
+                id_hash: row.get(0)?,
+                user: row.get(1)?,
+                created: time(row, 2)?,
+                last_used: time(row, 3)?,
+                expires: time(row, 4)?,
+            })
+        })
+        .optional()
+}
+
+pub(super) fn read_setting(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    conn.prepare_cached("SELECT value FROM setting WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()
+}
+
+/// The latest rows before `before`, newest first.
+pub(super) fn read_audit(
+    conn: &Connection,
+    before: Option<i64>,
+    limit: u32,
+) -> rusqlite::Result<Vec<AuditRow>> {
+    let mut page = conn.prepare_cached(
+        "SELECT id, at, who, what, detail FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+    )?;
+    let rows = page.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
+        Ok(AuditRow {
+            id: row.get(0)?,
+            at: time(row, 1)?,
+            who: row.get(2)?,
+            what: row.get(3)?,
+            detail: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Buffer, BufferError, Config};
+    use super::*;
+    use crate::clock::TestClock;
+
+    fn buffer() -> (tempfile::TempDir, Buffer) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { dir: dir.path().to_path_buf(), ..Config::default() };
+        let buffer = Buffer::open(&config, TestClock::at(1_000_000)).unwrap();
+        (dir, buffer)
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000, true)
+    }
+
+    fn user(name: &str) -> UserRow {
+        UserRow { name: name.into(), password: "$argon2id$…".into(), role: "admin".into(), created: at(1) }
+    }
+
+    fn session(id: u8, user: &str, expires: i64) -> SessionRow {
+        SessionRow {
+            id_hash: vec![id; 32],
+            user: user.into(),
+            created: at(1),
+            last_used: at(1),
+            expires: at(expires),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_device_keeps_its_first_day_and_gets_its_latest() {
+        let (_dir, buffer) = buffer();
+        let device = |label: &str, first_seen, last_seen| DeviceRow {
+            key: "Masimo/Root/7".into(),
+            label: label.into(),
+            identifiers: vec!["0011223344556677".into()],
+            first_seen,
+            last_seen,
+            ..DeviceRow::default()
+        };
+        buffer.upsert_device(device("Bed 1", 50, 60)).await.unwrap();
+        buffer.upsert_device(device("Bed 2", 55, 58)).await.unwrap();
+        assert_eq!(buffer.reader().devices().await.unwrap(), [device("Bed 2", 50, 60)]);
+    }
+
+    #[tokio::test]
+    async fn there_is_one_first_user_and_always_a_last_one() {
+        let (_dir, buffer) = buffer();
+        buffer.change(vec![Change::FirstUser(user("ada"))]).await.unwrap();
+        let second = buffer.change(vec![Change::FirstUser(user("eve"))]).await;
+        assert!(matches!(second, Err(BufferError::NotAllowed(why)) if why == "this box has a user already"));
+        let none = buffer.change(vec![Change::RemoveUser { name: "ada".into() }]).await;
+        assert!(matches!(none, Err(BufferError::NotAllowed(_))));
+        buffer.put_user(user("bob")).await.unwrap();
+        buffer.change(vec![Change::RemoveUser { name: "ada".into() }]).await.unwrap();
+        assert_eq!(buffer.reader().users().await.unwrap(), [user("bob")]);
+        assert_eq!(buffer.reader().user("ada").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_not_allowed_takes_its_companions_with_it() {
+        let (_dir, buffer) = buffer();
+        buffer.put_user(user("ada")).await.unwrap();
+        let audit = NewAudit { who: "eve".into(), what: "setup".into(), detail: String::new() };
+        let changes = vec![Change::Audit(audit), Change::FirstUser(user("eve"))];
+        assert!(buffer.change(changes).await.is_err());
+        assert!(buffer.reader().audit(None, 10).await.unwrap().is_empty());
+        assert_eq!(buffer.reader().verify_audit().await.unwrap(), AuditCheck { rows: 0, broken: None });
+    }
+
+    #[tokio::test]
+    async fn sessions_end_one_by_one_by_user_and_by_time() {
+        let (_dir, buffer) = buffer();
+        buffer.put_user(user("ada")).await.unwrap();
+        buffer.put_user(user("bob")).await.unwrap();
+        for (id, name, expires) in [(1, "ada", 100), (2, "ada", 100), (3, "bob", 100), (4, "bob", 5)] {
+            buffer.put_session(session(id, name, expires)).await.unwrap();
+        }
+        buffer.change(vec![Change::UseSession { id_hash: vec![3; 32], at: at(9) }]).await.unwrap();
+        buffer.delete_session(vec![1; 32]).await.unwrap();
+        buffer.change(vec![Change::EndExpiredSessions { now: at(5) }]).await.unwrap();
+        buffer.change(vec![Change::RemoveUser { name: "ada".into() }]).await.unwrap();
+        let reader = buffer.reader();
+        for id in [1, 2, 4] {
+            assert_eq!(reader.session(vec![id; 32]).await.unwrap(), None);
+        }
+        assert_eq!(reader.session(vec![3; 32]).await.unwrap().unwrap().last_used, at(9));
+        buffer.change(vec![Change::EndSessionsOf { user: "bob".into() }]).await.unwrap();
+        assert_eq!(reader.session(vec![3; 32]).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn settings_are_written_replaced_and_removed() {
+        let (_dir, buffer) = buffer();
+        buffer.put_setting("site", "Ward 7").await.unwrap();
+        buffer.put_setting("site", "Ward 8").await.unwrap();
+        assert_eq!(buffer.reader().setting("site").await.unwrap().as_deref(), Some("Ward 8"));
+        buffer.change(vec![Change::RemoveSetting { key: "site".into() }]).await.unwrap();
+        assert_eq!(buffer.reader().setting("site").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_audit_trail_reads_from_the_end() {
+        let (_dir, buffer) = buffer();
+        for n in 1..=7 {
+            let row = NewAudit { who: "ada".into(), what: "login".into(), detail: n.to_string() };
+            buffer.audit(row).await.unwrap();
+        }
+        let reader = buffer.reader();
+        let ids = |rows: Vec<AuditRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+        assert_eq!(ids(reader.audit(None, 3).await.unwrap()), [7, 6, 5]);
+        assert_eq!(ids(reader.audit(Some(5), 10).await.unwrap()), [4, 3, 2, 1]);
+    }
+
+    #[test]
+    fn no_password_hash_and_no_session_is_printed() {
+        assert_eq!(format!("{:?}", user("ada")), "UserRow(ada, admin)");
+        assert_eq!(format!("{:?}", session(9, "ada", 1)), "SessionRow(of ada)");
+    }
+}

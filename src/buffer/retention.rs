@@ -1,0 +1,145 @@
+//! For the room frames take: what may be purged, when, and what is done when nothing may be.
+//!
+//! Only accepted entries are purged: the ones older than the configured days, and the oldest ones when the
+//! database comes near its quota. What is waiting, sent or held stays, whatever its age.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::entry::State;
+use super::store::Store;
+
+/// Entries purged in one transaction: a few milliseconds at most.
+const BATCH: usize = 256;
+/// Entries looked at for one batch: a backlog that may not be purged must not be walked in one go.
+const EXAMINED: u32 = 4_096;
+/// Batches purged at once when a sender is waiting for the room.
+const BATCHES_FOR_ROOM: usize = 16;
+/// Pages given back to the disk at a time, and how many free ones are kept for the frames to come.
+const GIVE_BACK_PAGES: u32 = 256;
+const KEEP_FREE_PAGES: u64 = 4_096;
+/// What a frame takes besides its bytes: its row, its entry, its places in the indices.
+const FRAME_COSTS: u64 = 512;
+const PAGE: u64 = 4_096;
+
+/// Pages of the database: all, and those nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pages {
+    all: u64,
+    pub(super) free: u64,
+}
+
+impl Pages {
+    pub(super) const fn used_bytes(self) -> u64 {
+        self.all.saturating_sub(self.free) * PAGE
+    }
+
+    pub(super) const fn free_bytes(self) -> u64 {
+        self.free * PAGE
+    }
+}
+
+/// Which accepted entries may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Received before this time.
+    Before(i64),
+    /// Any, the oldest first.
+    Oldest,
+}
+
+/// What one batch did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Purged {
+    pub(super) gone: u64,
+    /// The search has not come to its end; another batch may find more.
+    pub(super) more: bool,
+}
+
+impl Store {
+    pub(super) fn pages(&self) -> rusqlite::Result<Pages> {
+        let number = |sql| {
+            self.conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+        };
+        Ok(Pages { all: number("PRAGMA page_count")?, free: number("PRAGMA freelist_count")? })
+    }
+
+    /// Whether `frames` of `bytes` in all fit the quota, after purging what may be purged for them.
+    pub(super) fn make_room(&mut self, frames: u64, bytes: u64, max_bytes: u64) -> rusqlite::Result<bool> {
+        let wanted = bytes + frames * FRAME_COSTS;
+        for _ in 0..BATCHES_FOR_ROOM {
+            if self.pages()?.used_bytes() + wanted <= max_bytes {
+                return Ok(true);
+            }
+            if self.counts.accepted == 0 {
+                return Ok(false);
+            }
+            self.purge(Which::Oldest)?;
+        }
+        Ok(self.pages()?.used_bytes() + wanted <= max_bytes)
+    }
+
+    /// Purges one batch in a transaction of its own.
+    pub(super) fn purge(&mut self, which: Which) -> rusqlite::Result<Purged> {
+        let (ids, next) = self.purgeable(which)?;
+        let gone = ids.len() as u64;
+        if gone > 0 {
+            let tx = self.conn.unchecked_transaction()?;
+            for id in &ids {
+                tx.prepare_cached("DELETE FROM frame WHERE id = ?1")?.execute([id])?;
+                tx.prepare_cached("DELETE FROM entry WHERE id = ?1")?.execute([id])?;
+            }
+            tx.execute(
+                "UPDATE tally SET value = CASE name WHEN 'gone' THEN value + ?1 ELSE ?2 END
+                 WHERE name IN ('gone', 'last_id')",
+                params![ids.len() as i64, self.last_id],
+            )?;
+            tx.commit()?;
+            self.counts.purged(gone);
+        }
+        self.purge_from = next.unwrap_or(0);
+        Ok(Purged { gone, more: next.is_some() })
+    }
+
+    /// The next accepted entries that may go, and where to search on; `None` at the end. By age the end is the
+    /// first one that is young enough: ids are in order of arrival, but for a clock that was set back, and what
+    /// such a clock hides goes a little later.
+    fn purgeable(&self, which: Which) -> rusqlite::Result<(Vec<i64>, Option<i64>)> {
+        let mut next =
+            self.conn.prepare_cached("SELECT id, state FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+        let mut received = self.conn.prepare_cached("SELECT received FROM frame WHERE id = ?1")?;
+        let mut rows = next.query(params![self.purge_from, EXAMINED])?;
+        let (mut ids, mut at) = (Vec::new(), None);
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            at = Some(id);
+            if State::of(row.get(1)?) != State::Accepted {
+                continue;
+            }
+            if let Which::Before(limit) = which
+                && received
+                    .query_row([id], |row| row.get::<_, i64>(0))
+                    .optional()?
+                    .is_some_and(|at| at >= limit)
+            {
+                return Ok((ids, None));
+            }
+            ids.push(id);
+            if ids.len() == BATCH {
+                break;
+            }
+        }
+        Ok((ids, at))
+    }
+
+    /// Gives free pages back to the disk when there are many more than will soon be used; whether it did.
+    pub(super) fn give_back(&self) -> rusqlite::Result<bool> {
+        let pages = self.pages()?;
+        if pages.free < KEEP_FREE_PAGES || pages.free * 4 < pages.all {
+            return Ok(false);
+        }
+        let mut vacuum = self.conn.prepare(&format!("PRAGMA incremental_vacuum({GIVE_BACK_PAGES})"))?;
+        let mut steps = vacuum.query([])?;
+        while steps.next()?.is_some() {}
+        Ok(true)
+    }
+}

@@ -1,0 +1,235 @@
+//! For the day the database is damaged: it is moved aside, a new one takes its place, and everything that can be
+//! read is copied over. The damaged file is read only, and never deleted.
+//!
+//! Frames are looked for one id at a time where reading on fails, so a damaged page costs only its own rows. A
+//! frame whose entry is lost waits for delivery again, which is harmless: delivering twice is the same as once. A
+//! frame whose bytes do not match their SHA-256 is held.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::entry::State;
+use super::folder::Folder;
+use super::health::{Severity, Shared};
+use super::repetition::prefix;
+use super::{BufferError, outbox, schema, sha256};
+
+/// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
+const TABLES: [&str; 7] = ["link", "device", "user", "session", "setting", "audit", "part"];
+/// Frames copied in one transaction.
+const BATCH: usize = 1_000;
+/// Ids in a row that may be unreadable before the rest is given up, when it is not known where the ids end.
+const MISSES: i64 = 100_000;
+
+/// What came over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Salvaged {
+    pub(super) frames: u64,
+    /// Of these, held because their bytes changed.
+    pub(super) changed: u64,
+    /// Of these, waiting again because their state was lost.
+    pub(super) restarted: u64,
+    /// Ids that were given and of which nothing could be read.
+    pub(super) lost: u64,
+    /// The highest id of them.
+    pub(super) last: i64,
+}
+
+/// Moves the database aside and puts a new one, with everything readable, in its place.
+pub(super) fn replace(folder: &Folder, shared: &Shared) -> Result<(), BufferError> {
+    let aside = folder.set_aside(shared.clock.now())?;
+    shared.next_generation();
+    folder.prepare_database()?;
+    let storage = |doing| move |source| BufferError::Storage { doing, source };
+    let mut fresh = schema::connect_writing(&folder.database()).map_err(storage("making a new database"))?;
+    schema::migrate(&mut fresh).map_err(storage("making a new database"))?;
+    let name = aside.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let title = match copy(&aside, &fresh) {
+        Ok(salvaged) => {
+            let Salvaged { frames, changed, restarted, lost, .. } = salvaged;
+            format!(
+                "The database was damaged and replaced: {frames} frames were copied over, {changed} of them are held \
+                 because the disk changed them, {restarted} wait again; {lost} could not be read. The old one is {name}"
+            )
+        }
+        // Better a box that takes new results than one that does not start; the old file is all there.
+        Err(error) => {
+            format!("The database was damaged and replaced; copying stopped ({error}). The old one is {name}")
+        }
+    };
+    shared.raise(
+        "database-salvaged",
+        Severity::Critical,
+        title,
+        "Replace the disk, and give the file named here to service. Look at the held entries.",
+    );
+    Ok(())
+}
+
+/// Copies everything that can be read from the file `from` into a new database.
+fn copy(from: &std::path::Path, into: &Connection) -> rusqlite::Result<Salvaged> {
+    let Ok(old) = schema::connect_salvaging(from) else { return Ok(Salvaged::default()) };
+    for table in TABLES {
+        into.execute_batch("BEGIN")?;
+        let copied = copy_table(&old, into, table);
+        into.execute_batch("COMMIT")?;
+        if let Err(error) = copied {
+            tracing::warn!(table, %error, "A table of the damaged database could not be copied to its end.");
+        }
+    }
+    copy_audit_head(&old, into)?;
+    let mut salvaged = Salvaged::default();
+    copy_frames(&old, into, &mut salvaged)?;
+    into.execute_batch(
+        "BEGIN;
+         INSERT OR IGNORE INTO seen (bucket, prefix, id) SELECT id >> 20, prefix, id FROM entry ORDER BY 1, 2;
+         UPDATE tally SET value = (SELECT coalesce(max(id), 0) FROM entry) WHERE name = 'seen_through';
+         COMMIT",
+    )?;
+    Ok(salvaged)
+}
+
+/// Copies rows until the first that cannot be read.
+fn copy_table(old: &Connection, into: &Connection, table: &str) -> rusqlite::Result<()> {
+    let mut all = old.prepare(&format!("SELECT * FROM {table}"))?;
+    let columns = all.column_count();
+    let places = vec!["?"; columns].join(", ");
+    let mut insert = into.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({places})"))?;
+    let mut rows = all.query([])?;
+    while let Some(row) = rows.next()? {
+        let values =
+            (0..columns).map(|column| row.get::<_, Value>(column)).collect::<rusqlite::Result<Vec<_>>>()?;
+        insert.execute(params_from_iter(values))?;
+    }
+    Ok(())
+}
+
+/// The second place of the audit trail's end. Where it is lost, the rows that came over begin a new count, and
+/// the audit says so by itself only if rows are missing in between; the alarm says the rest.
+fn copy_audit_head(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
+    for name in ["audit_rows", "audit_head"] {
+        let value: Option<Value> = old
+            .query_row("SELECT value FROM tally WHERE name = ?1", [name], |row| row.get(0))
+            .unwrap_or(None);
+        if let Some(value) = value {
+            into.execute("UPDATE tally SET value = ?2 WHERE name = ?1", params![name, value])?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_frames(old: &Connection, into: &Connection, salvaged: &mut Salvaged) -> rusqlite::Result<()> {
+    let number = |sql| old.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).ok().flatten().unwrap_or(0);
+    let gone = number("SELECT value FROM tally WHERE name = 'gone'");
+    let known_last = number("SELECT max(id) FROM frame")
+        .max(number("SELECT max(id) FROM entry"))
+        .max(number("SELECT value FROM tally WHERE name = 'last_id'"));
+    let end = if known_last > 0 { known_last } else { MISSES };
+    let (mut last, mut in_batch) = (0, 0);
+    into.execute_batch("BEGIN")?;
+    while last < end {
+        let id = match next_id(old, last) {
+            Some(Some(id)) => id,
+            Some(None) => break,
+            // Reading on fails here: try the ids one by one until it works again.
+            None => last + 1,
+        };
+        last = id;
+        copy_frame(old, into, id, salvaged)?;
+        in_batch += 1;
+        if in_batch == BATCH {
+            in_batch = 0;
+            into.execute_batch("COMMIT; BEGIN")?;
+        }
+    }
+    let kept = known_last.max(salvaged.last);
+    let here = i64::try_from(salvaged.frames).unwrap_or(i64::MAX);
+    salvaged.lost = kept.saturating_sub(gone).saturating_sub(here).max(0).unsigned_abs();
+    into.execute(
+        "UPDATE tally SET value = CASE name WHEN 'gone' THEN ?1 ELSE ?2 END WHERE name IN ('gone', 'last_id')",
+        params![kept.saturating_sub(here), kept],
+    )?;
+    into.execute_batch("COMMIT")
+}
+
+/// The next id after `last`: `None` when that cannot be read, `Some(None)` at the end.
+fn next_id(old: &Connection, last: i64) -> Option<Option<i64>> {
+    let mut next = old.prepare_cached("SELECT id FROM frame WHERE id > ?1 ORDER BY id LIMIT 1").ok()?;
+    next.query_row([last], |row| row.get(0)).optional().ok()
+}
+
+/// A row of the damaged `frame` table.
+struct OldFrame {
+    sum: Vec<u8>,
+    bytes: Vec<u8>,
+    /// link, received, synchronised, peer, topic, warnings
+    rest: [Value; 6],
+}
+
+fn read_frame(old: &Connection, id: i64) -> rusqlite::Result<OldFrame> {
+    old.prepare_cached(
+        "SELECT link, received, synchronised, peer, topic, warnings, sha256, bytes FROM frame WHERE id = ?1",
+    )?
+    .query_row([id], |row| {
+        Ok(OldFrame {
+            rest: [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?],
+            sum: row.get(6)?,
+            bytes: row.get(7)?,
+        })
+    })
+}
+
+/// Columns of `entry` that come over, after `id`, `link` and `prefix`, which the frame tells.
+const ENTRY: &str =
+    "state, device, attempts, repeats, next_try, sent_at, answered_at, reason, answer, summary, notes";
+
+fn read_entry(old: &Connection, id: i64) -> rusqlite::Result<Vec<Value>> {
+    old.prepare_cached(&format!("SELECT {ENTRY} FROM entry WHERE id = ?1"))?
+        .query_row([id], |row| (0..11).map(|column| row.get(column)).collect())
+}
+
+fn copy_frame(old: &Connection, into: &Connection, id: i64, salvaged: &mut Salvaged) -> rusqlite::Result<()> {
+    let Ok(OldFrame { sum, bytes, rest }) = read_frame(old, id) else { return Ok(()) };
+    let Ok(sum) = <[u8; 32]>::try_from(sum) else { return Ok(()) };
+    let sound = sha256(&bytes) == sum;
+    let mut entry = read_entry(old, id).unwrap_or_default();
+    let lost_entry = entry.is_empty();
+    if lost_entry {
+        entry = vec![Value::Null; 11];
+        for (at, value) in [(0, State::Waiting.number()), (2, 0), (3, 0)] {
+            if let Some(slot) = entry.get_mut(at) {
+                *slot = Value::Integer(value);
+            }
+        }
+    }
+    let accepted = entry.first() == Some(&Value::Integer(State::Accepted.number()));
+    if !sound && !accepted {
+        for (at, value) in
+            [(0, Value::Integer(State::Held.number())), (7, Value::Text(outbox::CHANGED.into()))]
+        {
+            if let Some(slot) = entry.get_mut(at) {
+                *slot = value;
+            }
+        }
+    }
+    let [link, received, synchronised, peer, topic, warnings] = rest;
+    into.prepare_cached(
+        "INSERT INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![id, link, received, synchronised, sum, peer, topic, warnings, bytes])?;
+    // A link whose name was lost keeps its number.
+    into.prepare_cached("INSERT OR IGNORE INTO link (id, name) VALUES (?1, 'link ' || ?1)")?
+        .execute([&link])?;
+    let mut values = vec![Value::Integer(id), link, Value::Integer(prefix(&sum))];
+    values.extend(entry);
+    into.prepare_cached(&format!(
+        "INSERT INTO entry (id, link, prefix, {ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    ))?
+    .execute(params_from_iter(values))?;
+    salvaged.frames += 1;
+    salvaged.last = id;
+    salvaged.changed += u64::from(!sound);
+    salvaged.restarted += u64::from(lost_entry);
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! For the bytes on the disk: the tables, every PRAGMA with its reason, and the steps from one schema to the next.
+//!
+//! Files in the data folder (0700, files 0600):
+//!
+//! ```text
+//! bedside.db  -wal  -shm     the database, its write-ahead log, the log's index
+//! bedside.lock               held by the running process; its text is the process id
+//! ballast                    8 MiB of reserved room, given back when the disk is full
+//! bedside.db.corrupt-<time>  a database that could not be used; never deleted by Bedside
+//! ```
+//!
+//! Tables. `frame` is what a device said: written once, never changed, and complete in itself, so that it can be
+//! salvaged alone. `entry` is how far its delivery has come: small and often rewritten. Both share one id, given
+//! without gaps from 1.
+//!
+//! ```text
+//! link     id → name                                       names are few; rows carry the number
+//! frame    id, link, received, synchronised, sha256, peer, topic, warnings (JSON), bytes
+//! entry    id, state (0 waiting, 1 sent, 2 held, 3 accepted), link, prefix, device, attempts, repeats,
+//!          next_try, sent_at, answered_at, reason, answer, summary, notes (JSON [[micros, text], …])
+//! seen     (bucket, prefix, id)   first 8 bytes of the SHA-256 → id, 2^20 ids to a bucket; see repetition.rs
+//! part     id, link, peer, received, synchronised, sha256, bytes        pieces of unfinished transmissions
+//! device   id, key, label, manufacturer, model, link, first_seen, last_seen, identifiers (JSON)
+//! user     name, password (argon2 hash), role, created
+//! session  id (hash of the cookie), user, created, last_used, expires
+//! setting  key, value
+//! audit    id, at, who, what, detail, previous, hash       hash = SHA-256(previous, all columns)
+//! tally    name → number: last_id, gone, seen_through, audit_rows; audit_head as text
+//! ```
+//!
+//! Times are microseconds since 1970 UTC. The two indices on `entry` are partial: an accepted entry, which is
+//! nearly every entry, is in neither.
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::BufferError;
+
+/// `BEDS` in ASCII: tells our database from another program's.
+const APPLICATION_ID: i64 = 0x4245_4453;
+
+/// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
+const STEPS: [&str; 1] = [FIRST];
+
+/// The schema this program writes.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
+const FIRST: &str = "
+CREATE TABLE link (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE frame (
+  id INTEGER PRIMARY KEY, link INTEGER NOT NULL, received INTEGER NOT NULL, synchronised INTEGER NOT NULL,
+  sha256 BLOB NOT NULL, peer TEXT NOT NULL, topic TEXT, warnings TEXT, bytes BLOB NOT NULL) STRICT;
+CREATE TABLE entry (
+  id INTEGER PRIMARY KEY, state INTEGER NOT NULL, link INTEGER NOT NULL, prefix INTEGER NOT NULL, device INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0, repeats INTEGER NOT NULL DEFAULT 0, next_try INTEGER, sent_at INTEGER,
+  answered_at INTEGER, reason TEXT, answer TEXT, summary TEXT, notes TEXT) STRICT;
+CREATE INDEX entry_open ON entry (state, id, link, device) WHERE state < 3;
+CREATE INDEX entry_delayed ON entry (next_try) WHERE next_try IS NOT NULL;
+CREATE TABLE seen (
+  bucket INTEGER NOT NULL, prefix INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (bucket, prefix, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE part (
+  id INTEGER PRIMARY KEY, link INTEGER NOT NULL, peer TEXT NOT NULL, received INTEGER NOT NULL,
+  synchronised INTEGER NOT NULL, sha256 BLOB NOT NULL, bytes BLOB NOT NULL) STRICT;
+CREATE TABLE device (
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, label TEXT NOT NULL DEFAULT '', manufacturer TEXT NOT NULL DEFAULT '',
+  model TEXT NOT NULL DEFAULT '', link TEXT NOT NULL DEFAULT '', first_seen INTEGER NOT NULL,
+  last_seen INTEGER NOT NULL, identifiers TEXT NOT NULL DEFAULT '[]') STRICT;
+CREATE TABLE user (
+  name TEXT PRIMARY KEY, password TEXT NOT NULL, role TEXT NOT NULL, created INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE session (
+  id BLOB PRIMARY KEY, user TEXT NOT NULL, created INTEGER NOT NULL, last_used INTEGER NOT NULL,
+  expires INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, detail TEXT NOT NULL,
+  previous BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+CREATE TABLE tally (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO tally VALUES ('last_id', 0), ('gone', 0), ('seen_through', 0), ('audit_rows', 0), ('audit_head', '');
+";
+
+/// Before the first table: where the database cannot be changed any more once it has pages.
+/// - `page_size 4096`: two ordinary messages to a page, and the sector of flash and disk.
+/// - `auto_vacuum INCREMENTAL`: purged pages can be given back to the disk in small steps, when nobody waits.
+/// - `journal_mode WAL`: one sync for a commit, and readers never stop the writer.
+const AT_BIRTH: &str =
+    "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
+
+/// On every writing connection.
+/// - `synchronous FULL`: the log is synced at every commit. NORMAL loses the last commits at a power cut.
+/// - `wal_autocheckpoint 0`: checkpoints are ours to time (checkpoint.rs), or one commit in a thousand is slow.
+/// - `busy_timeout`: only the checkpoint thread shares the locks; five seconds is a fault, not a wait.
+/// - `cache_size`: 4 MiB; the hot pages are the ends of the tables.
+/// - `mmap_size 0`: an I/O error must be an error, not a signal that ends the process.
+/// - `temp_store MEMORY`: no patient data in a temporary file.
+/// - `cell_size_check`: a damaged page is found when it is read, not when it has been used.
+/// - `secure_delete FAST`: purged bytes are overwritten where that costs no further write.
+/// - `trusted_schema OFF`: a schema edited from outside cannot call functions.
+const WRITING: &str = "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA busy_timeout = 5000;
+    PRAGMA cache_size = -4096; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;
+    PRAGMA secure_delete = FAST; PRAGMA trusted_schema = OFF;";
+
+/// On every reading connection, as above where named above; `query_only` besides the read-only open.
+const QUERYING: &str = "PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024; PRAGMA mmap_size = 0;
+    PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF; PRAGMA query_only = ON;";
+
+/// Prepared statements kept for reuse on a connection.
+const STATEMENTS: usize = 64;
+
+fn flags(access: OpenFlags) -> OpenFlags {
+    // One thread uses a connection at a time, which the type says; SQLite's own mutex is not needed.
+    access | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// A connection that may write. The file exists already (folder.rs made it, for its mode).
+pub(super) fn connect_writing(path: &std::path::Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.execute_batch(WRITING)?;
+    Ok(conn)
+}
+
+/// A connection that cannot write.
+pub(super) fn connect_querying(path: &std::path::Path) -> rusqlite::Result<Connection> {
+    connect_reading(path, "")
+}
+
+/// As [`connect_querying`], for a damaged file: `writable_schema` lets SQLite read one that is shorter than its
+/// header says, or whose schema has rows it cannot understand.
+pub(super) fn connect_salvaging(path: &std::path::Path) -> rusqlite::Result<Connection> {
+    connect_reading(path, "PRAGMA writable_schema = ON")
+}
+
+fn connect_reading(path: &std::path::Path, first: &str) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+    conn.execute_batch(first)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.execute_batch(QUERYING)?;
+    Ok(conn)
+}
+
+/// Refuses a database that is newer or not ours, by a connection that cannot change it.
+pub(super) fn refuse_what_is_not_ours(path: &std::path::Path) -> Result<(), BufferError> {
+    let number = |conn: &Connection, name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let found = connect_querying(path)
+        .and_then(|conn| Ok((number(&conn, "user_version")?, number(&conn, "application_id")?)));
+    match found {
+        Ok((version, _)) if version > VERSION => {
+            Err(BufferError::Newer { path: path.to_path_buf(), found: version, known: VERSION })
+        }
+        Ok((version, application)) if application != APPLICATION_ID && (version, application) != (0, 0) => {
+            Err(BufferError::Foreign { path: path.to_path_buf() })
+        }
+        // A fault is met again, and dealt with, when the database is opened for writing.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Brings the database to [`VERSION`], one transaction for each step; a step cut off by a power cut never was.
+pub(super) fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
+    let mut version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        conn.execute_batch(AT_BIRTH)?;
+    }
+    while let Some(step) = usize::try_from(version).ok().and_then(|step| STEPS.get(step)) {
+        let step_tx = conn.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+        step_tx.execute_batch(step)?;
+        version += 1;
+        step_tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        step_tx.pragma_update(None, "user_version", version)?;
+        step_tx.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh() -> (tempfile::TempDir, Connection) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        std::fs::write(&path, b"").unwrap();
+        let mut conn = connect_writing(&path).unwrap();
+        migrate(&mut conn).unwrap();
+        (dir, conn)
+    }
+
+    #[test]
+    fn every_commit_is_synced_and_the_log_is_ours_to_copy() {
+        let (_dir, conn) = fresh();
+        let number = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(number("synchronous"), 2, "FULL");
+        assert_eq!(number("wal_autocheckpoint"), 0);
+        assert_eq!(number("auto_vacuum"), 2, "INCREMENTAL");
+        assert_eq!(number("page_size"), 4096);
+        assert_eq!(number("user_version"), VERSION);
+        let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn migrating_twice_changes_nothing() {
+        let (_dir, mut conn) = fresh();
+        let before: i64 = conn.pragma_query_value(None, "schema_version", |row| row.get(0)).unwrap();
+        migrate(&mut conn).unwrap();
+        let after: i64 = conn.pragma_query_value(None, "schema_version", |row| row.get(0)).unwrap();
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn the_open_entries_are_found_by_their_index_and_never_by_a_scan() {
+        let (_dir, conn) = fresh();
+        for sql in [
+            super::super::reader::NEXT_WAITING,
+            super::super::reader::DELAYED,
+            super::super::health::OPEN_COUNTS,
+        ] {
+            let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let lines: Vec<String> =
+                plan.raw_query().mapped(|row| row.get(3)).collect::<Result<_, _>>().unwrap();
+            assert!(lines.iter().any(|line| line.contains("entry_")), "{sql}: {lines:?}");
+            assert!(
+                !lines.iter().any(|line| line.starts_with("SCAN") && !line.contains("INDEX")),
+                "{sql}: {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_reading_connection_cannot_write() {
+        let (dir, _conn) = fresh();
+        let reading = connect_querying(&dir.path().join("x.db")).unwrap();
+        assert!(reading.execute("DELETE FROM tally", []).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! For what the writer does while nobody is waiting: the log, the purge, the counted repetitions, the end.
+
+use std::time::{Duration, Instant};
+
+use super::super::retention::{Purged, Which};
+use super::super::{checkpoint, store};
+use super::{COMMIT_BYTES, Open, Writer};
+
+/// Bytes of log after which it is copied while frames arrive, and when nobody is there.
+const LOG_BUSY_BYTES: u64 = 16 << 20;
+const LOG_IDLE_BYTES: u64 = 1 << 20;
+/// How often accepted entries are looked through for age.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+
+impl Writer {
+    /// Has the log copied when it is long. Under load the thread is always a little behind; the writer copies
+    /// what is left after it, so that the log begins anew.
+    pub(super) fn copy_log_when_due(&mut self) {
+        let Some(Open { store, checkpointer }) = &self.open else { return };
+        match self.log_asked {
+            Some((asked, runs)) if checkpointer.done() > runs => {
+                self.log_asked = None;
+                self.shared.figure(|figures| figures.checkpoints += 1);
+                let all = checkpointer.last().is_some_and(|last| last.copied == last.log)
+                    && asked == self.log_bytes;
+                if all {
+                    self.log_bytes = 0;
+                } else if self.log_bytes >= LOG_BUSY_BYTES {
+                    match checkpoint::copy_log(&store.conn) {
+                        Ok(_) => self.log_bytes = 0,
+                        Err(error) if store::no_room(&error) => self.log_bytes = 0,
+                        Err(error) => self.fault("copying the log", Some(&error)),
+                    }
+                }
+            }
+            Some(_) => {}
+            None if self.log_bytes >= LOG_BUSY_BYTES => {
+                self.log_asked = Some((self.log_bytes, checkpointer.done()));
+                checkpointer.ask();
+            }
+            None => {}
+        }
+    }
+
+    /// Looks after the store while nobody is waiting; whether there is more to do at once.
+    pub(super) fn idle(&mut self) -> bool {
+        if self.open.is_none() {
+            self.reopen();
+            return false;
+        }
+        let worked = self.tidy();
+        let more = match worked {
+            Ok(more) => more,
+            Err(error) if store::no_room(&error) => false,
+            Err(error) => {
+                self.fault("tidying", Some(&error));
+                false
+            }
+        };
+        if !self.full {
+            self.folder.reserve_ballast();
+        } else if self.try_again() {
+            self.no_longer_full();
+        }
+        more
+    }
+
+    fn tidy(&mut self) -> rusqlite::Result<bool> {
+        let Some(Open { store, checkpointer }) = &mut self.open else { return Ok(false) };
+        if !store.repeats.is_empty() {
+            let tx = store.conn.unchecked_transaction()?;
+            store.write_repeats()?;
+            tx.commit()?;
+            store.repeats.clear();
+            self.log_bytes += COMMIT_BYTES;
+        }
+        if checkpointer.failed() {
+            self.fault("copying the log", None);
+            return Ok(false);
+        }
+        let more = self.purge()?;
+        self.copy_log_when_due();
+        let Some(Open { checkpointer, .. }) = &self.open else { return Ok(false) };
+        if self.log_asked.is_none() && self.log_bytes >= LOG_IDLE_BYTES && !checkpointer.busy() {
+            self.log_asked = Some((self.log_bytes, checkpointer.done()));
+            checkpointer.ask();
+        }
+        Ok(more)
+    }
+
+    /// Purges one batch of what is too old or too much, and gives pages back; whether there is more.
+    fn purge(&mut self) -> rusqlite::Result<bool> {
+        let Some(Open { store, .. }) = &mut self.open else { return Ok(false) };
+        let used = store.pages()?.used_bytes();
+        let crowded = used > self.shared.max_bytes / 10 * 9 && store.counts.accepted > 0;
+        let now = self.shared.clock.now();
+        // A clock that nobody vouches for must not age anything: a box that wakes up in 2038 would purge all.
+        let by_age = Instant::now() >= self.purge_at && now.synchronised;
+        let purged = if crowded {
+            store.purge(Which::Oldest)?
+        } else if by_age {
+            let days = i64::try_from(self.keep_accepted.as_micros()).unwrap_or(i64::MAX);
+            store.purge(Which::Before(now.micros.saturating_sub(days)))?
+        } else {
+            Purged::default()
+        };
+        if by_age && !crowded && !purged.more {
+            self.purge_at = Instant::now() + PURGE_EVERY;
+        }
+        if purged.gone > 0 {
+            self.log_bytes += purged.gone * 4_096;
+            self.shared.figure(|figures| figures.purged += purged.gone);
+        }
+        let more = store.repetitions.drop_outlived(&store.conn)? | store.give_back()?;
+        if used < self.shared.max_bytes / 10 * 9 {
+            self.quota_fits();
+        }
+        if purged.gone > 0 || more {
+            self.publish();
+        }
+        Ok(more || purged.more)
+    }
+
+    /// The last caller is gone: write what is counted in memory, copy the log, close.
+    pub(super) fn finish(&mut self) {
+        let finished = self.tidy();
+        if let Some(Open { store, checkpointer }) = self.open.take() {
+            drop(checkpointer);
+            if let Err(error) = finished.and_then(|_| checkpoint::copy_log(&store.conn)) {
+                tracing::warn!(%error, "The log could not be copied at the end; the next start does it.");
+            }
+        }
+        self.shared.set_writing(false);
+        self.shared.next_generation();
+    }
+}

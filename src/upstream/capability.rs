@@ -1,0 +1,275 @@
+//! What a server can do: whether it takes ids that Bedside chose, and whether it reads gzip.
+//!
+//! Source: FHIR R4 CapabilityStatement.rest.resource (`updateCreate`, `conditionalUpdate`). What a server declares is
+//! proven by the first write; a server that declares nothing is tried with a resource that has to be written anyway.
+
+use std::io::Write;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::bundle;
+use super::config::{Gzip, ModeWish};
+use super::http::Body;
+use super::known::lock;
+use super::{Resource, Setback, Upstream};
+
+/// How resources are written to this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// PUT with the id Bedside derives.
+    Put,
+    /// By identifier. `update`: the server updates a match (conditional update).
+    Conditional { update: bool },
+}
+
+/// What is settled about the server.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    mode: Mutex<Option<(Mode, bool)>>,
+    gzip: Mutex<Option<bool>>,
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Settled {
+    pub(super) fn mode_name(&self) -> Option<&'static str> {
+        lock(&self.mode).map(|(mode, _)| if mode == Mode::Put { "put" } else { "conditional" })
+    }
+
+    /// The mode worked.
+    pub(super) fn proven(&self) {
+        if let Some((_, proven)) = lock(&self.mode).as_mut() {
+            *proven = true;
+        }
+    }
+
+    pub(super) fn gzip_refused(&self) {
+        *lock(&self.gzip) = Some(false);
+    }
+}
+
+/// What the CapabilityStatement says that matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Capability {
+    pub(super) fhir_version: String,
+    pub(super) software: String,
+    /// `system` interactions include `transaction`.
+    pub(super) transaction: bool,
+    /// Observation: None when it says nothing.
+    pub(super) update_create: Option<bool>,
+    pub(super) conditional_update: bool,
+}
+
+impl Upstream {
+    /// The mode to write in; `first` is a resource that is to be written and may serve as the trial.
+    pub(super) async fn mode(&self, first: Option<&Resource>) -> Result<Mode, Setback> {
+        let settled = || lock(&self.capability.mode).map(|(mode, _)| mode);
+        if let Some(mode) = settled() {
+            return Ok(mode);
+        }
+        let _asking = self.capability.asking.lock().await;
+        if let Some(mode) = settled() {
+            return Ok(mode);
+        }
+        let mode = match self.config.mode {
+            ModeWish::Put => (Mode::Put, true),
+            wish => {
+                let capability = self.capability_statement().await?.unwrap_or_default();
+                let conditional = Mode::Conditional { update: capability.conditional_update };
+                match (wish, capability.update_create, first) {
+                    (ModeWish::Conditional, ..) => (conditional, true),
+                    (_, Some(true), _) => (Mode::Put, false),
+                    (_, None, Some(first)) if self.takes_our_ids(first).await? => (Mode::Put, true),
+                    _ => (conditional, true),
+                }
+            }
+        };
+        *lock(&self.capability.mode) = Some(mode);
+        Ok(mode.0)
+    }
+
+    /// PUT was refused although the server declared it: finds out by one resource alone whether it is the ids. True:
+    /// the mode is conditional from now on.
+    pub(super) async fn doubt_put(&self, first: &Resource) -> Result<bool, Setback> {
+        let unproven = lock(&self.capability.mode).is_some_and(|mode| mode == (Mode::Put, false));
+        if !unproven || self.takes_our_ids(first).await? {
+            self.capability.proven();
+            return Ok(false);
+        }
+        let update = self.capability_statement().await?.unwrap_or_default().conditional_update;
+        *lock(&self.capability.mode) = Some((Mode::Conditional { update }, true));
+        Ok(true)
+    }
+
+    /// None: the server answers, but not with a CapabilityStatement.
+    pub(super) async fn capability_statement(&self) -> Result<Option<Capability>, Setback> {
+        let answer = self.ask(Method::GET, self.url("metadata"), || Body::None).await?;
+        match answer.status {
+            200 => Ok(parse(&answer.body)),
+            408 | 429 | 500.. => Err(Setback {
+                words: format!("the server is not able to answer now (HTTP {})", answer.status),
+                after: answer.retry_after,
+                refusing: false,
+                in_doubt: false,
+            }),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes one resource under our id. FHIR R4 §3.1.0.4.1: a server that does not allow it answers 400, 404 or 405.
+    async fn takes_our_ids(&self, resource: &Resource) -> Result<bool, Setback> {
+        let json = Bytes::from(resource.json.get().to_owned());
+        let body = || Body::Fhir(json.clone(), false);
+        let answer = self.ask(Method::PUT, self.url(&bundle::key(resource)), body).await?;
+        match answer.status {
+            200..=299 => Ok(true),
+            401 | 403 | 408 | 429 | 500.. => Err(Setback {
+                words: format!("the server did not take a first {} (HTTP {})", resource.kind, answer.status),
+                after: answer.retry_after,
+                refusing: answer.status < 404,
+                in_doubt: false,
+            }),
+            _ => Ok(false),
+        }
+    }
+
+    /// Compresses `json` if the server reads gzip.
+    pub(super) async fn packed(&self, json: &Bytes) -> (Bytes, bool) {
+        let wanted = match self.config.gzip_wish() {
+            Gzip::On => lock(&self.capability.gzip).unwrap_or(true),
+            Gzip::Off => false,
+            Gzip::Probe => self.reads_gzip().await,
+        };
+        match wanted.then(|| compress(json)).flatten() {
+            Some(packed) => (Bytes::from(packed), true),
+            None => (json.clone(), false),
+        }
+    }
+
+    /// An empty batch changes nothing: a server that takes it compressed reads gzip.
+    async fn reads_gzip(&self) -> bool {
+        if let Some(known) = *lock(&self.capability.gzip) {
+            return known;
+        }
+        let empty = compress(br#"{"resourceType":"Bundle","type":"batch","entry":[]}"#).unwrap_or_default();
+        let empty = Bytes::from(empty);
+        let answer = self.ask(Method::POST, self.url(""), || Body::Fhir(empty.clone(), true)).await;
+        match answer {
+            Ok(answer) if answer.status < 500 && answer.status != 429 => {
+                let reads = (200..300).contains(&answer.status);
+                *lock(&self.capability.gzip) = Some(reads);
+                reads
+            }
+            _ => false, // not answered: ask again next time
+        }
+    }
+}
+
+fn compress(json: &[u8]) -> Option<Vec<u8>> {
+    let mut packer =
+        flate2::write::GzEncoder::new(Vec::with_capacity(json.len() / 4), flate2::Compression::fast());
+    packer.write_all(json).ok()?;
+    packer.finish().ok()
+}
+
+/// Reads a CapabilityStatement; None for anything else.
+pub(super) fn parse(body: &[u8]) -> Option<Capability> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Statement {
+        resource_type: String,
+        #[serde(default)]
+        fhir_version: String,
+        #[serde(default)]
+        software: Option<Software>,
+        #[serde(default)]
+        rest: Vec<Rest>,
+    }
+    #[derive(Deserialize)]
+    struct Software {
+        #[serde(default)]
+        name: String,
+        #[serde(default)]
+        version: String,
+    }
+    #[derive(Deserialize)]
+    struct Rest {
+        #[serde(default)]
+        resource: Vec<Kind>,
+        #[serde(default)]
+        interaction: Vec<Interaction>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Kind {
+        #[serde(rename = "type", default)]
+        kind: String,
+        update_create: Option<bool>,
+        #[serde(default)]
+        conditional_update: bool,
+    }
+    #[derive(Deserialize)]
+    struct Interaction {
+        #[serde(default)]
+        code: String,
+    }
+    let statement: Statement = serde_json::from_slice(body).ok()?;
+    if statement.resource_type != "CapabilityStatement" {
+        return None;
+    }
+    let observation =
+        statement.rest.iter().flat_map(|rest| &rest.resource).find(|kind| kind.kind == "Observation");
+    let software = statement.software.map(|software| format!("{} {}", software.name, software.version));
+    Some(Capability {
+        fhir_version: super::answer::clean(&statement.fhir_version, 20),
+        software: super::answer::clean(&software.unwrap_or_default(), 80),
+        transaction: statement
+            .rest
+            .iter()
+            .flat_map(|rest| &rest.interaction)
+            .any(|does| does.code == "transaction"),
+        update_create: observation.and_then(|kind| kind.update_create),
+        conditional_update: observation.is_some_and(|kind| kind.conditional_update),
+    })
+}
+
+/// Fuzz body.
+pub(super) fn fuzz(bytes: &[u8]) {
+    let _capability = parse(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_statement_is_read() {
+        let body = br#"{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1","software":{"name":"S","version":"1"},
+            "rest":[{"mode":"server","interaction":[{"code":"transaction"}],
+            "resource":[{"type":"Patient","updateCreate":false},{"type":"Observation","updateCreate":true,"conditionalUpdate":true}]}]}"#;
+        let capability = parse(body).unwrap();
+        assert!(capability.transaction && capability.conditional_update);
+        assert_eq!(capability.update_create, Some(true));
+        assert_eq!((capability.fhir_version.as_str(), capability.software.as_str()), ("4.0.1", "S 1"));
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_not_taken_to_say_no() {
+        let body =
+            br#"{"resourceType":"CapabilityStatement","rest":[{"resource":[{"type":"Observation"}]}]}"#;
+        assert_eq!(parse(body).unwrap().update_create, None);
+        assert_eq!(parse(b"<html>"), None);
+        assert_eq!(parse(br#"{"resourceType":"OperationOutcome"}"#), None);
+    }
+
+    #[test]
+    fn what_is_compressed_can_be_read_again() {
+        let packed = compress(b"{\"a\":1}").unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut text)
+            .unwrap();
+        assert_eq!(text, "{\"a\":1}");
+    }
+}

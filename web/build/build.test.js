@@ -1,0 +1,44 @@
+// @vitest-environment node
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { takeInventory } from './inventory.js';
+import { noticeOf, packageFolder } from './licences.js';
+
+let folder;
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'desk-'))));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+describe('the inventory', () => {
+  it('names every file below the folder but itself, in order', () => {
+    mkdirSync(join(folder, 'assets'));
+    writeFileSync(join(folder, 'index.html'), 'page');
+    writeFileSync(join(folder, 'assets', 'a.js'), 'code');
+    writeFileSync(join(folder, 'ui.json'), 'old');
+    const { version, sha256 } = takeInventory(folder, '1.2.3');
+    expect(version).toBe('1.2.3');
+    expect(Object.keys(sha256)).toEqual(['assets/a.js', 'index.html']);
+    expect(sha256['index.html']).toBe(createHash('sha256').update('page').digest('hex'));
+  });
+});
+
+describe('the licences', () => {
+  it('find the package of a module', () => {
+    expect(packageFolder('/x/node_modules/@scope/a/dist/i.js')).toBe('/x/node_modules/@scope/a');
+    expect(packageFolder('\0/x/node_modules/a/node_modules/b/i.js')).toBe('/x/node_modules/a/node_modules/b');
+    expect(packageFolder('/x/src/main.ts')).toBeUndefined();
+  });
+
+  it('carry name, version, licence and the notice itself', () => {
+    writeFileSync(join(folder, 'package.json'), '{"name":"a","version":"1.0.0","license":"MIT"}');
+    writeFileSync(join(folder, 'LICENSE.md'), 'Permission is granted');
+    expect(noticeOf(folder)).toBe('a 1.0.0 (MIT)\n\nPermission is granted\n');
+  });
+
+  it('stop the build at a package without a notice', () => {
+    writeFileSync(join(folder, 'package.json'), '{"name":"a","version":"1.0.0"}');
+    expect(() => noticeOf(folder)).toThrow('a has no licence file');
+  });
+});

@@ -1,0 +1,356 @@
+// Serves dist/ and the gateway's contract with a made-up ward, for work on the pages without a gateway.
+//   node mock/server.mjs [--port 4180] [--code WARD-2026] [--ready] [--scenario good|trouble|empty]
+// POST /mock?scenario=… changes the ward, POST /mock?live=cut breaks the live stream for 20 s.
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { DEVICES, Ward } from './ward.mjs';
+
+const { values: flags } = parseArgs({
+  options: {
+    port: { type: 'string', default: '4180' },
+    code: { type: 'string', default: 'WARD-2026' },
+    ready: { type: 'boolean', default: false },
+    scenario: { type: 'string', default: 'good' },
+  },
+});
+
+const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
+const FINGERPRINT = Array.from({ length: 32 }, (_, i) => ((i * 37 + 11) % 256).toString(16).padStart(2, '0'))
+  .join(':')
+  .toUpperCase();
+const CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+  '.json': 'application/json',
+  '.txt': 'text/plain; charset=utf-8',
+};
+
+let ward = new Ward(flags.scenario);
+let user = flags.ready ? { username: 'anna', password: 'correct horse battery' } : null;
+let cutUntil = 0;
+let failures = 0;
+const sessions = new Set();
+const streams = new Set();
+
+setInterval(() => ward.tick(), 1000);
+
+class Refusal extends Error {
+  constructor(status, title, detail, code, headers = {}) {
+    super(title);
+    Object.assign(this, { status, title, detail, code, headers });
+  }
+}
+
+const send = (res, status, body, headers = {}) => {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  res
+    .writeHead(status, { 'Content-Type': 'application/json', ...headers })
+    .end(status === 204 ? undefined : text);
+};
+
+async function bodyOf(req) {
+  let text = '';
+  for await (const chunk of req) text += chunk;
+  return text ? JSON.parse(text) : {};
+}
+
+function logIn(res, username) {
+  const token = randomUUID();
+  sessions.add(token);
+  send(
+    res,
+    200,
+    { username },
+    { 'Set-Cookie': `__Host-bedside=${token}; Secure; HttpOnly; SameSite=Strict; Path=/` },
+  );
+}
+
+const sessionOf = (req) => /__Host-bedside=([^;]+)/.exec(req.headers.cookie ?? '')?.[1];
+
+function mustBeIn(req) {
+  if (!sessions.has(sessionOf(req)))
+    throw new Refusal(401, 'You are not logged in', 'Log in first.', 'not_logged_in');
+}
+
+function mustChange(req) {
+  const same =
+    req.headers['sec-fetch-site'] === 'same-origin' || req.headers.origin?.endsWith(`//${req.headers.host}`);
+  if (!same || req.headers['x-bedside-csrf'] !== '1')
+    throw new Refusal(403, 'Not from this desk', 'The header is missing.', 'csrf');
+}
+
+async function setUp(req, res) {
+  const { code, username, password } = await bodyOf(req);
+  if (user)
+    throw new Refusal(
+      410,
+      'This gateway is already set up',
+      'Log in with the user that was made then.',
+      'already_set_up',
+    );
+  if (code !== flags.code)
+    throw new Refusal(
+      403,
+      'That is not the one-time code',
+      'Read it again on the gateway’s console: a new one is printed at each start.',
+      'wrong_code',
+    );
+  if ([...password].length < 12)
+    throw new Refusal(422, 'The password is too short', 'Use at least 12 characters.', 'password_short');
+  user = { username, password };
+  logIn(res, username);
+}
+
+async function logInWith(req, res) {
+  const { username, password } = await bodyOf(req);
+  if (failures > 4)
+    throw new Refusal(429, 'Too many tries', 'The gateway waits before it listens again.', 'too_many_tries', {
+      'Retry-After': '30',
+    });
+  if (!user || username !== user.username || password !== user.password) {
+    failures += 1;
+    throw new Refusal(401, 'User name or password is wrong', '', 'wrong_password');
+  }
+  failures = 0;
+  logIn(res, username);
+}
+
+function live(req, res) {
+  res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+  const say = () => res.write(`event: overview\ndata: ${JSON.stringify(ward.overview())}\n\n`);
+  say();
+  const point = (p) => res.write(`event: point\ndata: ${JSON.stringify(p)}\n\n`);
+  ward.listeners.add(point);
+  const timers = [setInterval(say, 1000), setInterval(() => res.write(': alive\n\n'), 10_000)];
+  streams.add(res);
+  req.on('close', () => {
+    timers.forEach(clearInterval);
+    ward.listeners.delete(point);
+    streams.delete(res);
+  });
+}
+
+function deviceOf(key) {
+  const device = DEVICES.find((one) => one.key === decodeURIComponent(key));
+  if (!device)
+    throw new Refusal(404, 'No such device', 'It has not sent anything to this gateway.', 'unknown_device');
+  return device;
+}
+
+function entryOf(id) {
+  const entry = ward.entries.find((one) => String(one.id) === decodeURIComponent(id));
+  if (!entry)
+    throw new Refusal(404, 'No such message', 'It may be older than what is kept.', 'unknown_entry');
+  return entry;
+}
+
+function upstream() {
+  const { name, base, state, since, detail } = ward.upstream();
+  const { waiting, sent, held } = ward.counts();
+  return {
+    configured: true,
+    name,
+    base,
+    state,
+    since,
+    detail,
+    auth: 'smart',
+    client_id: 'bedside-clinique-du-lac',
+    scopes: 'system/Observation.cu system/Device.cu system/Patient.cru',
+    kid: 'e1b5-2026-11',
+    algorithm: 'ES384',
+    jwks: {
+      keys: [
+        {
+          kty: 'EC',
+          crv: 'P-384',
+          x: 'mock-x-coordinate-of-the-public-key',
+          y: 'mock-y-coordinate-of-the-public-key',
+          use: 'sig',
+          alg: 'ES384',
+          kid: 'e1b5-2026-11',
+        },
+      ],
+    },
+    queue: { waiting, sent, held },
+    mode: 'put',
+  };
+}
+
+function testSteps() {
+  const down = ward.scenario === 'trouble';
+  const steps = [
+    { name: 'Find the server’s address', ok: true, detail: 'fhir.example.org is 203.0.113.7', ms: 12 },
+    {
+      name: 'Open a TLS connection',
+      ok: !down,
+      detail: down
+        ? 'No answer within 10 s: check the internet connection and the firewall'
+        : 'TLS 1.3, certificate valid for 61 more days',
+      ms: down ? 10_000 : 48,
+    },
+  ];
+  if (down) return { steps };
+  return {
+    steps: [
+      ...steps,
+      {
+        name: 'Read the SMART configuration',
+        ok: true,
+        detail: 'Token endpoint https://auth.example.org/token',
+        ms: 31,
+      },
+      { name: 'Get a token', ok: true, detail: 'Granted for 5 min, all scopes', ms: 122 },
+      {
+        name: 'Ask what the server can do',
+        ok: true,
+        detail: 'FHIR 4.0.1, transactions, update creates',
+        ms: 77,
+      },
+    ],
+  };
+}
+
+const ROUTES = [
+  [
+    'GET',
+    /^\/setup$/,
+    (_, res) =>
+      send(res, 200, {
+        needed: !user,
+        simulated: true,
+        site: 'Clinique du Lac',
+        fingerprint: FINGERPRINT,
+        version: '0.1.0-mock',
+      }),
+    'open',
+  ],
+  ['POST', /^\/setup$/, setUp, 'open'],
+  ['POST', /^\/login$/, logInWith, 'open'],
+  ['POST', /^\/logout$/, (req, res) => (sessions.delete(sessionOf(req)), send(res, 204, ''))],
+  [
+    'GET',
+    /^\/session$/,
+    (_, res) =>
+      send(res, 200, {
+        username: user.username,
+        role: 'admin',
+        site: 'Clinique du Lac',
+        simulated: true,
+        version: '0.1.0-mock',
+      }),
+  ],
+  ['GET', /^\/overview$/, (_, res) => send(res, 200, ward.overview())],
+  ['GET', /^\/live$/, live],
+  [
+    'GET',
+    /^\/devices\/([^/]+)$/,
+    (_, res, [key]) => {
+      const device = deviceOf(key);
+      const metrics = device.metrics
+        .filter((m) => typeof m.value() === 'number')
+        .map(({ code, label, unit }) => ({ code, label, unit }));
+      send(res, 200, {
+        ...ward.device(device),
+        caveats: device.caveats,
+        metrics,
+        identifiers: device.identifiers,
+      });
+    },
+  ],
+  [
+    'GET',
+    /^\/devices\/([^/]+)\/trend$/,
+    (_, res, [key], terms) => {
+      const device = deviceOf(key);
+      const metric = device.metrics.find(({ code }) => code === terms.get('code'));
+      const from = Date.now() - Number(terms.get('minutes') ?? 60) * 60_000;
+      const points = (ward.trends.get(`${device.key} ${metric.code}`) ?? []).filter(([at]) => at >= from);
+      send(res, 200, { label: metric.label, unit: metric.unit, points });
+    },
+  ],
+  [
+    'GET',
+    /^\/entries$/,
+    (_, res, __, terms) =>
+      send(res, 200, ward.page({ ...Object.fromEntries(terms), limit: Number(terms.get('limit') ?? 50) })),
+  ],
+  ['GET', /^\/entries\/([^/]+)$/, (_, res, [id]) => send(res, 200, ward.detail(entryOf(id)))],
+  [
+    'POST',
+    /^\/entries\/([^/]+)\/(release|replay)$/,
+    (_, res, [id, what]) => {
+      const entry = entryOf(id);
+      if (what === 'release' && entry.state !== 'held')
+        throw new Refusal(409, 'It is not held', `Its state is ${entry.state}.`, 'not_held');
+      Object.assign(entry, { state: 'waiting', reason: null, at: entry.at });
+      send(res, 202, {});
+    },
+  ],
+  ['GET', /^\/upstream$/, (_, res) => send(res, 200, upstream())],
+  ['POST', /^\/upstream\/test$/, (_, res) => setTimeout(() => send(res, 200, testSteps()), 700)],
+];
+
+async function api(req, res, url) {
+  const path = url.pathname.slice('/api/v1'.length);
+  for (const [method, pattern, answer, open] of ROUTES) {
+    const found = req.method === method && pattern.exec(path);
+    if (!found) continue;
+    if (method === 'POST') mustChange(req);
+    if (open !== 'open') mustBeIn(req);
+    if (path === '/live' && Date.now() < cutUntil) throw new Refusal(503, 'Not now', '', 'cut');
+    return answer(req, res, found.slice(1), url.searchParams);
+  }
+  throw new Refusal(404, 'No such address', '', 'not_found');
+}
+
+function control(res, terms) {
+  if (terms.has('scenario')) ward = new Ward(terms.get('scenario'));
+  if (terms.get('live') === 'cut') cutUntil = Date.now() + 20_000;
+  for (const stream of streams) stream.destroy();
+  send(res, 204, '');
+}
+
+async function file(res, path) {
+  const name = extname(path) ? normalize(path) : 'index.html';
+  try {
+    const bytes = await readFile(join(DIST, name));
+    res
+      .writeHead(200, {
+        'Content-Type': TYPES[extname(name)] ?? 'application/octet-stream',
+        'Content-Security-Policy': CSP,
+        'X-Content-Type-Options': 'nosniff',
+        'Cache-Control': 'no-cache',
+      })
+      .end(bytes);
+  } catch {
+    send(res, 404, 'not found');
+  }
+}
+
+createServer(async (req, res) => {
+  const url = new URL(req.url, 'http://localhost');
+  try {
+    if (url.pathname.startsWith('/api/v1/')) await api(req, res, url);
+    else if (req.method === 'POST' && url.pathname === '/mock') control(res, url.searchParams);
+    else await file(res, url.pathname);
+  } catch (refusal) {
+    const { status = 500, title = 'Fault', detail = String(refusal), code = 'fault', headers = {} } = refusal;
+    send(
+      res,
+      status,
+      { type: 'about:blank', title, status, detail, code },
+      { 'Content-Type': 'application/problem+json', ...headers },
+    );
+  }
+}).listen(Number(flags.port), 'localhost', () => {
+  console.log(`Desk on http://localhost:${flags.port}/, one-time code ${flags.code}`);
+});
