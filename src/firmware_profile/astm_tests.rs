@@ -1,11 +1,10 @@
 use super::*;
 use crate::device::{MetricClass, Report};
 use crate::firmware_profile::Library;
-use crate::firmware_profile::library::tests::context;
 
 fn decode(records: &str) -> Decoded {
     let profile = Library::embedded().unwrap().find("generic/astm-analyser").unwrap();
-    profile.decode(records.replace('\n', "\r").as_bytes(), None, &context())
+    profile.decode(records.replace('\n', "\r").as_bytes(), None, &LinkContext::golden())
 }
 
 fn specimen_of(report: &Report) -> Option<&str> {

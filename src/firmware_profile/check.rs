@@ -267,7 +267,6 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::library::Library;
-    use super::super::library::tests::context;
     use super::*;
 
     fn report(id: &str, capture: &str) -> CheckReport {
@@ -275,7 +274,7 @@ mod tests {
         let page = library.page(id).unwrap();
         let captures = library.captures(id);
         let (name, bytes) = captures.iter().find(|(name, _)| name == capture).unwrap();
-        check(id, &page, Some((name, bytes)), None, &context())
+        check(id, &page, Some((name, bytes)), None, &LinkContext::golden())
     }
 
     #[test]
@@ -302,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_bad_page_shows_each_fault_under_its_line() {
-        let report = check("x/y", "[device]\nmodell = \"X\"\n", None, None, &context());
+        let report = check("x/y", "[device]\nmodell = \"X\"\n", None, None, &LinkContext::golden());
         assert!(!report.is_good());
         assert!(report.to_string().starts_with("x/y: "), "{report}");
         assert!(report.to_string().contains('^'));

@@ -1,6 +1,5 @@
 use crate::device::{ClockSource, Measurement, ResultStatus, Value};
-use crate::firmware_profile::library::tests::context;
-use crate::firmware_profile::{Decoded, FirmwareProfile, Library};
+use crate::firmware_profile::{Decoded, FirmwareProfile, Library, LinkContext};
 use std::sync::Arc;
 
 fn monitor() -> Arc<FirmwareProfile> {
@@ -15,7 +14,7 @@ fn message(rows: &[&str]) -> String {
 }
 
 fn decode(rows: &[&str]) -> Decoded {
-    monitor().decode(message(rows).as_bytes(), None, &context())
+    monitor().decode(message(rows).as_bytes(), None, &LinkContext::golden())
 }
 
 fn only(rows: &[&str]) -> Measurement {
@@ -107,10 +106,10 @@ fn the_time_of_a_row_is_its_own_else_the_orders_else_the_messages_else_the_recei
     assert_eq!(order - own, 300_000_000);
     let profile = monitor();
     let text = message(&[&row("")]).replace("|||20260314135500+0530\r", "\r");
-    let sent = profile.decode(text.as_bytes(), None, &context());
+    let sent = profile.decode(text.as_bytes(), None, &LinkContext::golden());
     assert_eq!(sent.reports[0].measurements[0].taken.micros, order);
     let text = text.replace("20260314135500+0530", "");
-    let received = profile.decode(text.as_bytes(), None, &context());
+    let received = profile.decode(text.as_bytes(), None, &LinkContext::golden());
     assert_eq!(received.reports[0].measurements[0].taken.source, ClockSource::Receipt);
     assert!(codes(&received).contains(&"no-time"));
 }
@@ -138,7 +137,7 @@ fn the_same_device_number_in_another_order_may_be_another_device() {
         .unwrap()
         .replace("528391^MDC_DEV_SPEC_PROFILE_BP", "528399^MDC_DEV_SPEC_PROFILE_SCALE");
     let text = format!("{text}OBR{}", second.replace("0000000001^EUI-64", "0000000002^EUI-64"));
-    let decoded = monitor().decode(text.as_bytes(), None, &context());
+    let decoded = monitor().decode(text.as_bytes(), None, &LinkContext::golden());
     let ids: Vec<&str> = decoded.reports.iter().map(|r| &*r.device.identifiers[0].value).collect();
     assert_eq!(ids, ["00A0370000000001", "00A0370000000002"]);
     assert!(decoded.reports.iter().all(|report| !report.device.point_of_care), "personal devices");
@@ -162,7 +161,7 @@ fn messages_that_carry_no_results_say_so() {
     let profile = monitor();
     let say = |kind: &str| {
         let text = message(&["OBX|1|NM|147842^^MDC|1.1.1.1|61"]).replace("ORU^R01^ORU_R01", kind);
-        let decoded = profile.decode(text.as_bytes(), None, &context());
+        let decoded = profile.decode(text.as_bytes(), None, &LinkContext::golden());
         assert_eq!(decoded.reports, []);
         (decoded.held, decoded.ignored)
     };
@@ -171,7 +170,7 @@ fn messages_that_carry_no_results_say_so() {
     assert!(say("ACK^R01^ACK").1.unwrap().contains("acknowledgement"));
     assert!(say("QRY^Q02").1.unwrap().contains("query"));
     assert!(say("").0.unwrap().contains("without a type"));
-    let garbage = profile.decode(b"\x00\x01 nothing", None, &context());
+    let garbage = profile.decode(b"\x00\x01 nothing", None, &LinkContext::golden());
     assert_eq!(garbage.held.as_deref(), Some("not HL7: no MSH"));
 }
 
@@ -179,7 +178,7 @@ fn messages_that_carry_no_results_say_so() {
 fn two_messages_in_one_frame_keep_their_patients_apart() {
     let row = "OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||R";
     let text = format!("{}{}", message(&[row]), message(&[row]).replace("MRN-1", "MRN-2"));
-    let decoded = monitor().decode(text.as_bytes(), None, &context());
+    let decoded = monitor().decode(text.as_bytes(), None, &LinkContext::golden());
     let ids: Vec<&str> =
         decoded.reports.iter().map(|r| &*r.person.as_ref().unwrap().identifiers[0].value).collect();
     assert_eq!(ids, ["MRN-1", "MRN-2"]);
@@ -189,7 +188,7 @@ fn two_messages_in_one_frame_keep_their_patients_apart() {
 fn a_patient_known_only_by_the_old_field_is_known() {
     let text = message(&["OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||R"])
         .replace("PID|||MRN-1^^^A&2.999.1&ISO^MR", "PID||MRN-9^^^WARD||");
-    let decoded = monitor().decode(text.as_bytes(), None, &context());
+    let decoded = monitor().decode(text.as_bytes(), None, &LinkContext::golden());
     let person = decoded.reports[0].person.as_ref().unwrap();
     assert_eq!(
         (&*person.identifiers[0].value, &*person.identifiers[0].system),

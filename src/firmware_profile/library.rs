@@ -114,5 +114,136 @@ impl FirmwareProfile {
 }
 
 #[cfg(test)]
-#[path = "library_tests.rs"]
-pub(super) mod tests;
+mod tests {
+    // Every folder is checked against its goldens: what a capture says today is what it said when it was reviewed.
+    // `BLESS=1` writes the goldens anew; read the difference before you commit it.
+
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::firmware_profile::{Decoded, LinkContext};
+
+    fn folder(id: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles").join(id)
+    }
+
+    fn topic_of(profile: &FirmwareProfile, capture: &str) -> Option<String> {
+        let case = profile.tests.iter().find(|test| test.capture == capture);
+        let own = case.and_then(|test| test.topic.clone());
+        own.or_else(|| profile.transport.mqtt.as_ref().and_then(|mqtt| mqtt.topics.first().cloned()))
+    }
+
+    fn decoded(profile: &FirmwareProfile, name: &str, frame: &[u8]) -> Decoded {
+        profile.decode(frame, topic_of(profile, name).as_deref(), &LinkContext::golden())
+    }
+
+    #[test]
+    fn every_built_in_profile_is_without_fault() {
+        match Library::embedded() {
+            Ok(library) => assert!(library.ids().count() > 0),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn every_capture_says_what_its_golden_says() {
+        let library = Library::embedded().unwrap();
+        let bless = std::env::var_os("BLESS").is_some();
+        let mut differing = Vec::new();
+        for id in library.ids() {
+            let profile = library.find(id).unwrap();
+            for (name, frame) in library.captures(id) {
+                let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+                let path = folder(id).join("captures").join(format!("{stem}.golden"));
+                let mut says = serde_json::to_string_pretty(&decoded(&profile, &name, &frame)).unwrap();
+                says.push('\n');
+                if bless {
+                    std::fs::write(&path, &says).unwrap();
+                } else if std::fs::read_to_string(&path).unwrap_or_default() != says {
+                    differing.push(path.display().to_string());
+                }
+            }
+        }
+        assert!(differing.is_empty(), "these goldens differ (BLESS=1 rewrites them): {differing:#?}");
+    }
+
+    #[test]
+    fn every_folder_has_captures_and_one_that_can_be_sent_again() {
+        let library = Library::embedded().unwrap();
+        for profile in library.profiles() {
+            let captures = library.captures(&profile.id);
+            assert!(captures.len() >= 3, "{} has {} captures", profile.id, captures.len());
+            for test in &profile.tests {
+                assert!(
+                    captures.iter().any(|(name, _)| *name == test.capture),
+                    "{}: no {}",
+                    profile.id,
+                    test.capture
+                );
+            }
+            let replayed: Vec<_> = profile.tests.iter().filter(|test| test.replay).collect();
+            assert!(!replayed.is_empty(), "{} has nothing to replay", profile.id);
+            for test in replayed {
+                let (name, frame) = captures.iter().find(|(name, _)| *name == test.capture).unwrap();
+                let decoded = decoded(profile, name, frame);
+                assert!(decoded.measurements() > 0, "{}: {name} says nothing", profile.id);
+            }
+            assert_eq!(
+                profile.verified,
+                crate::firmware_profile::Verified::Simulator,
+                "no real device has said otherwise"
+            );
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_capture_never_break_a_decoder() {
+        let library = Library::embedded().unwrap();
+        let context = LinkContext::golden();
+        let mut state = 0x2545_F491_4F6C_DD1Du64;
+        let mut next = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below.max(1) as u64).unwrap()
+        };
+        for profile in library.profiles() {
+            for (name, frame) in library.captures(&profile.id) {
+                for _ in 0..60 {
+                    let mut bytes = frame.clone();
+                    for _ in 0..=next(4) {
+                        let at = next(bytes.len());
+                        match next(4) {
+                            0 if !bytes.is_empty() => bytes[at] = u8::try_from(next(256)).unwrap(),
+                            1 => bytes.truncate(at),
+                            2 => bytes.insert(at.min(bytes.len()), b"|^~\\&\r\n\"-0\xFF"[next(11)]),
+                            _ => {
+                                let tail = frame[next(frame.len())..].to_vec();
+                                bytes.extend(tail);
+                            }
+                        }
+                    }
+                    let decoded = profile.decode(&bytes, Some("a/b/c"), &context);
+                    assert!(
+                        !decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some(),
+                        "{name}: a frame vanished"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_of_a_site_takes_the_place_of_a_built_in_one() {
+        let library = Library::embedded().unwrap();
+        let id = library.ids().next().unwrap().to_owned();
+        let page = library.page(&id).unwrap().to_string();
+        let other = format!("# ours\n{page}");
+        let before = library.find(&id).unwrap().hash.clone();
+        let after =
+            library.with_overrides(vec![(id.clone(), other)]).unwrap().find(&id).unwrap().hash.clone();
+        assert_ne!(before, after);
+        let error = Library::default().with_overrides(vec![("a/b".into(), "[device]".into())]).unwrap_err();
+        assert!(error.to_string().contains("a/b") && error.to_string().contains('^'), "{error}");
+    }
+}

@@ -107,6 +107,13 @@ impl LinkContext {
             charset: Charset::default(),
         })
     }
+
+    /// What the goldens are made with: 2026-03-14T08:30:00Z, a little after every capture.
+    #[cfg(test)]
+    pub(crate) fn golden() -> Self {
+        let received = Timestamp::from_micros(1_773_477_000_000_000, true);
+        Self::new("golden", "Asia/Kolkata", received).unwrap()
+    }
 }
 
 /// What a frame turned out to say.

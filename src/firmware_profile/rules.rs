@@ -159,17 +159,15 @@ fn is_loinc(code: &str) -> bool {
 
 fn loinc_beside_mdc(source: &Source<'_>, metric: &ReadMetric) {
     let Some(term) = metric.mdc.and_then(nomenclature::term) else { return };
-    let has = metric.def.loincs.iter().any(|rule| term.loinc.iter().any(|loinc| loinc.code == &*rule.code))
-        || metric.def.codings.iter().any(|coding| &*coding.system == LOINC);
     let magic = term.loinc.iter().find(|loinc| nomenclature::vital_sign_units(loinc.code).is_some());
-    if let (Some(magic), false, false) = (magic, has, metric.def.kind == ValueKind::Ignore) {
-        source.fault(
-            metric.loinc_span.clone(),
-            format!(
-                "MDC {} ({}) needs LOINC {} beside it to be a FHIR vital sign",
-                term.code, term.refid, magic.code
-            ),
-        );
+    let Some(magic) = magic.filter(|_| metric.def.kind != ValueKind::Ignore) else { return };
+    let listed = metric.def.loincs.iter().any(|rule| *rule.code == *magic.code)
+        || metric.def.codings.iter().any(|coding| *coding.code == *magic.code && &*coding.system == LOINC);
+    if !listed {
+        let (code, refid) = (term.code, term.refid);
+        let message =
+            format!("MDC {code} ({refid}) needs LOINC {} beside it to be a FHIR vital sign", magic.code);
+        source.fault(metric.loinc_span.clone(), message);
     }
 }
 

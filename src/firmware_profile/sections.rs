@@ -150,7 +150,8 @@ fn plain(value: &DeValue<'_>) -> toml::Value {
         DeValue::Integer(integer) => {
             toml::Value::Integer(i64::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i64::MAX))
         }
-        DeValue::Float(float) => toml::Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
+        // No codec has a setting with a fraction; as a text it is refused by name.
+        DeValue::Float(float) => toml::Value::String(float.as_str().to_owned()),
         DeValue::Boolean(truth) => toml::Value::Boolean(*truth),
         DeValue::Datetime(time) => toml::Value::Datetime(*time),
         DeValue::Array(list) => toml::Value::Array(list.iter().map(|one| plain(one.get_ref())).collect()),
