@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use memchr::memchr2;
 use serde::Deserialize;
 
 use super::{Answer, Framer, Step, Ticket, Warning};
@@ -153,7 +154,7 @@ impl MllpFramer {
         // After an end block that may be a stray one, first look whether a message header follows.
         let window =
             self.stray.map_or(bytes.len(), |at| (at + 1 + HEADER.len()).saturating_sub(self.body.len()));
-        let found = bytes.iter().take(window).position(|byte| matches!(*byte, START | END));
+        let found = memchr2(START, END, bytes.get(..window).unwrap_or(bytes));
         let (text, rest) = bytes.split_at(found.unwrap_or(window.min(bytes.len())));
         if self.body.len() + text.len() > self.settings.max_message_bytes {
             self.skipped = self.body.len();
