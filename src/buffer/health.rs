@@ -205,6 +205,10 @@ impl Shared {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -245,7 +249,7 @@ impl Shared {
         Health {
             full: self.full.load(Ordering::Relaxed),
             writing: self.writing.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
+            bytes: self.bytes(),
             max_bytes: self.max_bytes,
             alarms: locked(&self.alarms).values().cloned().collect(),
         }

@@ -63,19 +63,27 @@ impl Store {
         Ok(Pages { all: number("PRAGMA page_count")?, free: number("PRAGMA freelist_count")? })
     }
 
-    /// Whether `frames` of `bytes` in all fit the quota, after purging what may be purged for them.
-    pub(super) fn make_room(&mut self, frames: u64, bytes: u64, max_bytes: u64) -> rusqlite::Result<bool> {
+    /// Whether `frames` of `bytes` in all fit the quota, after purging what may be purged for them. `used`: the
+    /// bytes in use after the last commit.
+    pub(super) fn make_room(
+        &mut self,
+        frames: u64,
+        bytes: u64,
+        mut used: u64,
+        max_bytes: u64,
+    ) -> rusqlite::Result<bool> {
         let wanted = bytes + frames * FRAME_COSTS;
         for _ in 0..BATCHES_FOR_ROOM {
-            if self.pages()?.used_bytes() + wanted <= max_bytes {
+            if used + wanted <= max_bytes {
                 return Ok(true);
             }
             if self.counts.accepted == 0 {
                 return Ok(false);
             }
             self.purge(Which::Oldest)?;
+            used = self.pages()?.used_bytes();
         }
-        Ok(self.pages()?.used_bytes() + wanted <= max_bytes)
+        Ok(used + wanted <= max_bytes)
     }
 
     /// Purges one batch in a transaction of its own.

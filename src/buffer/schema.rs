@@ -31,6 +31,7 @@
 //! Times are microseconds since 1970 UTC. The two indices on `entry` are partial: an accepted entry, which is
 //! nearly every entry, is in neither.
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::BufferError;
@@ -111,10 +112,17 @@ fn flags(access: OpenFlags) -> OpenFlags {
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
+/// Prepared statements are kept, and their plans do not look at the values bound to them: else each new value has
+/// SQLite prepare the statement anew.
+fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
 /// A connection that may write. The file exists already (folder.rs made it, for its mode).
 pub(super) fn connect_writing(path: &std::path::Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(&conn)?;
     conn.execute_batch(WRITING)?;
     Ok(conn)
 }
@@ -133,7 +141,7 @@ pub(super) fn connect_salvaging(path: &std::path::Path) -> rusqlite::Result<Conn
 fn connect_reading(path: &std::path::Path, first: &str) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
     conn.execute_batch(first)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(&conn)?;
     conn.execute_batch(QUERYING)?;
     Ok(conn)
 }

@@ -20,6 +20,7 @@ use super::checkpoint::Checkpointer;
 use super::folder::Folder;
 use super::health::Shared;
 use super::job::{Done, Job};
+use super::retention::Pages;
 use super::store::{self, Store, Why};
 use super::{BufferError, Config, Kept, Refused, registry};
 
@@ -201,7 +202,7 @@ impl Writer {
         let began = Instant::now();
         let bytes: usize = jobs.iter().map(Job::bytes).sum();
         let written = transaction(store, jobs);
-        let Written { done, swept, changed } = match written {
+        let Written { done, swept, changed, used_bytes } = match written {
             Ok(written) => written,
             Err(error) => {
                 store.counts = counts;
@@ -230,18 +231,22 @@ impl Writer {
             figures.repetitions += repetitions;
             figures.last_commit_us = took;
         });
-        self.publish();
+        self.publish_with(used_bytes);
         Ok(done)
     }
 
     /// Tells readers and waiters what is true now.
     fn publish(&self) {
+        let pages = self.open.as_ref().and_then(|open| open.store.pages().ok());
+        self.publish_with(pages.map_or_else(|| self.shared.bytes(), Pages::used_bytes));
+    }
+
+    /// The same where the bytes in use are known.
+    fn publish_with(&self, used_bytes: u64) {
         let Some(Open { store, .. }) = &self.open else { return self.shared.set_writing(false) };
         self.shared.set_writing(true);
         self.shared.set_counts(store.counts);
-        if let Ok(pages) = store.pages() {
-            self.shared.set_bytes(pages.used_bytes());
-        }
+        self.shared.set_bytes(used_bytes);
         self.shared.changed.send_modify(|commits| *commits += 1);
     }
 
@@ -261,6 +266,7 @@ struct Written {
     swept: usize,
     /// Whether there was anything to sync.
     changed: bool,
+    used_bytes: u64,
 }
 
 /// Begins, applies every job, and commits. What is returned is durable.
@@ -282,11 +288,13 @@ fn transaction(store: &mut Store, jobs: &mut Vec<Job>) -> rusqlite::Result<Writt
         jobs.drain(..).zip(done.drain(..)).for_each(|(job, done)| job.answer(done));
         std::thread::sleep(Duration::from_millis(5));
     }
+    // Asked inside the transaction: outside, each question would be one of its own, with its locks.
+    let used_bytes = store.pages()?.used_bytes();
     store.conn.prepare_cached("COMMIT")?.execute([])?;
     if changed {
         store.repeats.clear();
     }
-    Ok(Written { done, swept, changed })
+    Ok(Written { done, swept, changed, used_bytes })
 }
 
 fn apply(store: &mut Store, job: &mut Job) -> rusqlite::Result<Done> {

@@ -34,7 +34,7 @@ impl Writer {
         let bytes = jobs.iter().filter(|job| job.is_frame()).map(|job| job.bytes() as u64).sum();
         let max_bytes = self.shared.max_bytes;
         let Some(Open { store, .. }) = &mut self.open else { return jobs };
-        match store.make_room(frames, bytes, max_bytes) {
+        match store.make_room(frames, bytes, self.shared.bytes(), max_bytes) {
             Ok(true) => {
                 self.quota_fits();
                 jobs
