@@ -48,12 +48,13 @@ pub struct Live {
     /// When the view began.
     since: Timestamp,
     state: Mutex<State>,
+    /// Apart from the rest: counting a frame must not wait for a report that is being shown.
+    links: Mutex<BTreeMap<Arc<str>, LinkView>>,
     points: broadcast::Sender<Arc<Point>>,
 }
 
 #[derive(Default)]
 struct State {
-    links: BTreeMap<Arc<str>, LinkView>,
     devices: HashMap<String, DeviceState>,
     alarms: BTreeMap<String, AlarmView>,
     upstream: Option<UpstreamStanding>,
@@ -126,7 +127,7 @@ impl Live {
     /// An empty view.
     pub fn new(clock: SharedClock) -> Arc<Self> {
         let (points, _) = broadcast::channel(POINTS_QUEUED);
-        Arc::new(Self { since: clock.now(), clock, state: Mutex::default(), points })
+        Arc::new(Self { since: clock.now(), clock, state: Mutex::default(), links: Mutex::default(), points })
     }
 
     // ── filled by the gateway ──
@@ -134,9 +135,9 @@ impl Live {
     /// Announces a configured link; `kind` is `mllp`, `serial`, `tcp` or `mqtt`.
     pub fn add_link(&self, name: &str, kind: &'static str, profile: &str) {
         let since = self.clock.now();
-        let mut state = self.state();
-        if state.links.len() < LINKS_MAX {
-            state.links.insert(name.into(), LinkView::new(name, kind, profile, since));
+        let mut links = locked(&self.links);
+        if links.len() < LINKS_MAX {
+            links.insert(name.into(), LinkView::new(name, kind, profile, since));
         }
     }
 
@@ -238,7 +239,7 @@ impl Live {
             bytes: backlog.bytes,
             quota_bytes: backlog.quota_bytes,
             upstream: UpstreamView::of(state.upstream.as_ref(), self.since),
-            links: state.links.values().cloned().collect(),
+            links: locked(&self.links).values().cloned().collect(),
             devices,
             alarms,
         };
@@ -270,15 +271,19 @@ impl Live {
     }
 
     fn link(&self, name: &str, change: impl FnOnce(&mut LinkView)) {
-        if let Some(link) = self.state().links.get_mut(name) {
+        if let Some(link) = locked(&self.links).get_mut(name) {
             change(link);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A view that a panic left half written is still only a view.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
+}
+
+/// A view that a panic left half written is still only a view.
+fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn make_room(devices: &mut HashMap<String, DeviceState>, budget: &mut Budget) {
