@@ -1,12 +1,16 @@
 //! The way out: waiting entries, in order per device, to the FHIR server; only its word frees them.
 //!
-//! The buffer never offers an entry that would overtake an earlier one of its device. When the server does not
-//! answer, the whole queue pauses (one try a pause) and keeps its order; when it refuses one entry, that entry is
-//! held and the rest go on.
+//! Full batches go side by side, each with devices of its own, and the next ones are read and translated while
+//! these are on their way. Nothing is overtaken: a device is in one batch at a time, the buffer never offers an
+//! entry behind one of its device that has to wait, and what was made ready ahead is dropped when a verdict is not
+//! final. When the server does not answer, the whole queue pauses (one try a pause) and keeps its order; when it
+//! refuses one entry, that entry is held and the rest go on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::live::Live;
@@ -16,6 +20,7 @@ use crate::config::Delivery;
 use crate::connector::Stop;
 use crate::fhir::Resource;
 use crate::gateway::metrics::Metrics;
+use crate::gateway::translated::Translated;
 use crate::gateway::triage::said;
 use crate::gateway::understand::{Meaning, Understanding};
 use crate::upstream::{Upstream, Verdict};
@@ -30,11 +35,14 @@ pub(super) struct Deliver {
     pub buffer: Buffer,
     pub reader: Reader,
     pub understanding: Arc<Understanding>,
+    pub translated: Arc<Translated>,
     pub upstream: Arc<Upstream>,
     pub live: Arc<Live>,
     pub metrics: Arc<Metrics>,
     pub clock: SharedClock,
     pub config: Delivery,
+    /// Requests under way at the same time at most.
+    pub in_flight: usize,
     /// Entries up to this one have had their first look.
     pub seen: watch::Receiver<i64>,
     /// Woken when something may be deliverable (a release, a replay).
@@ -48,6 +56,19 @@ struct Ready {
     resources: Vec<Resource>,
 }
 
+/// Entries for requests that may go side by side, and what became clear of others while they were made ready.
+struct Round {
+    batches: Vec<Vec<Ready>>,
+    marks: Vec<Mark>,
+}
+
+/// What is to be done next.
+enum Next {
+    Send(Round),
+    /// Nothing can go before this time has passed.
+    Wait(Duration),
+}
+
 /// Failures in a row since the server last answered.
 #[derive(Default)]
 struct Patience {
@@ -55,11 +76,23 @@ struct Patience {
 }
 
 impl Deliver {
-    /// Runs until told to stop; a request under way is finished first.
+    /// Runs until told to stop; requests under way are finished first.
     pub(super) async fn run(mut self, mut stop: Stop) {
         let mut patience = Patience::default();
+        let mut ahead = None;
         loop {
-            let pause = self.turn(&mut patience).await;
+            let next = match ahead.take() {
+                Some(next) => next,
+                None => self.next(&patience).await,
+            };
+            let pause = match next {
+                Next::Wait(pause) => pause,
+                Next::Send(round) => {
+                    let pause;
+                    (pause, ahead) = self.turn(round, &mut patience).await;
+                    pause
+                }
+            };
             let wake = self.wake.clone();
             tokio::select! {
                 () = stop.wait() => return,
@@ -70,88 +103,130 @@ impl Deliver {
         }
     }
 
-    /// One batch; returns how long to wait before the next.
-    async fn turn(&self, patience: &mut Patience) -> Duration {
-        let now = self.clock.now();
-        let (stored, more) = match self.gather().await {
-            Ok(gathered) => gathered,
+    /// Sends one round while the next is made ready; returns how long to wait, and the next if it may follow.
+    async fn turn(&self, round: Round, patience: &mut Patience) -> (Duration, Option<Next>) {
+        let Round { batches, mut marks } = round;
+        let held = marks.iter().filter(|mark| matches!(mark.to, Transition::Held { .. }));
+        held.for_each(|_| self.metrics.held());
+        let batches = match self.mark_sent(batches).await {
+            Ok(batches) => batches,
             Err(fault) => {
-                tracing::error!(%fault, "Waiting entries could not be read.");
-                return IDLE;
+                tracing::error!(%fault, "Entries could not be marked as sent; nothing was sent.");
+                return (PAUSE_MIN, None);
             }
         };
-        let Some(oldest) = stored.first().map(|s| s.received) else { return IDLE };
-        let age = now.since(oldest);
-        let wanted = Duration::from_millis(self.config.age_ms);
-        if !more && age < wanted {
-            return wanted.saturating_sub(age);
-        }
-        let (ready, mut marks) = self.prepare(&stored);
-        let pause =
-            if ready.is_empty() { Duration::ZERO } else { self.send(ready, &mut marks, patience).await };
+        let was_patient = patience.failures > 0;
+        let sent = async {
+            let verdicts = self.send(batches).await;
+            self.judge(verdicts, &mut marks, patience)
+        };
+        let ahead = async { if was_patient { None } else { Some(self.next(&Patience::default()).await) } };
+        let ((pause, all_final), ahead) = tokio::join!(sent, ahead);
         if let Err(fault) = self.buffer.mark(marks).await {
             // Not lost: the entries stay as they were and are sent again, which the server sees as the same.
             tracing::error!(%fault, "The server's verdicts could not be written down.");
-            return PAUSE_MIN;
+            return (PAUSE_MIN, None);
         }
-        pause
+        // Only a full round was waiting already; for less, new company is looked for.
+        (pause, ahead.filter(|next| all_final && matches!(next, Next::Send(_))))
     }
 
-    /// The next entries that have had their first look, and whether there are more.
-    async fn gather(&self) -> Result<(Vec<Stored>, bool), BufferError> {
+    /// Reads what waits and makes it ready, when it is enough or old enough.
+    async fn next(&self, patience: &Patience) -> Next {
+        // A server that does not answer is tried with one request.
+        let requests = if patience.failures > 0 { 1 } else { self.in_flight.max(1) };
+        let (stored, full) = match self.gather(requests).await {
+            Ok(gathered) => gathered,
+            Err(fault) => {
+                tracing::error!(%fault, "Waiting entries could not be read.");
+                return Next::Wait(IDLE);
+            }
+        };
+        let Some(oldest) = stored.first() else { return Next::Wait(IDLE) };
+        self.translated.forget_before(oldest.id);
+        let age = self.clock.now().since(oldest.received);
+        let wanted = Duration::from_millis(self.config.age_ms);
+        if !full && age < wanted {
+            return Next::Wait(wanted.saturating_sub(age));
+        }
+        let batches = side_by_side(stored, self.config.entries_max, self.config.bytes_max);
+        let (understanding, translated) = (Arc::clone(&self.understanding), Arc::clone(&self.translated));
+        let prepared = tokio::task::spawn_blocking(move || prepare(&batches, &understanding, &translated));
+        match prepared.await {
+            Ok(round) => Next::Send(round),
+            Err(fault) => {
+                tracing::error!(%fault, "Waiting entries could not be translated.");
+                Next::Wait(PAUSE_MIN)
+            }
+        }
+    }
+
+    /// The next entries that have had their first look, for so many requests, and whether they fill one.
+    async fn gather(&self, requests: usize) -> Result<(Vec<Stored>, bool), BufferError> {
         let limit = *self.seen.borrow();
-        let waiting = self.reader.waiting(0, self.config.entries_max, self.config.bytes_max).await?;
-        let found = waiting.entries.len();
+        let (entries_max, bytes_max) = (self.config.entries_max, self.config.bytes_max);
+        let waiting = self
+            .reader
+            .waiting(0, entries_max.saturating_mul(requests), bytes_max.saturating_mul(requests))
+            .await?;
         let mut taken = waiting.entries;
+        let found = taken.len();
         taken.retain(|stored| stored.id <= limit);
         let bytes: usize = taken.iter().map(|stored| stored.bytes.len()).sum();
-        let full = found >= self.config.entries_max || bytes * 2 >= self.config.bytes_max;
+        let full = found >= entries_max || bytes >= bytes_max / 2;
         Ok((taken, full))
     }
 
-    fn prepare(&self, stored: &[Stored]) -> (Vec<Ready>, Vec<Mark>) {
-        let mut ready = Vec::with_capacity(stored.len());
-        let mut marks = Vec::new();
-        for one in stored {
-            let understood = self.understanding.read(&said(one));
-            match understood.meaning {
-                Meaning::Deliver { resources } => {
-                    ready.push(Ready { id: one.id, attempts: one.attempts, resources });
+    /// Writes down that these entries are on their way; what was held or settled meanwhile stays behind.
+    async fn mark_sent(&self, mut batches: Vec<Vec<Ready>>) -> Result<Vec<Vec<Ready>>, BufferError> {
+        let sent = batches.iter().flatten().map(|r| Mark { id: r.id, to: Transition::Sent }).collect();
+        match self.buffer.mark(sent).await {
+            Ok(()) => Ok(batches),
+            Err(BufferError::IllegalMarks(illegal)) => {
+                for batch in &mut batches {
+                    batch.retain(|ready| illegal.iter().all(|mark| mark.id != ready.id));
                 }
-                Meaning::Hold(reason) => {
-                    self.metrics.held();
-                    marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
-                }
-                Meaning::Nothing(reason) => {
-                    marks.push(Mark { id: one.id, to: Transition::Ignored { reason } });
-                }
+                Ok(batches)
             }
+            Err(fault) => Err(fault),
         }
-        (ready, marks)
     }
 
-    async fn send(&self, ready: Vec<Ready>, marks: &mut Vec<Mark>, patience: &mut Patience) -> Duration {
-        let sent = ready.iter().map(|r| Mark { id: r.id, to: Transition::Sent }).collect();
-        if let Err(fault) = self.buffer.mark(sent).await {
-            tracing::error!(%fault, "Entries could not be marked as sent; nothing was sent.");
-            return PAUSE_MIN;
-        }
-        let (about, lists): (Vec<(i64, u32)>, Vec<Vec<Resource>>) =
-            ready.into_iter().map(|r| ((r.id, r.attempts), r.resources)).unzip();
-        let verdicts = self.upstream.deliver(&lists).await;
+    /// All batches at once; each entry with what became of it.
+    async fn send(&self, batches: Vec<Vec<Ready>>) -> Vec<(i64, u32, Verdict)> {
+        let requests = batches.into_iter().filter(|batch| !batch.is_empty()).map(|batch| async {
+            let (about, lists): (Vec<(i64, u32)>, Vec<Vec<Resource>>) =
+                batch.into_iter().map(|r| ((r.id, r.attempts), r.resources)).unzip();
+            let verdicts = self.upstream.deliver(&lists).await;
+            about.into_iter().zip(verdicts).map(|((id, attempts), verdict)| (id, attempts, verdict))
+        });
+        let answered = join_all(requests).await;
         crate::gateway::watch::show_upstream(&self.live, &self.upstream);
-        let nobody_answered = verdicts.iter().all(|v| matches!(v, Verdict::Retry { .. }));
+        answered.into_iter().flatten().collect()
+    }
+
+    /// Turns verdicts into marks; returns how long to wait, and whether every verdict was final.
+    fn judge(
+        &self,
+        verdicts: Vec<(i64, u32, Verdict)>,
+        marks: &mut Vec<Mark>,
+        patience: &mut Patience,
+    ) -> (Duration, bool) {
+        let retried = verdicts.iter().filter(|(_, _, v)| matches!(v, Verdict::Retry { .. })).count();
+        let nobody_answered = retried > 0 && retried == verdicts.len();
         let mut pause = Duration::ZERO;
         if nobody_answered {
             patience.failures = patience.failures.saturating_add(1);
-            pause = self.backoff(patience.failures, verdicts.iter().filter_map(asked_pause).max());
+            let asked = verdicts.iter().filter_map(|(_, _, verdict)| asked_pause(verdict)).max();
+            pause = self.backoff(patience.failures, asked);
         } else {
             patience.failures = 0;
         }
-        for ((id, attempts), verdict) in about.into_iter().zip(verdicts) {
+        self.translated.flows(patience.failures == 0);
+        for (id, attempts, verdict) in verdicts {
             marks.push(Mark { id, to: self.judged(verdict, attempts, nobody_answered) });
         }
-        pause
+        (pause, retried == 0)
     }
 
     fn judged(&self, verdict: Verdict, attempts: u32, all: bool) -> Transition {
@@ -192,5 +267,103 @@ const fn asked_pause(verdict: &Verdict) -> Option<Duration> {
     match verdict {
         Verdict::Retry { after, .. } => *after,
         Verdict::Accepted { .. } | Verdict::Refused { .. } => None,
+    }
+}
+
+/// Shares entries out among as many batches as they fill, each device in one batch and in its order. What would
+/// overfill its batch is left for the next round, with all that is behind it of its device.
+fn side_by_side(stored: Vec<Stored>, entries_max: usize, bytes_max: usize) -> Vec<Vec<Stored>> {
+    let bytes: usize = stored.iter().map(|one| one.bytes.len()).sum();
+    let count = stored.len().div_ceil(entries_max.max(1)).max(bytes.div_ceil(bytes_max.max(1))).max(1);
+    let mut batches: Vec<(usize, Vec<Stored>)> = (0..count).map(|_| (0, Vec::new())).collect();
+    // Device → its batch; none when the batch is full.
+    let mut of_device: HashMap<Arc<str>, Option<usize>> = HashMap::new();
+    for one in stored {
+        let device = one.device.clone().unwrap_or_else(|| Arc::clone(&one.link));
+        let shortest = || (0..count).min_by_key(|at| batches.get(*at).map_or(0, |(_, batch)| batch.len()));
+        let place = of_device.entry(device).or_insert_with(shortest);
+        let Some((taken, batch)) = place.and_then(|at| batches.get_mut(at)) else { continue };
+        let fits = batch.len() < entries_max && *taken + one.bytes.len() <= bytes_max;
+        if fits || batch.is_empty() {
+            *taken += one.bytes.len();
+            batch.push(one);
+        } else {
+            *place = None;
+        }
+    }
+    batches.into_iter().map(|(_, batch)| batch).collect()
+}
+
+/// Decodes and translates what is not translated yet.
+fn prepare(batches: &[Vec<Stored>], understanding: &Understanding, translated: &Translated) -> Round {
+    let mut marks = Vec::new();
+    let meaning = |one: &Stored| match translated.take(one.id) {
+        Some(resources) => Meaning::Deliver { resources },
+        None => understanding.read(&said(one)).meaning,
+    };
+    let mut ready = |one: &Stored| match meaning(one) {
+        Meaning::Deliver { resources } => Some(Ready { id: one.id, attempts: one.attempts, resources }),
+        Meaning::Hold(reason) => {
+            marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
+            None
+        }
+        Meaning::Nothing(reason) => {
+            marks.push(Mark { id: one.id, to: Transition::Ignored { reason } });
+            None
+        }
+    };
+    let batches = batches.iter().map(|batch| batch.iter().filter_map(&mut ready).collect()).collect();
+    Round { batches, marks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use bytes::Bytes;
+
+    fn entry(id: i64, device: &str, bytes: usize) -> Stored {
+        Stored {
+            id,
+            link: "ward".into(),
+            peer: "".into(),
+            received: Timestamp::from_micros(id, true),
+            bytes: Bytes::from(vec![b'x'; bytes]),
+            topic: None,
+            sha256: [0; 32],
+            device: Some(device.into()),
+            attempts: 0,
+        }
+    }
+
+    fn ids(batches: &[Vec<Stored>]) -> Vec<Vec<i64>> {
+        batches.iter().map(|batch| batch.iter().map(|one| one.id).collect()).collect()
+    }
+
+    #[test]
+    fn few_entries_go_in_one_request() {
+        let stored = vec![entry(1, "a", 10), entry(2, "b", 10), entry(3, "a", 10)];
+        assert_eq!(ids(&side_by_side(stored, 64, 1000)), [[1, 2, 3]]);
+    }
+
+    #[test]
+    fn a_device_is_in_one_batch_and_in_its_order() {
+        let stored = (1..=12).map(|id| entry(id, ["a", "b", "c", "d"][id as usize % 4], 10)).collect();
+        let batches = side_by_side(stored, 6, 1000);
+        assert_eq!(ids(&batches), [[1, 3, 5, 7, 9, 11], [2, 4, 6, 8, 10, 12]]);
+    }
+
+    #[test]
+    fn what_is_behind_an_entry_left_out_is_left_out_too() {
+        // "a" overfills its batch with entry 3; the smaller entry 4 would still fit and must not overtake it.
+        let stored = vec![entry(1, "a", 60), entry(2, "b", 10), entry(3, "a", 60), entry(4, "a", 5)];
+        assert_eq!(ids(&side_by_side(stored, 2, 100)), [vec![1], vec![2]]);
+    }
+
+    #[test]
+    fn an_entry_larger_than_a_batch_goes_alone() {
+        assert_eq!(ids(&side_by_side(vec![entry(1, "a", 500)], 64, 100))[0], [1]);
+        let stored = (1..=200).map(|id| entry(id, "a", 10)).collect();
+        assert_eq!(ids(&side_by_side(stored, 64, 100_000))[0].len(), 64);
     }
 }

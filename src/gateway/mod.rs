@@ -1,10 +1,12 @@
 //! Builds the box from its configuration, joins the rooms, supervises them, and stops them in order.
 
+mod background;
 mod deliver;
 mod desk;
 mod ingest;
 mod links;
 mod metrics;
+mod translated;
 mod triage;
 pub mod understand;
 mod watch;
@@ -25,9 +27,11 @@ use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
+use background::Background;
 use deliver::Deliver;
 use ingest::Ingest;
 use metrics::Metrics;
+use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
 
@@ -98,6 +102,8 @@ pub async fn run(
     let (seen, seen_up_to) = tokio::sync::watch::channel(0);
 
     let mut tasks = JoinSet::new();
+    let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
+    let translated = Arc::new(Translated::default());
     let triage = Triage {
         buffer: buffer.clone(),
         reader: buffer.reader(),
@@ -105,24 +111,27 @@ pub async fn run(
         live: live.clone(),
         metrics: metrics.clone(),
         arrived,
+        translated: upstream.is_some().then(|| translated.clone()),
         seen,
     };
     triage.show_recent().await;
-    tasks.spawn(triage.run(stop.clone()));
+    background.spawn(&mut tasks, triage.run(stop.clone()));
     if let Some(upstream) = upstream.clone() {
         let deliver = Deliver {
             buffer: buffer.clone(),
             reader: buffer.reader(),
             understanding: understanding.clone(),
+            translated,
             upstream,
             live: live.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
             config: config.delivery.clone(),
+            in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
             seen: seen_up_to,
             wake: wake.clone(),
         };
-        tasks.spawn(deliver.run(stop.clone()));
+        background.spawn(&mut tasks, deliver.run(stop.clone()));
     }
     let mut up = Up { desk: None, fingerprint: None, links: understanding.links().count() };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);

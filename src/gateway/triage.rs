@@ -10,6 +10,7 @@ use crate::admin::live::{Live, ProfileView, Sighting};
 use crate::buffer::{Buffer, Mark, Reader, Stored, Transition};
 use crate::connector::Stop;
 use crate::gateway::metrics::Metrics;
+use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 
 /// Entries read at one time; a pause between batches leaves the processor to the senders.
@@ -27,6 +28,8 @@ pub(super) struct Triage {
     pub live: Arc<Live>,
     pub metrics: Arc<Metrics>,
     pub arrived: Arc<Notify>,
+    /// Takes what was translated, where there is somebody to deliver it.
+    pub translated: Option<Arc<Translated>>,
     /// The last entry that was looked at: delivery never goes past it.
     pub seen: watch::Sender<i64>,
 }
@@ -47,6 +50,9 @@ impl Triage {
             if let Some(last) = batch.last().map(|stored| stored.id) {
                 self.look(&batch).await;
                 self.seen.send_replace(last);
+                if let Some(translated) = &self.translated {
+                    translated.room().await;
+                }
             }
             let arrived = self.arrived.notified();
             tokio::select! {
@@ -71,7 +77,10 @@ impl Triage {
         }
         self.show(stored, &understood);
         let to = match understood.meaning {
-            Meaning::Deliver { .. } => {
+            Meaning::Deliver { resources } => {
+                if let Some(translated) = &self.translated {
+                    translated.put(stored.id, resources);
+                }
                 Transition::Seen { device: understood.device, summary: understood.summary }
             }
             Meaning::Hold(reason) => {

@@ -1,0 +1,148 @@
+//! What the first look translated, kept in memory until delivery takes it, so that a frame is read once. Reading is
+//! a pure function: what is not found here is read again, with the same result.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::fhir::Resource;
+
+/// Bytes of JSON kept, some hundred messages of a monitor; what comes when it is full is read again later.
+const BYTES_MAX: usize = 8 << 20;
+/// How long the first look waits for room at most, for each batch.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Translated {
+    kept: Mutex<Kept>,
+    taken: Notify,
+}
+
+#[derive(Default)]
+struct Kept {
+    of_entry: BTreeMap<i64, (usize, Vec<Resource>)>,
+    bytes: usize,
+    /// The server takes what it is given.
+    flows: bool,
+}
+
+impl Translated {
+    /// Keeps the resources of an entry if there is room.
+    pub(super) fn put(&self, id: i64, resources: Vec<Resource>) {
+        let bytes = resources.iter().map(|resource| resource.json.get().len()).sum();
+        self.change(|kept| {
+            if kept.flows && kept.bytes + bytes <= BYTES_MAX {
+                kept.bytes += bytes;
+                kept.of_entry.insert(id, (bytes, resources));
+            }
+        });
+    }
+
+    /// Whether the server takes what it is given; while it does not, nothing is kept and nobody waits.
+    pub(super) fn flows(&self, flows: bool) {
+        self.change(|kept| {
+            kept.flows = flows;
+            if !flows {
+                *kept = Kept::default();
+            }
+        });
+        self.taken.notify_one();
+    }
+
+    /// Returns when half of the room is free: running further ahead of delivery would mean reading twice. Never
+    /// takes long, so that a device nobody knows is seen soon whatever the backlog is.
+    pub(super) async fn room(&self) {
+        let room = async {
+            while self.change(|kept| kept.flows && kept.bytes > BYTES_MAX / 2) {
+                self.taken.notified().await;
+            }
+        };
+        drop(tokio::time::timeout(PATIENCE, room).await);
+    }
+
+    /// The resources of an entry, once.
+    pub(super) fn take(&self, id: i64) -> Option<Vec<Resource>> {
+        self.change(|kept| {
+            let (bytes, resources) = kept.of_entry.remove(&id)?;
+            kept.bytes -= bytes;
+            self.taken.notify_one();
+            Some(resources)
+        })
+    }
+
+    /// Forgets entries before `first`: nobody waits for them now.
+    pub(super) fn forget_before(&self, first: i64) {
+        self.change(|kept| {
+            let later = kept.of_entry.split_off(&first);
+            let gone = std::mem::replace(&mut kept.of_entry, later);
+            kept.bytes -= gone.values().map(|(bytes, _)| bytes).sum::<usize>();
+        });
+        self.taken.notify_one();
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Kept) -> T) -> T {
+        change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Waker};
+
+    fn resources(size: usize) -> Vec<Resource> {
+        let body = "x".repeat(size);
+        let identifier = (String::from("urn:s"), String::from("v"));
+        vec![Resource::new("Observation", "a".into(), identifier, &body).unwrap()]
+    }
+
+    fn flowing() -> Translated {
+        let translated = Translated::default();
+        translated.flows(true);
+        translated
+    }
+
+    #[tokio::test]
+    async fn the_first_look_waits_for_delivery_but_not_for_a_server_that_is_down() {
+        let mut context = Context::from_waker(Waker::noop());
+        let translated = flowing();
+        let mut room = std::pin::pin!(translated.room());
+        assert!(room.as_mut().poll(&mut context).is_ready(), "there is room at first");
+        translated.put(1, resources(BYTES_MAX - 100));
+        let mut room = std::pin::pin!(translated.room());
+        assert!(room.as_mut().poll(&mut context).is_pending());
+        assert!(translated.take(1).is_some());
+        assert!(room.as_mut().poll(&mut context).is_ready(), "delivery took it");
+        translated.put(2, resources(BYTES_MAX - 100));
+        let mut room = std::pin::pin!(translated.room());
+        assert!(room.as_mut().poll(&mut context).is_pending());
+        translated.flows(false);
+        assert!(room.as_mut().poll(&mut context).is_ready(), "the server is down");
+        assert!(translated.take(2).is_none());
+    }
+
+    #[test]
+    fn what_was_put_is_taken_once() {
+        let translated = flowing();
+        translated.put(7, resources(10));
+        assert_eq!(translated.take(7).map(|list| list.len()), Some(1));
+        assert!(translated.take(7).is_none());
+        assert_eq!(translated.change(|kept| kept.bytes), 0);
+    }
+
+    #[test]
+    fn a_full_store_takes_no_more_and_forgets_what_nobody_waits_for() {
+        let translated = flowing();
+        translated.put(1, resources(BYTES_MAX / 2));
+        translated.put(2, resources(BYTES_MAX / 2 - 100));
+        translated.put(3, resources(200));
+        assert!(translated.take(3).is_none());
+        translated.forget_before(2);
+        assert!(translated.take(1).is_none());
+        translated.put(4, resources(200));
+        assert!(translated.take(4).is_some() && translated.take(2).is_some());
+        assert_eq!(translated.change(|kept| kept.bytes), 0);
+    }
+}
