@@ -62,8 +62,12 @@ const page = await context.newPage();
 const watch = new Watch(page, origin);
 if (flags.shots) mkdirSync(flags.shots, { recursive: true });
 
-const shoot = (name) =>
-  flags.shots ? page.screenshot({ path: join(flags.shots, `${name}.png`), fullPage: true }) : undefined;
+async function shoot(name) {
+  if (!flags.shots) return;
+  // A sticky header would stand in the middle of the picture.
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.screenshot({ path: join(flags.shots, `${name}.png`), fullPage: true });
+}
 const heading = () => page.locator('h1').first().innerText();
 const toPage = async (name) => {
   await page.locator('nav[aria-label=Pages]').getByRole('link', { name }).click();

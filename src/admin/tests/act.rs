@@ -89,6 +89,15 @@ async fn what_the_gateway_refuses_is_said_and_written_down() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_does_not_answer_is_an_error_and_not_a_wait_for_ever() {
+    let rig = Rig::with_anna().await;
+    rig.store.keep(14, EntryState::Held, b"x");
+    let dropped = rig.client.post("/api/v1/entries/14/release", "").await;
+    assert_eq!((dropped.status, dropped.code()), (503, "unavailable".into()));
+    assert_eq!(rig.store.trail(), ["anna entry.release 14 done", "anna entry.release 14 failed"]);
+}
+
+#[tokio::test]
 async fn nothing_is_done_that_cannot_be_written_down() {
     let rig = Rig::with_anna().await;
     rig.store.keep(7, EntryState::Held, b"x");

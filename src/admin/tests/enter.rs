@@ -168,3 +168,39 @@ async fn a_body_that_is_not_the_form_is_refused_without_being_quoted() {
         assert!(!refused.body.contains("canary"));
     }
 }
+
+#[tokio::test]
+async fn of_two_first_users_at_once_one_is_made() {
+    let rig = Rig::fresh().await;
+    let forms = [form(&rig.code(), "anna", PASSWORD), form(&rig.code(), "eve", PASSWORD)];
+    let both = [rig.client.post("/api/v1/setup", &forms[0]), rig.client.post("/api/v1/setup", &forms[1])];
+    let mut statuses: Vec<u16> =
+        futures_util::future::join_all(both).await.iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 410]);
+    assert_eq!(rig.store.trail().len(), 1, "one user, one line");
+}
+
+#[tokio::test]
+async fn forty_tries_at_once_are_five_tries() {
+    let rig = Rig::fresh().await;
+    rig.add_user("anna", Role::Admin);
+    let form = login("anna", "wrong password");
+    let tries = (0..40).map(|_| rig.client.post("/api/v1/login", &form));
+    let statuses: Vec<u16> =
+        futures_util::future::join_all(tries).await.iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 5);
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 35);
+    assert_eq!(rig.store.trail().len(), 40, "each try has its line");
+}
+
+#[tokio::test]
+async fn a_problem_says_what_it_is_to_people_and_to_programs() {
+    let rig = Rig::fresh().await;
+    let problem = rig.client.get("/api/v1/session").await;
+    assert_eq!(problem.header("www-authenticate"), Some("Session"));
+    let expected = json!({
+        "type": "about:blank", "title": "Unauthorized", "status": 401, "detail": "log in first", "code": "log-in-first"
+    });
+    assert_eq!(problem.json(), expected);
+}

@@ -124,13 +124,15 @@ impl Rig {
     }
 }
 
-/// The gateway of the tests: does what it is told to the store, but entry 13 brings bad luck.
+/// The gateway of the tests: does what it is told to the store, but entries 13 and 14 bring bad luck.
 async fn gateway(mut asked: mpsc::Receiver<Command>, store: Arc<Memory>) {
     while let Some(command) = asked.recv().await {
         match command {
             Command::Release { id: 13, reply } => {
                 reply.send(Err(Refusal::Conflict("it was released a moment ago".into()))).unwrap();
             }
+            // It forgot to answer.
+            Command::Release { id: 14, reply } => drop(reply),
             Command::Release { id, reply } | Command::Replay { id, reply } => {
                 store.set_state(id, EntryState::Waiting);
                 reply.send(Ok(())).unwrap();
