@@ -140,7 +140,7 @@ fn mutated(seeds: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
                 let tail = other[from..(from + pick(400)).min(other.len())].to_vec();
                 input.splice(at..end, tail);
             }
-            6 => input.rotate_left(at.min(input.len())),
+            6 => input.rotate_left(at),
             _ => {
                 let telling = TELLING[pick(TELLING.len())].iter().copied();
                 let until = if pick(2) == 0 { at } else { end };

@@ -9,11 +9,11 @@ use bedside::translate::{self, Context, Gateway, QualityControl, Translation, Un
 
 /// How the rigs' gateway treats what it translates.
 #[derive(Clone, Copy)]
-pub struct Setting {
-    pub zone: &'static str,
-    pub simulated: bool,
-    pub unidentified: Unidentified,
-    pub quality_control: QualityControl,
+pub(crate) struct Setting {
+    pub(crate) zone: &'static str,
+    pub(crate) simulated: bool,
+    pub(crate) unidentified: Unidentified,
+    pub(crate) quality_control: QualityControl,
 }
 
 impl Default for Setting {
@@ -29,12 +29,12 @@ impl Default for Setting {
 }
 
 /// 2026-03-14T08:30:00Z.
-pub fn received() -> Timestamp {
+pub(crate) fn received() -> Timestamp {
     Timestamp::from_micros(1_773_477_000_000_000, true)
 }
 
 /// Decodes and translates one frame.
-pub fn read(
+pub(crate) fn read(
     profile: &FirmwareProfile,
     frame: &[u8],
     topic: Option<&str>,
