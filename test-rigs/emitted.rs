@@ -21,7 +21,8 @@ fn rigs() -> PathBuf {
 fn validator() -> PathBuf {
     let folder = rigs().join("validate");
     if !folder.join("node_modules").is_dir() {
-        let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--prefix"]).arg(&folder).status();
+        let npm =
+            Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--prefix"]).arg(&folder).status();
         assert!(npm.expect("npm is installed").success(), "npm ci in {} failed", folder.display());
     }
     folder.join("validate.mjs")

@@ -1,7 +1,13 @@
 //! Published bytes of real devices, from the folder that `BEDSIDE_SAMPLES` names: through the framer, the profile that
 //! fits and into FHIR. Asked of every file: nothing panics, every number of the source comes out with the same digits,
 //! and no number comes out that is not in the source. `SAMPLES_SHOW=name` prints what one file becomes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 #[path = "common/meaning.rs"]
 mod meaning;
@@ -109,7 +115,8 @@ fn said(reports: &[Report]) -> (Vec<Decimal>, Vec<String>) {
 fn show(measurement: &Measurement) -> String {
     let codes: Vec<_> = measurement.metric.codings.iter().map(|c| format!("{}", c.code)).collect();
     let value = serde_json::to_string(&measurement.value).unwrap();
-    let value = if value.len() > 160 { format!("{}…", value.chars().take(160).collect::<String>()) } else { value };
+    let value =
+        if value.len() > 160 { format!("{}…", value.chars().take(160).collect::<String>()) } else { value };
     format!("{} [{}] = {value}", measurement.metric.label, codes.join(" "))
 }
 
@@ -136,9 +143,21 @@ fn check(
         println!("── {name} through {} ──", profile.id);
         println!("held {:?}, ignored {:?}", decoded.held, decoded.ignored);
         for report in &decoded.reports {
-            println!("device {:?} person {} place {}", report.device.key("link"), serde_json::to_string(&report.person).unwrap(), serde_json::to_string(&report.place).unwrap());
-            println!("specimen {} orders {}", serde_json::to_string(&report.specimen).unwrap(), report.orders.len());
-            report.measurements.iter().for_each(|m| println!("  {} {} {:?}", show(m), m.taken.micros, m.interpretation));
+            println!(
+                "device {:?} person {} place {}",
+                report.device.key("link"),
+                serde_json::to_string(&report.person).unwrap(),
+                serde_json::to_string(&report.place).unwrap()
+            );
+            println!(
+                "specimen {} orders {}",
+                serde_json::to_string(&report.specimen).unwrap(),
+                report.orders.len()
+            );
+            report
+                .measurements
+                .iter()
+                .for_each(|m| println!("  {} {} {:?}", show(m), m.taken.micros, m.interpretation));
         }
         decoded.findings.iter().for_each(|f| println!("  finding {} at {}: {}", f.code, f.place, f.text));
         translation.held.iter().for_each(|held| println!("  not delivered: {held}"));
@@ -166,7 +185,13 @@ fn check(
 fn finish(kind: &str, tally: &Tally) {
     println!(
         "{kind:<8} {:>4} files {:>4} frames ({} held, {} ignored) {:>5} measurements {:>5} resources, {:>5} numbers compared",
-        tally.files, tally.frames, tally.held, tally.ignored, tally.measurements, tally.resources, tally.numbers
+        tally.files,
+        tally.frames,
+        tally.held,
+        tally.ignored,
+        tally.measurements,
+        tally.resources,
+        tally.numbers
     );
     println!("         findings {:?}", tally.findings);
     assert!(tally.faults.is_empty(), "{}", tally.faults.join("\n"));
@@ -178,9 +203,15 @@ fn numbers_of_hl7(message: &str) -> Vec<String> {
     let separator = message.find("MSH").and_then(|at| message[at + 3..].chars().next()).unwrap_or('|');
     let fields = |line: &str| line.split(separator).map(String::from).collect::<Vec<_>>();
     let mut numbers = Vec::new();
-    for line in segments.by_ref().map(fields).filter(|f| f[0] == "OBX" && f.get(2).is_some_and(|t| t == "NM")) {
+    for line in segments.by_ref().map(fields).filter(|f| f[0] == "OBX" && f.get(2).is_some_and(|t| t == "NM"))
+    {
         let value = line.get(5).cloned().unwrap_or_default();
-        numbers.extend(value.split('~').map(|v| v.split('^').next().unwrap().trim().to_string()).filter(|v| v.parse::<Decimal>().is_ok()));
+        numbers.extend(
+            value
+                .split('~')
+                .map(|v| v.split('^').next().unwrap().trim().to_string())
+                .filter(|v| v.parse::<Decimal>().is_ok()),
+        );
     }
     numbers
 }
@@ -215,12 +246,15 @@ fn hl7_results_come_out_as_they_were_written() {
 
 /// Field 4 of every result record, by the delimiters that its header declares.
 fn numbers_of_astm(message: &str) -> Vec<String> {
-    let header = message.find('H').map(|at| message[at + 1..].chars().take(4).collect::<Vec<_>>()).unwrap_or_default();
+    let header =
+        message.find('H').map(|at| message[at + 1..].chars().take(4).collect::<Vec<_>>()).unwrap_or_default();
     let [field, _repeat, component, _escape] = header.as_slice() else { return Vec::new() };
     let results = message.split(['\r', '\n']).filter(|line| line.starts_with(&format!("R{field}")));
     results
         .filter_map(|line| line.split(*field).nth(3))
-        .flat_map(|value| value.split(*component).map(|v| v.trim_matches([' ', '>', '<', '=', '?']).replace(',', ".")))
+        .flat_map(|value| {
+            value.split(*component).map(|v| v.trim_matches([' ', '>', '<', '=', '?']).replace(',', "."))
+        })
         .filter(|value| value.parse::<Decimal>().is_ok())
         .collect()
 }
@@ -271,7 +305,9 @@ fn numbers_of_json(payload: &serde_json::Value) -> Vec<String> {
         serde_json::Value::Number(number) => vec![number.to_string()],
         serde_json::Value::Object(fields) => fields
             .iter()
-            .filter(|(name, _)| !["time", "id", "mac", "scantimestamp", "weighing_mode"].contains(&name.as_str()))
+            .filter(|(name, _)| {
+                !["time", "id", "mac", "scantimestamp", "weighing_mode"].contains(&name.as_str())
+            })
             .flat_map(|(_, value)| numbers_of_json(value))
             .collect(),
         serde_json::Value::Array(items) => items.iter().flat_map(numbers_of_json).collect(),
