@@ -170,4 +170,12 @@ impl Clinic {
         let all = store.ids("Observation").into_iter().filter_map(|id| store.resource("Observation", &id));
         all.filter(|tree| tree.to_string().contains(needle)).collect()
     }
+
+    /// How many Observations on the server have this value, digit by digit, or a part that has it.
+    pub(crate) fn valued(&self, value: &str) -> usize {
+        let quantity = |tree: &Value| tree["valueQuantity"]["value"].to_string() == value;
+        let parts =
+            |tree: &Value| tree["component"].as_array().is_some_and(|parts| parts.iter().any(quantity));
+        self.observations("").iter().filter(|tree| quantity(tree) || parts(tree)).count()
+    }
 }

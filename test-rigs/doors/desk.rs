@@ -61,6 +61,11 @@ impl Desk {
         self.cookie.set(reply.cookie.unwrap()).unwrap();
     }
 
+    /// The token of the session.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.cookie.get().and_then(|cookie| cookie.split('=').nth(1))
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, "").await
     }

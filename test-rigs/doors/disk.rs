@@ -77,7 +77,7 @@ async fn a_full_quota_refuses_at_every_door_until_there_is_room() {
     })
     .await;
     assert_eq!(Way::Tcp(Line::to(ports[1]).await).session(&records("AFTER", "96.50")).await, Some(ACK));
-    common::until(PATIENCE, "everything is accepted", async || clinic.observations("96.50").len() == 1).await;
+    common::until(PATIENCE, "everything is accepted", async || clinic.valued("96.50") == 1).await;
     common::until(PATIENCE, "the alarm ends", async || {
         !clinic.alarms().await.iter().any(|c| c.contains("full"))
     })
@@ -91,7 +91,7 @@ impl SmallDisk {
     fn mount(at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let done =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs"]).arg(at).output();
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=28m,mode=0700", "tmpfs"]).arg(at).output();
         done.is_ok_and(|done| done.status.success()).then(|| Self(at.into()))
     }
 }
@@ -129,7 +129,7 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
         .sum::<u64>();
     assert_eq!(kept, taken + 1, "exactly what was acknowledged: {counts}");
     // Somebody makes the disk larger.
-    let larger = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&disk.0).status().unwrap();
+    let larger = Command::new("mount").args(["-o", "remount,size=80m"]).arg(&disk.0).status().unwrap();
     assert!(larger.success());
     clinic.server.running.faults.clear();
     common::until(PATIENCE, "there is room again", async || {
@@ -138,6 +138,6 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
     .await;
     clinic.settled(taken + 2, 0).await;
     for value in [81, 82] {
-        assert_eq!(clinic.observations(&format!("\"value\":{value},")).len(), 1);
+        assert_eq!(clinic.valued(&value.to_string()), 1);
     }
 }

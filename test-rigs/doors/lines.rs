@@ -35,11 +35,8 @@ async fn noise_cut_lines_and_a_pulled_plug_lose_no_good_line() {
     pty.write_all(&vec![b'x'; 100_000]).await.unwrap();
     pty.write_all(b"\r\n").await.unwrap();
     pty.write_all(line(3, 92).as_bytes()).await.unwrap();
-    common::until(PATIENCE, "the line after the noise arrives", async || {
-        clinic.observations("\"value\":92,").len() == 1
-    })
-    .await;
-    assert_eq!(clinic.observations("\"value\":91,").len(), 1);
+    common::until(PATIENCE, "the line after the noise arrives", async || clinic.valued("92") == 1).await;
+    assert_eq!(clinic.valued("91"), 1);
 
     // Unplugged in the middle of a line, and plugged in again behind the same name.
     pty.write_all(&line(4, 93).as_bytes()[..30]).await.unwrap();
@@ -53,16 +50,9 @@ async fn noise_cut_lines_and_a_pulled_plug_lose_no_good_line() {
     let pty = Pty::open(Some(&port)).unwrap();
     common::until(PATIENCE, "the link comes up again", up).await;
     pty.write_all(line(5, 94).as_bytes()).await.unwrap();
-    common::until(PATIENCE, "the line after the plug arrives", async || {
-        clinic.observations("\"value\":94,").len() == 1
-    })
-    .await;
+    common::until(PATIENCE, "the line after the plug arrives", async || clinic.valued("94") == 1).await;
     for (saturation, count) in [(90, 0), (93, 0)] {
-        assert_eq!(
-            clinic.observations(&format!("\"value\":{saturation},")).len(),
-            count,
-            "half a line says nothing"
-        );
+        assert_eq!(clinic.valued(&saturation.to_string()), count, "half a line says nothing");
     }
     let held = clinic.entries("held").await;
     println!("held of lines: {:#?}", held.iter().map(|entry| &entry["reason"]).collect::<Vec<_>>());

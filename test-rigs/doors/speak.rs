@@ -65,7 +65,9 @@ impl Line {
         let block: Vec<u8> = self.inbox.drain(..end + 2).collect();
         let text = String::from_utf8_lossy(&block).into_owned();
         let msa = text.split('\r').find(|line| line.starts_with("MSA")).expect("an ACK has an MSA");
-        let field = |at| msa.split('|').nth(at).unwrap_or_default().to_owned();
+        // The answer uses the delimiters of what it answers.
+        let separator = msa.chars().nth(3).unwrap_or('|');
+        let field = |at| msa.split(separator).nth(at).unwrap_or_default().to_owned();
         Acknowledged { code: field(1), control_id: field(2), text: field(3) }
     }
 
@@ -76,13 +78,15 @@ impl Line {
     }
 }
 
-/// An ORU^R01 of a monitor: one heart rate of one patient, and whatever `more` says.
+/// An ORU^R01 of a monitor: one heart rate of one patient, measured in a minute of its own, and whatever `more` says.
 pub(crate) fn oru(control_id: &str, patient: &str, rate: &str, more: &str) -> String {
     let pid =
         if patient.is_empty() { "PID|||".into() } else { format!("PID|||{patient}^^^Rig^MR||Doe^Jane") };
+    // Two rates of one minute would be one Observation upstream: the later value of the same fact.
+    let minute = rate.parse::<u32>().unwrap_or(0) % 60;
     format!(
-        "MSH|^~\\&|RIG^0123456789ABCDEF^EUI-64|W|||20260314083000+0000||ORU^R01^ORU_R01|{control_id}|P|2.6\r{pid}\r\
-         OBR|1|||182777000^monitoring of patient^SCT|||20260314083000+0000\r\
+        "MSH|^~\\&|RIG^0123456789ABCDEF^EUI-64|W|||2026031408{minute:02}00+0000||ORU^R01^ORU_R01|{control_id}|P|2.6\r{pid}\r\
+         OBR|1|||182777000^monitoring of patient^SCT|||2026031408{minute:02}00+0000\r\
          OBX|1|NM|147842^MDC_ECG_HEART_RATE^MDC|1.1.1.1|{rate}|264864^MDC_DIM_BEAT_PER_MIN^MDC|||||F\r{more}"
     )
 }
