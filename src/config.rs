@@ -77,7 +77,7 @@ impl Default for Delivery {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// A tracing filter such as `info` or `bedside::connector=debug,info`.
+    /// A tracing filter such as `info` or `bedside::connector=debug,info`. Libraries never say more than `info`.
     pub filter: Option<String>,
     /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
     pub format: LogFormat,

@@ -38,7 +38,7 @@ const CANARIES: [&str; 17] = [
     "CANARYTEXT",
     "7357.31",
     "7358.42",
-    "7359",
+    "735964",
     "CANARYKITPASSWORD",
     "CANARYDESKPASSWORD",
     "CANARYWRONG",
@@ -47,6 +47,9 @@ const CANARIES: [&str; 17] = [
     "CANARYORDER",
     "CANARYBED",
 ];
+
+/// Said only by those who stay outside, or in a form of its own.
+const NEVER_KEPT: [&str; 3] = ["1931-02-17", "CANARYWRONG", "CANARYSTRANGER"];
 
 fn links(ports: [u16; 3]) -> String {
     format!(
@@ -134,15 +137,15 @@ async fn over_mqtt(port: u16) {
     }
     let mut kit = Mqtt::connect(port, "kit-1", "kit", "CANARYKITPASSWORD").await.unwrap();
     for payload in [
-        reading("CANARYMRN-3", "7359"),
-        reading("", "7359"),
+        reading("CANARYMRN-3", "735964"),
+        reading("", "735964"),
         reading("CANARYMRN-3", "CANARYTEXT"),
-        reading("CANARYMRN-3", "7359").replacen('}', "", 1),
+        reading("CANARYMRN-3", "735964").replacen('}', "", 1),
         "CANARYNOISE Canaryfamily".to_owned(),
     ] {
         assert!(kit.publish("kits/1", payload.as_bytes()).await);
     }
-    assert!(kit.publish("elsewhere/1", reading("CANARYMRN-3", "7359").as_bytes()).await);
+    assert!(kit.publish("elsewhere/1", reading("CANARYMRN-3", "735964").as_bytes()).await);
     assert!(!kit.publish("kits/1", "CANARYNOISE ".repeat(5000).as_bytes()).await);
     // Not a packet at all.
     let mut stranger = Line::to(port).await;
@@ -155,7 +158,7 @@ async fn over_serial(pty: &Pty) {
     pty.write_all(good.as_bytes()).await.unwrap();
     pty.write_all(b"CANARYNOISE\xff Canaryfamily=CANARYTEXT\r\n").await.unwrap();
     pty.write_all(&b"CANARYNOISE".repeat(8000)).await.unwrap();
-    pty.write_all(b"\r\nSPO2=CANARYTEXT BPM=7359").await.unwrap();
+    pty.write_all(b"\r\nSPO2=CANARYTEXT BPM=735964").await.unwrap();
 }
 
 async fn at_the_desk(clinic: &Clinic) {
@@ -172,7 +175,7 @@ async fn at_the_desk(clinic: &Clinic) {
     }
     let overview = clinic.desk.get("/api/v1/overview").await;
     assert!(
-        overview.text.contains("7359") || overview.text.contains("7357"),
+        overview.text.contains("735964") || overview.text.contains("7357"),
         "the treating ones do see values"
     );
     assert_eq!(clinic.desk.post("/api/v1/upstream/test", "").await.status, 200);
@@ -240,6 +243,12 @@ async fn leaks(takes_ids: bool) -> Vec<String> {
     ];
     assert!(clinic.bedside.stop().success());
     places.push(("log", clinic.bedside.log()));
+    // The search itself is tried where they must be: among what was kept.
+    let kept = kept(&clinic);
+    for said in CANARIES.iter().filter(|canary| !canary.contains("PASSWORD") && !NEVER_KEPT.contains(canary))
+    {
+        assert!(kept.contains(said), "{said} never reached the box");
+    }
     let mut wanted: Vec<String> = CANARIES.map(String::from).into();
     wanted.extend(secrets(&clinic));
     println!(
@@ -247,7 +256,12 @@ async fn leaks(takes_ids: bool) -> Vec<String> {
         places[4].1.lines().count(),
         places[3].1.lines().count()
     );
-    let mut leaks = Vec::new();
+    // The libraries beneath are not asked: what they would write of a header or a body is theirs to decide.
+    let chatter =
+        |line: &&str| line.contains("log.target") && !line.contains("\"INFO\"") && !line.contains("\"WARN\"");
+    let mut leaks: Vec<String> =
+        places[4].1.lines().filter(chatter).map(|line| format!("a library's words: {line}")).collect();
+    assert!(places[4].1.contains("\"DEBUG\""), "our own words are at their most talkative");
     for (place, text) in &places {
         for line in text.lines() {
             for canary in wanted.iter().filter(|canary| line.contains(canary.as_str())) {
@@ -259,6 +273,13 @@ async fn leaks(takes_ids: bool) -> Vec<String> {
         }
     }
     leaks
+}
+
+/// All that lies in the data folder, as text.
+fn kept(clinic: &Clinic) -> String {
+    let files = std::fs::read_dir(clinic.dir.path().join("data")).unwrap();
+    let bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap_or_default());
+    bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
 }
 
 /// What the box's own secrets look like: lines of private keys, the desk's session, access tokens and assertions.

@@ -173,7 +173,8 @@ impl Clinic {
 
     /// How many Observations on the server have this value, digit by digit, or a part that has it.
     pub(crate) fn valued(&self, value: &str) -> usize {
-        let quantity = |tree: &Value| tree["valueQuantity"]["value"].to_string() == value;
+        let written: Value = serde_json::from_str(value).unwrap();
+        let quantity = |tree: &Value| tree["valueQuantity"]["value"] == written;
         let parts =
             |tree: &Value| tree["component"].as_array().is_some_and(|parts| parts.iter().any(quantity));
         self.observations("").iter().filter(|tree| quantity(tree) || parts(tree)).count()
