@@ -10,6 +10,7 @@ pub mod understand;
 mod watch;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
@@ -20,7 +21,7 @@ use crate::admin::{self, live::Live};
 use crate::buffer::{Buffer, BufferError};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::connector::Stop;
+use crate::connector::{Stop, broker};
 use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
@@ -156,7 +157,8 @@ pub async fn run(
     tasks.spawn(desk::obey(orders, buffer.clone(), upstream.clone(), wake, stop.clone()));
     tasks.spawn(watch::run(buffer.clone(), live.clone(), metrics.clone(), upstream, stop.clone()));
     let intake: Arc<Ingest> = Arc::new(ingest);
-    links::spawn(&mut tasks, wiring, config.broker, intake, &secrets, &clock, &stop)?;
+    let broker = config.broker.map(|broker| remembering(broker, &config.buffer.dir));
+    links::spawn(&mut tasks, wiring, broker, intake, &secrets, &clock, &stop)?;
     live.ready(true);
     console.up(&up);
     finish(tasks, stop, &buffer).await;
@@ -187,6 +189,13 @@ async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer) {
     tasks.abort_all();
     buffer.close().await;
     tracing::info!("Stopped.");
+}
+
+/// The broker's sessions outlive a power cut: a device that is told that its session is gone must forget what was not
+/// acknowledged (MQTT 5 §3.2.2.1.1).
+fn remembering(mut broker: broker::Config, dir: &Path) -> broker::Config {
+    broker.session_file.get_or_insert_with(|| dir.join("mqtt-sessions"));
+    broker
 }
 
 /// This box, as FHIR names it: a UUID made at the first start and kept with what it kept.
