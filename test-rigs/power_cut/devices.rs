@@ -1,4 +1,4 @@
-//! Three devices that believe nothing until it is acknowledged: a monitor over MLLP, an analyser over LIS01 on a
+//! Devices that believe nothing until it is acknowledged: two monitors over MLLP, an analyser over LIS01 on a
 //! pseudo-terminal, a kit over MQTT with QoS 1. Each says the numbers 1, 2, 3 … and says a number again, with the
 //! same content, until the box has acknowledged it.
 
@@ -28,11 +28,15 @@ pub(crate) struct Sender {
     pub(crate) codes: [&'static str; 2],
 }
 
-pub(crate) const SENDERS: [Sender; 3] = [
-    Sender { patient: "RIG-MONITOR", codes: ["8867-4", "9279-1"] },
+pub(crate) const SENDERS: [Sender; 4] = [
+    Sender { patient: "RIG-MONITOR-1", codes: ["8867-4", "9279-1"] },
+    Sender { patient: "RIG-MONITOR-2", codes: ["8867-4", "9279-1"] },
     Sender { patient: "RIG-ANALYSER", codes: ["6690-2", "777-3"] },
     Sender { patient: "RIG-KIT", codes: ["8867-4", "29463-7"] },
 ];
+
+/// The place of the analyser among the senders.
+pub(crate) const ANALYSER: usize = 2;
 
 /// When number `n` was measured.
 pub(crate) fn taken(n: u64) -> Timestamp {
@@ -71,18 +75,20 @@ async fn connect(port: u16) -> io::Result<TcpStream> {
 
 /// IHE PCD-01 over MLLP.
 pub(crate) struct Monitor {
+    /// 1 or 2.
+    pub(crate) number: u8,
     pub(crate) port: u16,
     pub(crate) line: Option<TcpStream>,
 }
 
 impl Monitor {
-    pub(crate) fn message(n: u64) -> String {
-        let time = digits(n);
+    fn message(&self, n: u64) -> String {
+        let (time, own) = (digits(n), self.number);
         format!(
-            "MSH|^~\\&|RIG^00A0370000000101^EUI-64|WARD|||{time}+0000||ORU^R01^ORU_R01|P{n}|P|2.6|||AL|NE||UNICODE UTF-8\r\
-             PID|||RIG-MONITOR^^^Rig&2.999.1&ISO^MR||Rig^Person^^^^^L\r\
+            "MSH|^~\\&|RIG^00A037000000010{own}^EUI-64|WARD|||{time}+0000||ORU^R01^ORU_R01|P{n}|P|2.6|||AL|NE||UNICODE UTF-8\r\
+             PID|||RIG-MONITOR-{own}^^^Rig&2.999.1&ISO^MR||Rig^Person^^^^^L\r\
              OBR|1||{n}^RIG|182777000^monitoring of patient^SCT|||{time}+0000\r\
-             OBX|1||69965^MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS^MDC|1.0.0.0|||||||X|||||||00A03700000001A5^EUI-64\r\
+             OBX|1||69965^MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS^MDC|1.0.0.0|||||||X|||||||00A03700000001A{own}^EUI-64\r\
              OBX|2|NM|147842^MDC_ECG_HEART_RATE^MDC|1.1.1.147842|{n}|264864^MDC_DIM_BEAT_PER_MIN^MDC|||||R\r\
              OBX|3|NM|151562^MDC_RESP_RATE^MDC|1.1.2.151562|{n}.5|264928^MDC_DIM_RESP_PER_MIN^MDC|||||R\r"
         )
@@ -95,7 +101,7 @@ impl Device for Monitor {
             Some(line) => line,
             None => connect(self.port).await?,
         };
-        line.write_all(format!("\x0b{}\x1c\r", Self::message(n)).as_bytes()).await?;
+        line.write_all(format!("\x0b{}\x1c\r", self.message(n)).as_bytes()).await?;
         let mut answer = Vec::new();
         while !answer.ends_with(&[0x1c, 0x0d]) {
             if timeout(ANSWER_WITHIN, line.read_buf(&mut answer)).await?? == 0 {

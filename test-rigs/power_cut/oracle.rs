@@ -8,16 +8,17 @@ use bedside::demo::fhir_server::Store;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::devices::{Analyser, SENDERS, taken};
+use crate::devices::{ANALYSER, Analyser, SENDERS, taken};
 
 /// One measurement: sender, number, which of the two.
 type Fact = (usize, u64, usize);
 
 /// What the rig knows: the last number each sender was acknowledged.
 pub(crate) struct Oracle<'a> {
-    pub(crate) acknowledged: [u64; 3],
+    pub(crate) acknowledged: [u64; SENDERS.len()],
     pub(crate) store: &'a Store,
     pub(crate) data: &'a Path,
+    pub(crate) log: &'a str,
     /// `bedside status --json` of the stopped box.
     pub(crate) status: Value,
 }
@@ -30,10 +31,12 @@ impl Oracle<'_> {
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = self.upstream();
         faults.extend(self.kept());
+        faults.extend(self.logged());
         faults
     }
 
-    /// Every acknowledged measurement is on the server exactly once, on its patient, with its value and its time.
+    /// Every acknowledged measurement is on the server exactly once, on its patient, with its value and its time, and
+    /// came there in the order it was said.
     fn upstream(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut found: BTreeMap<Fact, Vec<String>> = BTreeMap::new();
@@ -52,15 +55,21 @@ impl Oracle<'_> {
             }
         }
         for (sender, last) in self.acknowledged.into_iter().enumerate() {
-            let wanted = (1..=last).flat_map(|n| [(sender, n, 0), (sender, n, 1)]);
-            for (_, n, which) in wanted {
-                let patient = SENDERS[sender].patient;
-                match found.remove(&(sender, n, which)).as_deref() {
-                    None => faults.push(format!("{patient} number {n}, measurement {which}: {LOST}")),
-                    Some([_]) => {}
-                    Some(ids) => {
-                        faults.push(format!("{patient} number {n}, measurement {which}: doubled: {ids:?}"))
+            let patient = SENDERS[sender].patient;
+            let mut before = None;
+            for (n, which) in (1..=last).flat_map(|n| [(n, 0), (n, 1)]) {
+                let ids = found.remove(&(sender, n, which)).unwrap_or_default();
+                match ids.as_slice() {
+                    [] => faults.push(format!("{patient} number {n}, measurement {which}: {LOST}")),
+                    [id] => {
+                        let first = self.store.writes("Observation", id).first().map(|write| write.at.micros);
+                        if first < before {
+                            faults
+                                .push(format!("{patient} number {n} was there before the number before it"));
+                        }
+                        before = first;
                     }
+                    _ => faults.push(format!("{patient} number {n}, measurement {which}: doubled: {ids:?}")),
                 }
             }
         }
@@ -147,7 +156,7 @@ impl Oracle<'_> {
                 Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
             })
             .unwrap();
-        let whole: HashSet<String> = (1..=self.acknowledged[1]).map(Analyser::message).collect();
+        let whole: HashSet<String> = (1..=self.acknowledged[ANALYSER]).map(Analyser::message).collect();
         let mut count = 0;
         for row in rows {
             count += 1;
@@ -160,5 +169,12 @@ impl Oracle<'_> {
             }
         }
         count
+    }
+
+    /// No fault of the program and no patient in what it logged.
+    fn logged(&self) -> Vec<String> {
+        let wrong =
+            |line: &&str| line.contains("panicked") || line.contains("RIG-") || line.contains("Rig^Person");
+        self.log.lines().filter(wrong).map(|line| format!("logged: {line}")).collect()
     }
 }
