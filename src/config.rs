@@ -15,6 +15,7 @@ use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
 use crate::translate::Unidentified;
+use crate::wire::Codec;
 use crate::{admin, buffer, upstream};
 
 /// How the box is built, checked and ready to run.
@@ -130,6 +131,26 @@ impl Transport {
     }
 }
 
+impl Transport {
+    /// Whether frames of this codec can come this way.
+    const fn carries(&self, codec: &Codec) -> bool {
+        match self {
+            Self::Mllp(_) => matches!(codec, Codec::Mllp(_)),
+            Self::Mqtt(_) | Self::Broker { .. } => matches!(codec, Codec::Message(_)),
+            Self::Serial(_) | Self::Tcp(_) => !matches!(codec, Codec::Message(_)),
+        }
+    }
+}
+
+const fn codec_word(codec: &Codec) -> &'static str {
+    match codec {
+        Codec::Mllp(_) => "mllp",
+        Codec::Astm(_) => "astm",
+        Codec::Lines(_) => "lines",
+        Codec::Message(_) => "message",
+    }
+}
+
 /// A fault of the file, with the place to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -214,6 +235,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         let span = fault.span().unwrap_or(0..0);
         at(text, place, span.start, fault.message().to_string())
     })?;
+    sections(&file, &|section, message| at(text, place, offset_of(text, section), message))?;
     let library = library(file.profiles.folder.as_deref())?;
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
@@ -242,6 +264,30 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         log: file.log,
         secrets: file.secrets,
     })
+}
+
+/// What a section's own room has to say against it.
+fn sections(file: &File, fault: &dyn Fn(&str, String) -> ConfigError) -> Result<(), ConfigError> {
+    zone_of(&file.site.zone).map_err(|message| fault("[site]", message))?;
+    if let Some(upstream) = &file.upstream {
+        upstream.check().map_err(|wrong| fault("[upstream]", wrong.to_string()))?;
+    }
+    if let Some(broker) = &file.broker {
+        broker.check().map_err(|wrong| fault("[broker]", wrong))?;
+    }
+    Ok(())
+}
+
+/// Where a section's head stands; the start of the file when it is written another way.
+fn offset_of(text: &str, section: &str) -> usize {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with(section) {
+            return offset;
+        }
+        offset += line.len();
+    }
+    0
 }
 
 fn resolve(
@@ -283,6 +329,18 @@ fn resolve(
         return Err(fault(here, message));
     }
     let Some(transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
+    if let Transport::Mqtt(mqtt) = &transport {
+        mqtt.check().map_err(|message| fault(here, message))?;
+    }
+    if !transport.carries(&profile.codec) {
+        let message = format!(
+            "{} does not speak over {}: its codec is {}",
+            profile.id,
+            transport.kind(),
+            codec_word(&profile.codec)
+        );
+        return Err(fault(here, message));
+    }
     if matches!(transport, Transport::Broker { .. }) && !broker {
         let message =
             format!("link \"{name}\" listens on the embedded broker, but there is no [broker] section");
@@ -386,6 +444,12 @@ mod tests {
         let link =
             "[[link]]\nname = \"a\"\nprofile = \"ihe/pcd01-monitor\"\nmllp = { listen = \"127.0.0.1:0\" }\n";
         assert!(fault(&format!("{link}{link}")).contains("two links are called \"a\""));
+        let said = fault(
+            "[[link]]\nname = \"a\"\nprofile = \"masimo/ascii1\"\nmllp = { listen = \"127.0.0.1:0\" }\n",
+        );
+        assert!(said.contains("masimo/ascii1 does not speak over mllp: its codec is lines"), "{said}");
+        let said = fault("[broker]\nlisten = \"127.0.0.1:0\"\n");
+        assert!(said.starts_with("bedside.toml:5:1: the broker has no users"), "{said}");
         assert!(fault(&format!("{link}zone = \"Mars/Base\"\n")).contains("unknown time zone \"Mars/Base\""));
     }
 }
