@@ -2,6 +2,7 @@
 //! acknowledge, while the server it delivers to is slow, loses answers and refuses. Afterwards everything that was
 //! acknowledged is on the server exactly once. A binary that answers before it commits must be caught by the same rig.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, reason = "a rig says its seed and its numbers")]
 
 #[path = "common/mod.rs"]
 mod common;
