@@ -407,6 +407,17 @@ fn at(text: &str, place: &str, offset: usize, message: String) -> ConfigError {
     ConfigError::At { place: place.into(), line, column, message, excerpt }
 }
 
+/// Fuzz body: any text may stand in the file; a fault is told with a place that can be drawn, and only a bug panics.
+pub fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains("[profiles]") {
+        return; // It names a folder of this machine, which is no outside byte.
+    }
+    if let Err(fault) = parse(&text, "fuzz.toml") {
+        assert!(!fault.to_string().is_empty());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -382,7 +382,6 @@ impl Drop for Inner {
 /// Lets a [`Reader`] report to the writer without keeping it alive.
 type Writer = Weak<Inner>;
 
-/// SHA-256 (FIPS 180-4) of `bytes`.
 /// SHA-256 of a frame's bytes, as it is kept beside them.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];
