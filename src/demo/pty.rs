@@ -112,4 +112,19 @@ mod tests {
         drop(pty);
         assert!(!dir.path().join("port").exists(), "unplugging removes the link");
     }
+
+    #[tokio::test]
+    async fn after_the_last_close_the_next_program_hears_only_what_is_said_to_it() {
+        let pty = Pty::open(None).unwrap();
+        pty.write_all(b"old").await.unwrap();
+        pty.last_close().unwrap();
+        pty.write_all(b"new").await.unwrap();
+        let path = pty.path.clone();
+        let heard = tokio::task::spawn_blocking(move || {
+            let mut heard = [0; 3];
+            File::open(path).unwrap().read_exact(&mut heard).unwrap();
+            heard
+        });
+        assert_eq!(&heard.await.unwrap(), b"new");
+    }
 }
