@@ -235,7 +235,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         let span = fault.span().unwrap_or(0..0);
         at(text, place, span.start, fault.message().to_string())
     })?;
-    sections(&file, &|section, message| at(text, place, offset_of(text, section), message))?;
+    sections(&file, &|section, key, message| at(text, place, offset_of(text, section, key), message))?;
     let library = library(file.profiles.folder.as_deref())?;
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
@@ -251,8 +251,6 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
             at(text, place, offset, message)
         })?);
     }
-    zone_of(&file.site.zone)
-        .map_err(|message| ConfigError::Whole(format!("{place}: [site] zone: {message}")))?;
     Ok(Config {
         site: file.site,
         buffer: file.buffer,
@@ -267,27 +265,34 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
 }
 
 /// What a section's own room has to say against it.
-fn sections(file: &File, fault: &dyn Fn(&str, String) -> ConfigError) -> Result<(), ConfigError> {
-    zone_of(&file.site.zone).map_err(|message| fault("[site]", message))?;
+fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> Result<(), ConfigError> {
+    zone_of(&file.site.zone).map_err(|message| fault("[site]", "zone", message))?;
     if let Some(upstream) = &file.upstream {
-        upstream.check().map_err(|wrong| fault("[upstream]", wrong.to_string()))?;
+        upstream.check().map_err(|wrong| fault("[upstream]", "", wrong.to_string()))?;
     }
     if let Some(broker) = &file.broker {
-        broker.check().map_err(|wrong| fault("[broker]", wrong))?;
+        broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }
     Ok(())
 }
 
-/// Where a section's head stands; the start of the file when it is written another way.
-fn offset_of(text: &str, section: &str) -> usize {
-    let mut offset = 0;
+/// Where a key of a section stands, else the section's head; the start of the file when both are written another way.
+fn offset_of(text: &str, section: &str, key: &str) -> usize {
+    let (mut offset, mut head) = (0, None);
     for line in text.split_inclusive('\n') {
-        if line.trim_start().starts_with(section) {
-            return offset;
+        let written = line.trim_start();
+        let indent = line.len() - written.len();
+        match head {
+            None if written.starts_with(section) => head = Some(offset + indent),
+            Some(_) if written.starts_with('[') => break,
+            Some(_) if written.split('=').next().is_some_and(|name| name.trim() == key) => {
+                return offset + indent;
+            }
+            _ => {}
         }
         offset += line.len();
     }
-    0
+    head.unwrap_or(0)
 }
 
 fn resolve(
@@ -448,6 +453,14 @@ mod tests {
         assert!(said.contains("7:11: no firmware profile \"no/such\"; there are: "), "{said}");
         let said = fault("[[link]]\nname = \"a\"\nprofile = \"ihe/pcd01-monitor\"\n");
         assert!(said.contains("has 0 ways in"), "{said}");
+    }
+
+    #[test]
+    fn a_wrong_zone_is_pointed_at() {
+        let said = parse("[site]\nname = \"W\"\n zone = \"Mars\"\n[buffer]\ndir = \"/x\"\n", "b.toml")
+            .unwrap_err()
+            .to_string();
+        assert!(said.starts_with("b.toml:3:2: unknown time zone \"Mars\""), "{said}");
     }
 
     #[test]

@@ -438,9 +438,18 @@ fn value(
             flat::read_value(profile, def, text, UnitSaid::Text(Some(unit_text)), &place, marks, findings)
         }
         None => {
-            let unit: Option<Unit> = (!unit_text.is_empty()).then(|| flat::unit_of_text(unit_text));
+            let unit = (!unit_text.is_empty()).then(|| unit_of_unlisted(unit_text));
             outcome::unlisted_value(profile, text, unit, marks)
         }
+    }
+}
+
+/// R-5 of a test the page does not list. A lone `C` or `F` is a temperature where one is measured; here it would be
+/// a guess (an agglutination of `40|C` is none).
+fn unit_of_unlisted(text: &str) -> Unit {
+    match text.trim() {
+        letter @ ("C" | "F") => Unit { ucum: "".into(), display: letter.into() },
+        text => flat::unit_of_text(text),
     }
 }
 
