@@ -50,6 +50,9 @@ check:           ## Format, lints, the web's types, lint and tests
 	npm test --prefix web
 
 rust-tests:      ## Unit tests and all rigs
+	@# The power-cut rig must catch this one; the build after it puts the right one back.
+	cargo build --bin bedside --features sabotage-answer-before-commit
+	cp target/debug/bedside target/debug/bedside-sabotaged
 	cargo build --bin bedside
 	$(CARGO_TEST)
 

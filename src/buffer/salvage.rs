@@ -134,8 +134,7 @@ fn read_table(old: &Connection, table: &str) -> rusqlite::Result<Vec<rusqlite::R
     }
 }
 
-/// The second place of the audit trail's end. Where it is lost, the rows that came over begin a new count, and
-/// the audit says so by itself only if rows are missing in between; the alarm says the rest.
+/// The second place of the audit trail's end. Where it is lost, checking the trail says that it is.
 fn copy_audit_head(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
     for name in ["audit_rows", "audit_head"] {
         let value: Option<Value> = old

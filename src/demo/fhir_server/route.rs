@@ -78,6 +78,10 @@ impl Server {
                 Err(cut())
             }
             Some(Fault::Drop) => Err(cut()),
+            Some(Fault::Late(span)) => {
+                tokio::time::sleep(span).await;
+                Ok(self.finish(self.reply(&asked, on, None)))
+            }
             Some(Fault::CommitThenDrop) => {
                 self.reply(&asked, on, None);
                 Err(cut())
@@ -138,7 +142,7 @@ impl Server {
             Fault::HalfAccept { every, status } => self.reply(asked, on, Some((every, status))),
             // These never come here: they have no reply.
             Fault::Stall(_) | Fault::Drop | Fault::CommitThenDrop => outcome(500),
-            Fault::CommitThenStall(_) | Fault::CommitThenStallInBody(_) => outcome(500),
+            Fault::CommitThenStall(_) | Fault::CommitThenStallInBody(_) | Fault::Late(_) => outcome(500),
         }
     }
 
