@@ -191,7 +191,8 @@ async fn quiet(clinic: &Clinic) {
     .await;
 }
 
-async fn leaks(takes_ids: bool) -> Vec<String> {
+/// A clinic at its most talkative, all of whose doors were used.
+async fn busy_clinic(takes_ids: bool) -> Clinic {
     let ports = [common::free_port(), common::free_port(), common::free_port()];
     let plan = Plan {
         log: "trace",
@@ -199,7 +200,7 @@ async fn leaks(takes_ids: bool) -> Vec<String> {
         takes_ids,
         ..Plan::of("canary", links(ports))
     };
-    let mut clinic = Clinic::planned(plan).await;
+    let clinic = Clinic::planned(plan).await;
     let pty = Pty::open(Some(&clinic.dir.path().join("oximeter"))).unwrap();
     common::write_secret(clinic.dir.path(), "kit-password", &Secret::new("CANARYKITPASSWORD".into()));
     for link in ["kits", "oximeter"] {
@@ -222,54 +223,62 @@ async fn leaks(takes_ids: bool) -> Vec<String> {
     over_astm(ports[1]).await;
     over_mqtt(ports[2]).await;
     over_serial(&pty).await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    common::until(PATIENCE, "the faults upstream were met", async || faults.played() >= 7).await;
     quiet(&clinic).await;
     clinic.server.running.revoke_tokens();
     at_the_desk(&clinic).await;
     quiet(&clinic).await;
     assert!(clinic.observations("7357.31").len() >= 2, "the values did arrive");
-    let counts = clinic.bedside.status()["counts"].clone();
+    clinic
+}
 
+/// What others may read, by name; stops the box, so that its log is whole.
+async fn readable(clinic: &mut Clinic) -> [(&'static str, String); 5] {
     let process = format!("/proc/{}", clinic.bedside.child.id());
     let read = |name: &str| {
         String::from_utf8_lossy(&std::fs::read(format!("{process}/{name}")).unwrap()).into_owned()
     };
+    let (environment, command) = (read("environ"), read("cmdline"));
     let metrics = clinic.desk.get("/metrics").await.text;
-    let mut places = vec![
-        ("environment", read("environ")),
-        ("command line", read("cmdline")),
+    assert!(clinic.bedside.stop().success());
+    [
+        ("environment", environment),
+        ("command line", command),
         ("metrics", metrics),
         ("addresses upstream", clinic.server.running.targets().join("\n")),
-    ];
-    assert!(clinic.bedside.stop().success());
-    places.push(("log", clinic.bedside.log()));
+        ("log", clinic.bedside.log()),
+    ]
+}
+
+async fn leaks(takes_ids: bool) -> Vec<String> {
+    let mut clinic = busy_clinic(takes_ids).await;
+    let places = readable(&mut clinic).await;
+    let [.., (_, addresses), (_, log)] = &places;
+    println!(
+        "takes ids {takes_ids}: {}, {} lines of log, {} requests upstream",
+        clinic.bedside.status()["counts"],
+        log.lines().count(),
+        addresses.lines().count()
+    );
     // The search itself is tried where they must be: among what was kept.
     let kept = kept(&clinic);
     for said in CANARIES.iter().filter(|canary| !canary.contains("PASSWORD") && !NEVER_KEPT.contains(canary))
     {
         assert!(kept.contains(said), "{said} never reached the box");
     }
-    let mut wanted: Vec<String> = CANARIES.map(String::from).into();
-    wanted.extend(secrets(&clinic));
-    println!(
-        "takes ids {takes_ids}: {counts}, {} lines of log, {} requests upstream",
-        places[4].1.lines().count(),
-        places[3].1.lines().count()
-    );
     // The libraries beneath are not asked: what they would write of a header or a body is theirs to decide.
     let chatter =
         |line: &&str| line.contains("log.target") && !line.contains("\"INFO\"") && !line.contains("\"WARN\"");
     let mut leaks: Vec<String> =
-        places[4].1.lines().filter(chatter).map(|line| format!("a library's words: {line}")).collect();
-    assert!(places[4].1.contains("\"DEBUG\""), "our own words are at their most talkative");
+        log.lines().filter(chatter).map(|line| format!("a library's words: {line}")).collect();
+    assert!(log.contains("\"DEBUG\""), "our own words are at their most talkative");
+    let mut wanted: Vec<String> = CANARIES.map(String::from).into();
+    wanted.extend(secrets(&clinic));
     for (place, text) in &places {
         for line in text.lines() {
-            for canary in wanted.iter().filter(|canary| line.contains(canary.as_str())) {
-                leaks.push(format!(
-                    "{place}: \"{canary}\" in: {}",
-                    line.chars().take(400).collect::<String>()
-                ));
-            }
+            let shown: String = line.chars().take(400).collect();
+            let found = wanted.iter().filter(|canary| line.contains(canary.as_str()));
+            leaks.extend(found.map(|canary| format!("{place}: \"{canary}\" in: {shown}")));
         }
     }
     leaks
