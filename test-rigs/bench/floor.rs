@@ -1,0 +1,115 @@
+//! The floor: the least a program can do that keeps MLLP messages before it answers them. A frame becomes one row
+//! in SQLite (WAL, `synchronous=FULL`), what arrived while the last commit ran is one transaction, and the answer
+//! is a fixed text with the control id. It runs as a process of its own, as Bedside does.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use crate::common;
+
+const GROUP: usize = 1024;
+const ARGUMENT: &str = "--serve-floor";
+
+type Job = (Vec<u8>, oneshot::Sender<()>);
+
+/// A running floor, killed when dropped.
+pub(crate) struct Floor {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Floor {
+    pub(crate) fn start(dir: &Path) -> Self {
+        let port = common::free_port();
+        let me = std::env::current_exe().unwrap();
+        let child = Command::new(me).arg(ARGUMENT).arg(dir).arg(port.to_string()).spawn().unwrap();
+        common::until_blocking(Duration::from_secs(10), "the floor never listened", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Self { child, port }
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// Serves, if this process was started to be the floor.
+pub(crate) fn serve_if_asked() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, asked, dir, port] = arguments.as_slice()
+        && asked == ARGUMENT
+    {
+        let (queue, inbox) = mpsc::sync_channel(4096);
+        let database = PathBuf::from(dir).join("floor.db");
+        std::thread::spawn(move || keep(&database, &inbox));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(listen(port.parse().unwrap(), queue));
+    }
+}
+
+fn keep(database: &Path, inbox: &mpsc::Receiver<Job>) {
+    let db = rusqlite::Connection::open(database).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE m (id INTEGER PRIMARY KEY, bytes BLOB)",
+    )
+    .unwrap();
+    while let Ok(first) = inbox.recv() {
+        let mut group = vec![first];
+        group.extend(std::iter::from_fn(|| inbox.try_recv().ok()).take(GROUP - 1));
+        db.execute_batch("BEGIN").unwrap();
+        for (bytes, _) in &group {
+            db.prepare_cached("INSERT INTO m (bytes) VALUES (?1)").unwrap().execute([bytes]).unwrap();
+        }
+        db.execute_batch("COMMIT").unwrap();
+        for (_, told) in group {
+            let _sender_left = told.send(());
+        }
+    }
+}
+
+async fn listen(port: u16, queue: mpsc::SyncSender<Job>) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        tokio::spawn(answer(stream, queue.clone()));
+    }
+}
+
+async fn answer(mut stream: TcpStream, queue: mpsc::SyncSender<Job>) {
+    let mut buffer = Vec::with_capacity(8192);
+    loop {
+        let end = loop {
+            if let Some(end) = buffer.windows(2).position(|pair| pair == b"\x1c\r") {
+                break end + 2;
+            }
+            match stream.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        };
+        let frame: Vec<u8> = buffer.drain(..end).collect();
+        let id = String::from_utf8_lossy(frame.split(|byte| *byte == b'|').nth(9).unwrap()).into_owned();
+        let (told, kept) = oneshot::channel();
+        queue.send((frame, told)).unwrap();
+        kept.await.unwrap();
+        let text = format!("\x0bMSH|^~\\&|||||20260101||ACK^R01^ACK|{id}|P|2.6\rMSA|AA|{id}\r\x1c\r");
+        if stream.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
