@@ -2,7 +2,13 @@
 //! what it costs. The floor (bench/floor.rs) is the least any such program can do. Same messages, same client,
 //! same disk, both as processes of their own, rounds in turn. Nothing here passes or fails by time: the figures
 //! are for people to compare. What can fail is honesty: a wrong answer, a lost message, an answer before its sync.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 #[path = "common/mod.rs"]
 mod common;
@@ -135,7 +141,11 @@ async fn at_rest() {
         full.push(resident);
     }
     println!("\nAt rest (medians of {ROUNDS})");
-    println!("  port open after {:.0} ms in a new folder, {:.0} ms in a used one", median(first), median(again));
+    println!(
+        "  port open after {:.0} ms in a new folder, {:.0} ms in a used one",
+        median(first),
+        median(again)
+    );
     println!(
         "  resident when idle: {:.1} MB with one MLLP link, {:.1} MB with desk and upstream",
         median(bare),
@@ -145,7 +155,10 @@ async fn at_rest() {
 
 /// Stored, translated, and on the FHIR + SMART server of this process.
 async fn end_to_end() {
-    println!("\nEnd to end at 8 connections ({ROUNDS} rounds of {} s and until all is delivered)", SPAN.as_secs());
+    println!(
+        "\nEnd to end at 8 connections ({ROUNDS} rounds of {} s and until all is delivered)",
+        SPAN.as_secs()
+    );
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {
         let (dir, numbers) = (common::scratch("bench"), Arc::new(AtomicU64::new(0)));
@@ -181,7 +194,10 @@ async fn proof(numbers: &Arc<AtomicU64>) {
         let (trace, _) = traced_load(trace::CALLS, connections, numbers).await;
         let proven = trace::check(&trace).unwrap_or_else(|fault| panic!("{fault}"));
         assert!(proven >= 50, "only {proven} answers were traced");
-        assert!(trace::check(&trace::without_syncs(&trace)).is_err(), "the check does not see a missing sync");
+        assert!(
+            trace::check(&trace::without_syncs(&trace)).is_err(),
+            "the check does not see a missing sync"
+        );
         println!(
             "  {connections} connection(s): a whole sync of the log lies between message and answer for all {proven} answers"
         );
