@@ -33,7 +33,7 @@ deps:            ## What the tests need from Debian (installs only what is missi
 	@test-rigs/install-deps
 
 web: web/dist/index.html   ## The desk's pages
-web/dist/index.html: $(shell find web/src web/public -type f 2>/dev/null) web/package.json web/package-lock.json web/index.html web/vite.config.ts
+web/dist/index.html: $(shell find web/src web/public -type f 2>/dev/null) web/package.json web/package-lock.json web/index.html web/vite.config.js
 	npm ci --prefix web --no-audit --no-fund
 	@touch $@
 
