@@ -33,7 +33,7 @@ deps:            ## What the tests need from Debian (installs only what is missi
 	@test-rigs/install-deps
 
 web: web/dist/index.html   ## The desk's pages
-web/dist/index.html: $(shell find web/src web/public -type f 2>/dev/null) web/package.json web/package-lock.json web/index.html web/vite.config.ts
+web/dist/index.html: $(shell find web/src web/public -type f 2>/dev/null) web/package.json web/package-lock.json web/index.html web/vite.config.js
 	npm ci --prefix web --no-audit --no-fund
 	@touch $@
 
@@ -50,6 +50,9 @@ check:           ## Format, lints, the web's types, lint and tests
 	npm test --prefix web
 
 rust-tests:      ## Unit tests and all rigs
+	@# The power-cut rig must catch this one; the build after it puts the right one back.
+	cargo build --bin bedside --features sabotage-answer-before-commit
+	cp target/debug/bedside target/debug/bedside-sabotaged
 	cargo build --bin bedside
 	$(CARGO_TEST)
 

@@ -15,6 +15,7 @@ use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
 use crate::translate::Unidentified;
+use crate::wire::Codec;
 use crate::{admin, buffer, upstream};
 
 /// How the box is built, checked and ready to run.
@@ -76,7 +77,7 @@ impl Default for Delivery {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// A tracing filter such as `info` or `bedside::connector=debug,info`.
+    /// A tracing filter such as `info` or `bedside::connector=debug,info`. Libraries never say more than `info`.
     pub filter: Option<String>,
     /// `auto` (human on a terminal, JSON otherwise), `human` or `json`.
     pub format: LogFormat,
@@ -127,6 +128,26 @@ impl Transport {
             Self::Tcp(_) => "tcp",
             Self::Mqtt(_) | Self::Broker { .. } => "mqtt",
         }
+    }
+}
+
+impl Transport {
+    /// Whether frames of this codec can come this way.
+    const fn carries(&self, codec: &Codec) -> bool {
+        match self {
+            Self::Mllp(_) => matches!(codec, Codec::Mllp(_)),
+            Self::Mqtt(_) | Self::Broker { .. } => matches!(codec, Codec::Message(_)),
+            Self::Serial(_) | Self::Tcp(_) => !matches!(codec, Codec::Message(_)),
+        }
+    }
+}
+
+const fn codec_word(codec: &Codec) -> &'static str {
+    match codec {
+        Codec::Mllp(_) => "mllp",
+        Codec::Astm(_) => "astm",
+        Codec::Lines(_) => "lines",
+        Codec::Message(_) => "message",
     }
 }
 
@@ -214,6 +235,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         let span = fault.span().unwrap_or(0..0);
         at(text, place, span.start, fault.message().to_string())
     })?;
+    sections(&file, &|section, key, message| at(text, place, offset_of(text, section, key), message))?;
     let library = library(file.profiles.folder.as_deref())?;
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
@@ -229,8 +251,6 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
             at(text, place, offset, message)
         })?);
     }
-    zone_of(&file.site.zone)
-        .map_err(|message| ConfigError::Whole(format!("{place}: [site] zone: {message}")))?;
     Ok(Config {
         site: file.site,
         buffer: file.buffer,
@@ -242,6 +262,37 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         log: file.log,
         secrets: file.secrets,
     })
+}
+
+/// What a section's own room has to say against it.
+fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> Result<(), ConfigError> {
+    zone_of(&file.site.zone).map_err(|message| fault("[site]", "zone", message))?;
+    if let Some(upstream) = &file.upstream {
+        upstream.check().map_err(|wrong| fault("[upstream]", "", wrong.to_string()))?;
+    }
+    if let Some(broker) = &file.broker {
+        broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
+    }
+    Ok(())
+}
+
+/// Where a key of a section stands, else the section's head; the start of the file when both are written another way.
+fn offset_of(text: &str, section: &str, key: &str) -> usize {
+    let (mut offset, mut head) = (0, None);
+    for line in text.split_inclusive('\n') {
+        let written = line.trim_start();
+        let indent = line.len() - written.len();
+        match head {
+            None if written.starts_with(section) => head = Some(offset + indent),
+            Some(_) if written.starts_with('[') => break,
+            Some(_) if written.split('=').next().is_some_and(|name| name.trim() == key) => {
+                return offset + indent;
+            }
+            _ => {}
+        }
+        offset += line.len();
+    }
+    head.unwrap_or(0)
 }
 
 fn resolve(
@@ -283,6 +334,18 @@ fn resolve(
         return Err(fault(here, message));
     }
     let Some(transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
+    if let Transport::Mqtt(mqtt) = &transport {
+        mqtt.check().map_err(|message| fault(here, message))?;
+    }
+    if !transport.carries(&profile.codec) {
+        let message = format!(
+            "{} does not speak over {}: its codec is {}",
+            profile.id,
+            transport.kind(),
+            codec_word(&profile.codec)
+        );
+        return Err(fault(here, message));
+    }
     if matches!(transport, Transport::Broker { .. }) && !broker {
         let message =
             format!("link \"{name}\" listens on the embedded broker, but there is no [broker] section");
@@ -349,6 +412,17 @@ fn at(text: &str, place: &str, offset: usize, message: String) -> ConfigError {
     ConfigError::At { place: place.into(), line, column, message, excerpt }
 }
 
+/// Fuzz body: any text may stand in the file; a fault is told with a place that can be drawn, and only a bug panics.
+pub fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains("[profiles]") {
+        return; // It names a folder of this machine, which is no outside byte.
+    }
+    if let Err(fault) = parse(&text, "fuzz.toml") {
+        assert!(!fault.to_string().is_empty());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,10 +456,24 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_zone_is_pointed_at() {
+        let said = parse("[site]\nname = \"W\"\n zone = \"Mars\"\n[buffer]\ndir = \"/x\"\n", "b.toml")
+            .unwrap_err()
+            .to_string();
+        assert!(said.starts_with("b.toml:3:2: unknown time zone \"Mars\""), "{said}");
+    }
+
+    #[test]
     fn two_links_cannot_share_a_name_nor_live_in_no_zone() {
         let link =
             "[[link]]\nname = \"a\"\nprofile = \"ihe/pcd01-monitor\"\nmllp = { listen = \"127.0.0.1:0\" }\n";
         assert!(fault(&format!("{link}{link}")).contains("two links are called \"a\""));
+        let said = fault(
+            "[[link]]\nname = \"a\"\nprofile = \"masimo/ascii1\"\nmllp = { listen = \"127.0.0.1:0\" }\n",
+        );
+        assert!(said.contains("masimo/ascii1 does not speak over mllp: its codec is lines"), "{said}");
+        let said = fault("[broker]\nlisten = \"127.0.0.1:0\"\n");
+        assert!(said.starts_with("bedside.toml:5:1: the broker has no users"), "{said}");
         assert!(fault(&format!("{link}zone = \"Mars/Base\"\n")).contains("unknown time zone \"Mars/Base\""));
     }
 }

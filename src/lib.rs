@@ -14,12 +14,12 @@ pub mod secret;
 // ── what devices say ──
 /// Device, Metric, Measurement, Value, MeasurementStatus, Decimal (IEEE 11073-10201).
 pub mod device;
-/// The FHIR R4 resources Bedside writes.
-pub mod fhir;
-/// HL7 v2 messages in ER7: parse, navigate, acknowledge.
-pub mod hl7v2;
 /// Link layers: bytes ↔ frames, without I/O.
 pub mod wire;
+/// HL7 v2 messages in ER7: parse, navigate, acknowledge.
+pub mod hl7v2;
+/// The FHIR R4 resources Bedside writes.
+pub mod fhir;
 // ── meaning ──
 /// Firmware profiles: one folder describes one device; frame + profile → measurements.
 pub mod firmware_profile;
@@ -37,11 +37,11 @@ pub mod upstream;
 // ── the top ──
 /// The desk: HTTPS routes and the embedded web pages.
 pub mod admin;
-/// One file per subcommand.
-pub mod cli;
 /// `bedside.toml` → Config.
 pub mod config;
-/// Simulated devices and a small FHIR + SMART server.
-pub mod demo;
 /// Builds, joins, supervises and stops everything.
 pub mod gateway;
+/// Simulated devices and a small FHIR + SMART server.
+pub mod demo;
+/// One file per subcommand.
+pub mod cli;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 use super::json::rfc3339;
 use crate::clock::Timestamp;
@@ -43,8 +43,8 @@ pub struct Explained {
     pub profile: Option<String>,
     pub measurements: Vec<MeasurementView>,
     pub findings: Vec<Finding>,
-    /// The FHIR resources as they go upstream.
-    pub fhir: Vec<Json>,
+    /// The FHIR resources exactly as they go upstream: their element order, their digits.
+    pub fhir: Vec<Box<RawValue>>,
 }
 
 /// One measured value in words.

@@ -75,7 +75,8 @@ pub enum Transition {
     Sent,
     /// Upstream has it; `answer` is its short JSON. From sent.
     Accepted { answer: String },
-    /// There is nothing in it to deliver (a heartbeat). From waiting.
+    /// There is nothing in it to deliver (a heartbeat), or no longer: the beginning of a transmission that came
+    /// again whole. From waiting or held.
     Ignored { reason: String },
     /// A person must look. From waiting or sent.
     Held { reason: String, answer: Option<String> },
@@ -90,7 +91,7 @@ impl Transition {
     pub fn lead(&self, from: State) -> Option<State> {
         match (self, from) {
             (Self::Sent, State::Waiting) => Some(State::Sent),
-            (Self::Accepted { .. }, State::Sent) | (Self::Ignored { .. }, State::Waiting) => {
+            (Self::Accepted { .. }, State::Sent) | (Self::Ignored { .. }, State::Waiting | State::Held) => {
                 Some(State::Accepted)
             }
             (Self::Held { .. }, State::Waiting | State::Sent) => Some(State::Held),
@@ -150,7 +151,7 @@ mod tests {
     fn only_what_was_sent_can_be_accepted() {
         assert_eq!(legal_from(&Transition::Sent), [State::Waiting]);
         assert_eq!(legal_from(&Transition::Accepted { answer: String::new() }), [State::Sent]);
-        assert_eq!(legal_from(&Transition::Ignored { reason: String::new() }), [State::Waiting]);
+        assert_eq!(legal_from(&Transition::Ignored { reason: String::new() }), [State::Waiting, State::Held]);
     }
 
     #[test]

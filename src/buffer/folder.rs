@@ -2,7 +2,7 @@
 //! left on its disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ use crate::clock::Timestamp;
 pub(super) const BALLAST_BYTES: u64 = 8 << 20;
 
 pub(super) const DATABASE: &str = "bedside.db";
+const REPLACEMENT: &str = "bedside.db.new";
+const ASIDE: &str = "bedside.db.corrupt-";
+const LOGS_FIRST: [&str; 3] = ["-wal", "-shm", ""];
 pub(super) const LOCK: &str = "bedside.lock";
 const BALLAST: &str = "ballast";
 
@@ -48,8 +51,8 @@ impl Folder {
         let path = self.database();
         let fail = |source| BufferError::Folder { path: path.clone(), source };
         OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(fail)?;
-        for name in [DATABASE, "bedside.db-wal", "bedside.db-shm"] {
-            let path = self.dir.join(name);
+        for suffix in LOGS_FIRST {
+            let path = with_suffix(&path, suffix);
             if fs::metadata(&path).is_ok_and(|file| file.mode() & 0o077 != 0) {
                 fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(fail)?;
             }
@@ -64,26 +67,60 @@ impl Folder {
             .map_err(|source| BufferError::Folder { path: self.dir.clone(), source })
     }
 
-    /// Moves the database and its log aside under a name that says when; returns that name.
-    pub(super) fn set_aside(&self, now: Timestamp) -> Result<PathBuf, BufferError> {
+    /// Where a new database is written that will take the damaged one's place; what an attempt before it left is
+    /// removed.
+    pub(super) fn prepare_replacement(&self) -> Result<PathBuf, BufferError> {
+        let path = self.dir.join(REPLACEMENT);
+        let fail = |source| BufferError::Folder { path: path.clone(), source };
+        for suffix in LOGS_FIRST {
+            match fs::remove_file(with_suffix(&path, suffix)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(fail(error)),
+                _ => {}
+            }
+        }
+        OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(fail)?;
+        Ok(path)
+    }
+
+    /// Moves the database and its log aside under a name that says when, and puts the finished replacement in its
+    /// place; returns the name. A power cut in between is made good by [`finish_replacing`](Self::finish_replacing).
+    pub(super) fn replace(&self, now: Timestamp) -> Result<PathBuf, BufferError> {
         let stamp: String = now.rfc3339().chars().filter(char::is_ascii_alphanumeric).collect();
-        let mut aside = self.dir.join(format!("{DATABASE}.corrupt-{stamp}"));
+        let mut aside = self.dir.join(format!("{ASIDE}{stamp}"));
         let mut again = 1;
         while aside.exists() {
             again += 1;
-            aside = self.dir.join(format!("{DATABASE}.corrupt-{stamp}-{again}"));
+            aside = self.dir.join(format!("{ASIDE}{stamp}-{again}"));
         }
-        // The log first: a database without its log could be taken for a sound, older one.
-        for suffix in ["-wal", "-shm", ""] {
-            let from = self.dir.join(format!("{DATABASE}{suffix}"));
-            let mut to = aside.clone().into_os_string();
-            to.push(suffix);
-            if from.exists() {
-                fs::rename(&from, &to).map_err(|source| BufferError::Folder { path: from, source })?;
+        // The database first: while it is away and the replacement is here, the next start knows what to do.
+        self.rename(&self.database(), &aside)?;
+        self.sync()?;
+        self.put_replacement(&aside)?;
+        Ok(aside)
+    }
+
+    /// When the database is away and its replacement is here, the replacement is complete: it takes the place,
+    /// and the log that is left goes where its database went.
+    pub(super) fn finish_replacing(&self) -> Result<(), BufferError> {
+        if self.database().exists() || !self.dir.join(REPLACEMENT).exists() {
+            return Ok(());
+        }
+        self.set_aside_before().pop().map_or(Ok(()), |name| self.put_replacement(&self.dir.join(name)))
+    }
+
+    fn put_replacement(&self, aside: &Path) -> Result<(), BufferError> {
+        for suffix in ["-wal", "-shm"] {
+            let log = with_suffix(&self.database(), suffix);
+            if log.exists() {
+                self.rename(&log, &with_suffix(aside, suffix))?;
             }
         }
-        self.sync()?;
-        Ok(aside)
+        self.rename(&self.dir.join(REPLACEMENT), &self.database())?;
+        self.sync()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), BufferError> {
+        fs::rename(from, to).map_err(|source| BufferError::Folder { path: from.to_path_buf(), source })
     }
 
     /// Names of databases that were moved aside and are still here.
@@ -91,9 +128,7 @@ impl Folder {
         let Ok(files) = fs::read_dir(&self.dir) else { return Vec::new() };
         let mut names: Vec<String> = files
             .filter_map(|file| file.ok()?.file_name().into_string().ok())
-            .filter(|name| {
-                name.starts_with("bedside.db.corrupt-") && !name.ends_with("-wal") && !name.ends_with("-shm")
-            })
+            .filter(|name| name.starts_with(ASIDE) && !name.ends_with("-wal") && !name.ends_with("-shm"))
             .collect();
         names.sort();
         names
@@ -131,6 +166,12 @@ impl Folder {
     pub(super) fn release_ballast(&self) -> bool {
         fs::remove_file(self.dir.join(BALLAST)).is_ok()
     }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Takes the lock and writes the process id into it, for whoever comes second.
@@ -209,16 +250,41 @@ mod tests {
     }
 
     #[test]
-    fn two_databases_set_aside_at_the_same_time_keep_their_own_names() {
+    fn two_databases_replaced_at_the_same_time_keep_their_own_names() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
         let now = Timestamp::from_micros(0, true);
         for _ in 0..2 {
             folder.prepare_database().unwrap();
-            fs::write(dir.path().join("bedside.db-wal"), b"log").unwrap();
-            folder.set_aside(now).unwrap();
+            folder.prepare_replacement().unwrap();
+            folder.replace(now).unwrap();
         }
         assert_eq!(folder.set_aside_before().len(), 2);
-        assert!(!folder.database().exists());
+        assert!(folder.database().exists());
+    }
+
+    #[test]
+    fn a_power_cut_while_replacing_is_made_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let file = |name: &str| dir.path().join(name);
+        fs::write(file("bedside.db.corrupt-1"), b"old").unwrap();
+        fs::write(file("bedside.db-wal"), b"old log").unwrap();
+        fs::write(file("bedside.db.new"), b"new").unwrap();
+        folder.finish_replacing().unwrap();
+        assert_eq!(fs::read(folder.database()).unwrap(), b"new");
+        assert_eq!(fs::read(file("bedside.db.corrupt-1-wal")).unwrap(), b"old log");
+        assert!(!file("bedside.db.new").exists() && !file("bedside.db-wal").exists());
+    }
+
+    #[test]
+    fn a_replacement_that_was_never_finished_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        fs::write(folder.database(), b"old").unwrap();
+        fs::write(dir.path().join("bedside.db.new"), b"half").unwrap();
+        folder.finish_replacing().unwrap();
+        assert_eq!(fs::read(folder.database()).unwrap(), b"old");
+        assert_eq!(fs::read(folder.prepare_replacement().unwrap()).unwrap(), b"");
     }
 }

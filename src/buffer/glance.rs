@@ -1,7 +1,7 @@
 //! For those who look without taking part: the first look at new entries, the desk after a restart, and
 //! `bedside status` beside a running box.
 
-use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -96,10 +96,16 @@ pub fn glance(dir: &Path) -> Result<Glance, BufferError> {
     Ok(Glance { counts, bytes, running: is_running(dir) })
 }
 
-/// Whether someone holds the lock; a lock that can be shared is nobody's, and is let go of at once.
+/// Whether a process holds the lock, as the kernel lists it. Trying the lock would tell as well, but for that
+/// moment it would be ours, and a Bedside starting just then would be turned away.
 fn is_running(dir: &Path) -> bool {
-    let Ok(lock) = File::open(dir.join(LOCK)) else { return false };
-    matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
+    let Ok(lock) = std::fs::metadata(dir.join(LOCK)) else { return false };
+    let Ok(locks) = std::fs::read_to_string("/proc/locks") else { return false };
+    let inode = format!(":{}", lock.ino());
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(1) == Some(&"FLOCK") && words.get(5).is_some_and(|place| place.ends_with(&inode))
+    })
 }
 
 #[cfg(test)]

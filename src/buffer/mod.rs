@@ -8,7 +8,8 @@
 //! - No frame that was answered is ever dropped to make room. Only *accepted* entries are purged; when nothing
 //!   else is left, the next sender is refused and an alarm is raised.
 //! - No bytes are handed out unverified: SHA-256 is checked on every read, a mismatch holds the entry.
-//! - No state changes but along `waiting → sent → accepted | held`; what is not a legal step is an error.
+//! - No state changes but along `waiting → sent → accepted | held`, and back to waiting for a retry, a release or a
+//!   replay; what is not a legal step is an error.
 //! - No id is given twice, and none is skipped: `kept = waiting + sent + accepted + held + gone`, always.
 //! - No database newer than this program is written to; no corrupt one is deleted.
 //! - No second process uses the folder.
@@ -19,11 +20,11 @@
 //!
 //! # How it is built
 //!
-//! One thread ([`writer`]) owns the only writing connection. Callers hash their frame, hand it over through a
+//! One thread (`writer`) owns the only writing connection. Callers hash their frame, hand it over through a
 //! bounded queue and wait; the thread takes all that is there, writes it in one transaction, and answers. Marks,
 //! registry changes and audit rows ride in the same transactions. A second thread copies the write-ahead log
-//! into the database ([`checkpoint`]), so that this never stands between a frame and its answer.
-//! [`Reader`] has read-only connections of its own. [`schema`] tells what is on the disk and why.
+//! into the database (`checkpoint`), so that this never stands between a frame and its answer.
+//! [`Reader`] has read-only connections of its own. `schema` tells what is on the disk and why.
 
 mod browse;
 mod checkpoint;
@@ -381,7 +382,6 @@ impl Drop for Inner {
 /// Lets a [`Reader`] report to the writer without keeping it alive.
 type Writer = Weak<Inner>;
 
-/// SHA-256 (FIPS 180-4) of `bytes`.
 /// SHA-256 of a frame's bytes, as it is kept beside them.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut sum = [0; 32];

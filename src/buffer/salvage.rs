@@ -5,6 +5,8 @@
 //! frame whose entry is lost waits for delivery again, which is harmless: delivering twice is the same as once. A
 //! frame whose bytes do not match their SHA-256 is held.
 
+use std::path::Path;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
@@ -35,43 +37,46 @@ pub(super) struct Salvaged {
     pub(super) last: i64,
 }
 
-/// Moves the database aside and puts a new one, with everything readable, in its place.
+/// Writes a new database with everything readable, then moves the damaged one aside and the new one in its place.
+/// Until the new one is complete the damaged one stays where it is, so a power cut or a full disk loses nothing.
 pub(super) fn replace(folder: &Folder, shared: &Shared) -> Result<(), BufferError> {
-    let aside = folder.set_aside(shared.clock.now())?;
-    shared.next_generation();
-    folder.prepare_database()?;
     let storage = |doing| move |source| BufferError::Storage { doing, source };
-    let mut fresh = schema::connect_writing(&folder.database()).map_err(storage("making a new database"))?;
-    schema::migrate(&mut fresh).map_err(storage("making a new database"))?;
+    let path = folder.prepare_replacement()?;
+    let salvaged =
+        write_replacement(&folder.database(), &path).map_err(storage("salvaging the damaged database"))?;
+    let aside = folder.replace(shared.clock.now())?;
+    shared.next_generation();
     let name = aside.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let title = match copy(&aside, &fresh) {
-        Ok(salvaged) => {
-            let Salvaged { frames, changed, restarted, lost, .. } = salvaged;
-            format!(
-                "The database was damaged and replaced: {frames} frames were copied over, {changed} of them are held \
-                 because the disk changed them, {restarted} wait again; {lost} could not be read. The old one is {name}"
-            )
-        }
-        // Better a box that takes new results than one that does not start; the old file is all there.
-        Err(error) => {
-            format!("The database was damaged and replaced; copying stopped ({error}). The old one is {name}")
-        }
-    };
+    let Salvaged { frames, changed, restarted, lost, .. } = salvaged;
     shared.raise(
         "database-salvaged",
         Severity::Critical,
-        title,
+        format!(
+            "The database was damaged and replaced: {frames} frames were copied over, {changed} of them are held \
+             because the disk changed them, {restarted} wait again; {lost} could not be read. The old one is {name}"
+        ),
         "Replace the disk, and give the file named here to service. Look at the held entries.",
     );
     Ok(())
 }
 
-/// Copies everything that can be read from the file `from` into a new database.
-fn copy(from: &std::path::Path, into: &Connection) -> rusqlite::Result<Salvaged> {
+fn write_replacement(old: &Path, new: &Path) -> rusqlite::Result<Salvaged> {
+    let mut into = schema::connect_writing(new)?;
+    schema::migrate(&mut into)?;
+    let salvaged = copy(old, &into)?;
+    // All of it in the one file that will be renamed.
+    into.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    into.close().map_err(|(_, error)| error)?;
+    Ok(salvaged)
+}
+
+/// Copies everything that can be read from the file `from` into a new database. Errors are of the new one; what
+/// cannot be read of the old one is what is lost.
+fn copy(from: &Path, into: &Connection) -> rusqlite::Result<Salvaged> {
     let Ok(old) = schema::connect_salvaging(from) else { return Ok(Salvaged::default()) };
     for table in TABLES {
         into.execute_batch("BEGIN")?;
-        let copied = copy_table(&old, into, table);
+        let copied = copy_table(&old, into, table)?;
         into.execute_batch("COMMIT")?;
         if let Err(error) = copied {
             tracing::warn!(table, %error, "A table of the damaged database could not be copied to its end.");
@@ -89,23 +94,47 @@ fn copy(from: &std::path::Path, into: &Connection) -> rusqlite::Result<Salvaged>
     Ok(salvaged)
 }
 
-/// Copies rows until the first that cannot be read.
-fn copy_table(old: &Connection, into: &Connection, table: &str) -> rusqlite::Result<()> {
-    let mut all = old.prepare(&format!("SELECT * FROM {table}"))?;
-    let columns = all.column_count();
-    let places = vec!["?"; columns].join(", ");
-    let mut insert = into.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES ({places})"))?;
-    let mut rows = all.query([])?;
-    while let Some(row) = rows.next()? {
-        let values =
-            (0..columns).map(|column| row.get::<_, Value>(column)).collect::<rusqlite::Result<Vec<_>>>()?;
-        insert.execute(params_from_iter(values))?;
+/// Copies rows until the first that cannot be read; the inner error says which it was.
+fn copy_table(old: &Connection, into: &Connection, table: &str) -> rusqlite::Result<rusqlite::Result<()>> {
+    let rows = match read_table(old, table) {
+        Ok(rows) => rows,
+        Err(error) => return Ok(Err(error)),
+    };
+    for row in rows {
+        let values = match row {
+            Ok(values) => values,
+            Err(error) => return Ok(Err(error)),
+        };
+        let places = vec!["?"; values.len()].join(", ");
+        into.prepare_cached(&format!("INSERT OR IGNORE INTO {table} VALUES ({places})"))?
+            .execute(params_from_iter(values))?;
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
-/// The second place of the audit trail's end. Where it is lost, the rows that came over begin a new count, and
-/// the audit says so by itself only if rows are missing in between; the alarm says the rest.
+type Values = Vec<Value>;
+
+/// The rows of a small table, up to the first that cannot be read, which is the last here.
+fn read_table(old: &Connection, table: &str) -> rusqlite::Result<Vec<rusqlite::Result<Values>>> {
+    let mut all = old.prepare(&format!("SELECT * FROM {table}"))?;
+    let columns = all.column_count();
+    let mut rows = all.query([])?;
+    let mut read = Vec::new();
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => (0..columns).map(|column| row.get(column)).collect(),
+            Ok(None) => return Ok(read),
+            Err(error) => Err(error),
+        };
+        let last = row.is_err();
+        read.push(row);
+        if last {
+            return Ok(read);
+        }
+    }
+}
+
+/// The second place of the audit trail's end. Where it is lost, checking the trail says that it is.
 fn copy_audit_head(old: &Connection, into: &Connection) -> rusqlite::Result<()> {
     for name in ["audit_rows", "audit_head"] {
         let value: Option<Value> = old

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::health::{Counts, Severity, Shared};
 use super::outbox::Sender;
@@ -19,6 +19,8 @@ use crate::clock::Timestamp;
 const CHECK_AT_START_BYTES: u64 = 16 << 20;
 /// Frames whose bytes are verified at every opening: the ones a crash could have cut.
 const TAIL: u32 = 64;
+/// How long to wait before a database that seems damaged is tried again.
+const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
 /// How long opening waits for readers to let the log be copied.
 const HARDEN_TRIES: u32 = 50;
 const HARDEN_PAUSE: Duration = Duration::from_millis(100);
@@ -52,16 +54,22 @@ pub(super) struct Store {
 impl Store {
     /// Opens the database, whatever state it was left in. What cannot be used is moved aside and salvaged.
     pub(super) fn open(folder: &Folder, shared: &Shared, why: Why) -> Result<Self, BufferError> {
+        folder.finish_replacing()?;
         schema::refuse_what_is_not_ours(&folder.database())?;
-        let opened = match Self::try_open(folder, shared, why) {
-            Err(BufferError::Storage { source, .. }) if no_room(&source) && folder.release_ballast() => {
-                tracing::warn!("The disk is full; the room reserved for this is used to open the database.");
-                Self::try_open(folder, shared, why)
+        let mut opened = Self::open_with_room(folder, shared, why);
+        // A cable or a controller can have a bad moment; nothing is moved because of one.
+        for pause in AGAIN {
+            let Err(BufferError::Storage { source, .. }) = &opened else { break };
+            if damaged(source) || unreadable(source) {
+                tracing::warn!(error = %source, "The database could not be read; trying again.");
+                std::thread::sleep(pause);
+                opened = Self::open_with_room(folder, shared, why);
             }
-            opened => opened,
-        };
+        }
         let mut store = match opened {
-            Err(BufferError::Storage { source, .. }) if damaged(&source) => {
+            Err(BufferError::Storage { source, .. })
+                if damaged(&source) || (why == Why::Start && unreadable(&source)) =>
+            {
                 tracing::error!(error = %source, "The database is damaged.");
                 salvage::replace(folder, shared)?;
                 Self::try_open(folder, shared, Why::Start)?
@@ -84,6 +92,16 @@ impl Store {
             );
         }
         Ok(store)
+    }
+
+    fn open_with_room(folder: &Folder, shared: &Shared, why: Why) -> Result<Self, BufferError> {
+        match Self::try_open(folder, shared, why) {
+            Err(BufferError::Storage { source, .. }) if no_room(&source) && folder.release_ballast() => {
+                tracing::warn!("The disk is full; the room reserved for this is used to open the database.");
+                Self::try_open(folder, shared, why)
+            }
+            opened => opened,
+        }
     }
 
     fn try_open(folder: &Folder, shared: &Shared, why: Why) -> Result<Self, BufferError> {
@@ -175,17 +193,19 @@ impl Store {
     }
 }
 
-/// SQLite's own check of the pages; an error in them is reported as corruption.
+/// SQLite's own check of the pages. It tells of pages it cannot read in the same words as of pages that are
+/// wrong; the first may be better in a moment.
 fn check(conn: &Connection) -> rusqlite::Result<()> {
     let found: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if found == "ok" {
         return Ok(());
     }
-    let corrupt = rusqlite::ffi::Error {
-        code: ErrorCode::DatabaseCorrupt,
-        extended_code: rusqlite::ffi::SQLITE_CORRUPT,
+    let code = found.rsplit("error code=").next().and_then(|code| code.parse::<i32>().ok());
+    let extended = match code {
+        Some(code) if code & 0xFF == ffi::SQLITE_IOERR => ffi::SQLITE_IOERR_READ,
+        _ => ffi::SQLITE_CORRUPT,
     };
-    Err(rusqlite::Error::SqliteFailure(corrupt, Some(found)))
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(extended), Some(found)))
 }
 
 /// Makes what the log holds durable before anything is answered from it. A process that was killed between
@@ -218,9 +238,7 @@ fn harden(conn: &Connection, folder: &Folder, why: Why) -> rusqlite::Result<()> 
 }
 
 fn io_failure() -> rusqlite::Error {
-    let error =
-        rusqlite::ffi::Error { code: ErrorCode::SystemIoFailure, extended_code: rusqlite::ffi::SQLITE_IOERR };
-    rusqlite::Error::SqliteFailure(error, None)
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR), None)
 }
 
 /// The disk, or the number of pages, is at its end.
@@ -228,11 +246,16 @@ pub(super) fn no_room(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
-/// The file is not what it should be; reading it again will not help.
+/// The file is not what it should be.
 pub(super) fn damaged(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-        || error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
+        || error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHORT_READ)
         || matches!(error, rusqlite::Error::SqlInputError { .. } | rusqlite::Error::InvalidColumnType(..))
+}
+
+/// The disk does not give the file back.
+fn unreadable(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_extended_error_code(), Some(ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_CORRUPTFS))
 }
 
 fn tell_of_databases_set_aside(folder: &Folder, shared: &Shared) {

@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -59,6 +61,9 @@ pub(super) async fn signalled() {
 }
 
 /// Human on a terminal, JSON otherwise. Control characters in values are escaped by the formatter.
+///
+/// The filter is for our own words. Libraries beneath stay at `info` whatever it says: they carry headers and bodies,
+/// and nobody here decides what they write of them.
 pub(super) fn start_log(log: &Log) {
     let filter =
         log.filter.clone().or_else(|| std::env::var("BEDSIDE_LOG").ok()).unwrap_or_else(|| "info".into());
@@ -69,7 +74,8 @@ pub(super) fn start_log(log: &Log) {
         LogFormat::Human => false,
         LogFormat::Auto => !terminal,
     };
-    let registry = tracing_subscriber::registry().with(filter);
+    let calm = filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with("bedside"));
+    let registry = tracing_subscriber::registry().with(filter).with(calm);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     // An error means that a log is already started, as in a test.
     let _already = if json {

@@ -5,8 +5,8 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -140,6 +140,11 @@ impl Running {
     /// Requests served so far, those that met a fault included.
     pub fn requests(&self) -> u64 {
         self.served.requests.load(Ordering::Relaxed)
+    }
+
+    /// Method and target of every request so far, as an access log would keep them; of the first 10,000.
+    pub fn targets(&self) -> Vec<String> {
+        self.served.targets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// gzip bodies read so far.

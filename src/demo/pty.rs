@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
-use rustix::termios::OptionalActions;
+use rustix::termios::{OptionalActions, QueueSelector};
 use tokio::io::unix::AsyncFd;
 
 /// The device's end of a pseudo-terminal. Dropping it unplugs the device.
@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 pub struct Pty {
     near: AsyncFd<File>,
     /// Held open so that the near end does not see errors while no gateway has the port open.
-    _far: OwnedFd,
+    far: OwnedFd,
     /// What the gateway opens: the link when one was asked for, else the pts itself.
     pub path: PathBuf,
     link: Option<PathBuf>,
@@ -51,7 +51,7 @@ impl Pty {
             reason = "its successor is unsafe to call; a File keeps its descriptor until it is dropped"
         )]
         let near = AsyncFd::new(File::from(near))?;
-        Ok(Self { near, _far: far, path, link: link.map(Path::to_path_buf) })
+        Ok(Self { near, far, path, link: link.map(Path::to_path_buf) })
     }
 
     /// Writes all bytes, waiting while the other side does not read.
@@ -63,6 +63,13 @@ impl Pty {
             }
         }
         Ok(())
+    }
+
+    /// What the kernel does to a real port when the last program that had it open ends: what that one did not read is
+    /// gone, and another may open it. Here the far end is held open, so somebody has to say it.
+    pub fn last_close(&self) -> io::Result<()> {
+        rustix::termios::tcflush(&self.far, QueueSelector::IFlush)?;
+        Ok(rustix::termios::ioctl_tiocnxcl(&self.far)?)
     }
 
     /// Reads what is there, waiting for at least one byte.
@@ -104,5 +111,20 @@ mod tests {
         assert_eq!(seen.await.unwrap(), all);
         drop(pty);
         assert!(!dir.path().join("port").exists(), "unplugging removes the link");
+    }
+
+    #[tokio::test]
+    async fn after_the_last_close_the_next_program_hears_only_what_is_said_to_it() {
+        let pty = Pty::open(None).unwrap();
+        pty.write_all(b"old").await.unwrap();
+        pty.last_close().unwrap();
+        pty.write_all(b"new").await.unwrap();
+        let path = pty.path.clone();
+        let heard = tokio::task::spawn_blocking(move || {
+            let mut heard = [0; 3];
+            File::open(path).unwrap().read_exact(&mut heard).unwrap();
+            heard
+        });
+        assert_eq!(&heard.await.unwrap(), b"new");
     }
 }

@@ -138,6 +138,17 @@ impl Dice {
     }
 }
 
+/// Fuzz body: any text may be a template; what parses can be filled in, and only a bug panics.
+pub fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(mut template) = Template::parse(&text, 1) {
+        let now = Timestamp::from_micros(1_773_477_000_000_000, true);
+        for sequence in [0, u64::MAX] {
+            template.fill(sequence, now);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

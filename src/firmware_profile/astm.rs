@@ -58,6 +58,8 @@ pub(super) fn decode(
         grammar,
         context,
         here: Here::default(),
+        specimen_kind: None,
+        control: false,
         order_notes: Vec::new(),
         composer: Composer::default(),
         decoded,
@@ -195,27 +197,27 @@ impl<'t> Record<'t> {
 }
 
 /// The records that hold at a point of the message.
-#[derive(Clone, Default)]
-struct Here<'t> {
-    header: Option<Record<'t>>,
-    patient: Option<Record<'t>>,
-    order: Option<Record<'t>>,
-    result: Option<Record<'t>>,
+#[derive(Clone, Copy, Default)]
+struct Here<'r, 't> {
+    header: Option<&'r Record<'t>>,
+    patient: Option<&'r Record<'t>>,
+    order: Option<&'r Record<'t>>,
+    result: Option<&'r Record<'t>>,
 }
 
-impl<'t> Here<'t> {
-    fn of(&self, record: u8) -> Option<&Record<'t>> {
+impl<'r, 't> Here<'r, 't> {
+    const fn of(&self, record: u8) -> Option<&'r Record<'t>> {
         match record {
-            b'H' => self.header.as_ref(),
-            b'P' => self.patient.as_ref(),
-            b'O' => self.order.as_ref(),
-            b'R' => self.result.as_ref(),
+            b'H' => self.header,
+            b'P' => self.patient,
+            b'O' => self.order,
+            b'R' => self.result,
             _ => None,
         }
     }
 }
 
-impl Fields for Here<'_> {
+impl Fields for Here<'_, '_> {
     fn text(&self, at: &Locator) -> Option<Cow<'_, str>> {
         let Locator::Astm(path) = at else { return None };
         self.of(path.record).map(|record| record.text(path))
@@ -226,9 +228,7 @@ impl Fields for Here<'_> {
     }
 
     fn whole(&self) -> Cow<'_, str> {
-        Cow::Borrowed(
-            self.header.as_ref().and_then(|header| header.fields.first()).copied().unwrap_or_default(),
-        )
+        Cow::Borrowed(self.header.and_then(|header| header.fields.first()).copied().unwrap_or_default())
     }
 
     fn beyond(&self) -> Vec<(String, String)> {
@@ -236,27 +236,33 @@ impl Fields for Here<'_> {
     }
 }
 
-struct Walk<'p, 't> {
+struct Walk<'p, 'r, 't> {
     profile: &'p FirmwareProfile,
     grammar: &'p AstmGrammar,
     context: &'p LinkContext,
-    here: Here<'t>,
+    here: Here<'r, 't>,
+    /// Kind of the order's specimen, by which LOINC codes may differ.
+    specimen_kind: Option<Arc<str>>,
+    control: bool,
     /// Comments of the order; they hold for each of its results.
     order_notes: Vec<String>,
     composer: Composer,
     decoded: Decoded,
 }
 
-impl<'p, 't> Walk<'p, 't> {
+impl<'p, 'r, 't> Walk<'p, 'r, 't> {
     /// A record that opens a level closes what was below it.
-    fn enter(&mut self, record: &Record<'t>) {
+    fn enter(&mut self, record: &'r Record<'t>) {
         self.close_order();
-        let record = Some(record.clone());
-        match record.as_ref().map(|record| record.kind) {
-            Some('H') => self.here = Here { header: record, ..Here::default() },
-            Some('P') => self.here = Here { patient: record, order: None, ..self.here.clone() },
-            _ => self.here.order = record,
-        }
+        let record = Some(record);
+        self.here = match record.map(|record| record.kind) {
+            Some('H') => Here { header: record, ..Here::default() },
+            Some('P') => Here { patient: record, order: None, ..self.here },
+            _ => Here { order: record, ..self.here },
+        };
+        let specimen = specimen(self.profile, &self.here, &mut Vec::new());
+        self.specimen_kind = specimen.and_then(|specimen| specimen.kind).map(|kind| kind.code);
+        self.control = self.is_control();
     }
 
     fn close_order(&mut self) {
@@ -265,7 +271,7 @@ impl<'p, 't> Walk<'p, 't> {
         if composer.measurements.is_empty() {
             return;
         }
-        let (profile, control) = (self.profile, self.is_control());
+        let (profile, control) = (self.profile, self.control);
         let findings = &mut self.decoded.findings;
         let person = person::from_fields(&profile.plan.subject, &self.here, findings).filter(|_| !control);
         let about = About {
@@ -280,18 +286,16 @@ impl<'p, 't> Walk<'p, 't> {
 
     /// O-12 or H-12 `Q` (§9.4.12, §6.12), or what the profile says marks a control.
     fn is_control(&self) -> bool {
-        let marked =
-            |record: &Option<Record<'_>>| record.as_ref().is_some_and(|record| record.field(12) == "Q");
-        marked(&self.here.order)
-            || marked(&self.here.header)
+        let marked = |record: Option<&Record<'_>>| record.is_some_and(|record| record.field(12) == "Q");
+        marked(self.here.order)
+            || marked(self.here.header)
             || outcome::is_control(&self.profile.plan.quality_control, &self.here)
     }
 
-    fn result(&mut self, record: &Record<'t>, comments: Vec<String>) {
-        self.here.result = Some(record.clone());
-        let kind = specimen(self.profile, &self.here, &mut Vec::new()).and_then(|specimen| specimen.kind);
+    fn result(&mut self, record: &'r Record<'t>, comments: Vec<String>) {
+        self.here.result = Some(record);
         if let Some(row) = self.row(record, comments) {
-            let (measurement, group) = row.measurement(self.profile, kind.as_ref().map(|kind| &*kind.code));
+            let (measurement, group) = row.measurement(self.profile, self.specimen_kind.as_deref());
             let groups = &self.profile.plan.table.groups;
             let group = group.and_then(|number| groups.get(number).map(|group| (number, group)));
             self.composer.push(measurement, group);
@@ -299,7 +303,7 @@ impl<'p, 't> Walk<'p, 't> {
         self.here.result = None;
     }
 
-    fn row(&mut self, record: &Record<'t>, comments: Vec<String>) -> Option<Row<'p>> {
+    fn row(&mut self, record: &'r Record<'t>, comments: Vec<String>) -> Option<Row<'p>> {
         let profile = self.profile;
         let code = self.test_code(record);
         let metric = profile.plan.table.find(&code, "");
@@ -331,7 +335,7 @@ impl<'p, 't> Walk<'p, 't> {
         let unit = stated_unit(metric, record);
         let mut read = value(profile, metric, record, &text, &mut marks, findings);
         flat::withhold(&mut read.value, &marks, &|| record.place(4), findings);
-        if self.here.header.as_ref().is_some_and(|header| matches!(header.field(12), "T" | "D")) {
+        if self.here.header.is_some_and(|header| matches!(header.field(12), "T" | "D")) {
             marks.apply(&Effect::Status(StatusWord::Test));
         }
         let taken = self.taken(record);
@@ -350,7 +354,7 @@ impl<'p, 't> Walk<'p, 't> {
             range: (!range.is_empty()).then(|| range.into()),
             site: None,
             note,
-            quality_control: self.is_control(),
+            quality_control: self.control,
             domain: Domain::Laboratory,
         })
     }
@@ -393,14 +397,8 @@ impl<'p, 't> Walk<'p, 't> {
 
     /// O-8, O-7, H-14, else the receipt.
     fn taken(&mut self, record: &Record<'t>) -> Moment {
-        let (order, header) = (self.here.order.clone(), self.here.header.clone());
-        let places = [
-            (Some(record.clone()), 13),
-            (Some(record.clone()), 12),
-            (order.clone(), 8),
-            (order, 7),
-            (header, 14),
-        ];
+        let (order, header) = (self.here.order, self.here.header);
+        let places = [(Some(record), 13), (Some(record), 12), (order, 8), (order, 7), (header, 14)];
         for (record, field) in places {
             let Some(record) = record else { continue };
             let text = record.component(field, 1);
@@ -408,20 +406,13 @@ impl<'p, 't> Walk<'p, 't> {
                 continue;
             }
             let findings = &mut self.decoded.findings;
+            let place = || record.place(field);
             match hl7v2::parse_time(text) {
-                Some(time) => {
-                    return self.profile.plan.time.believed(
-                        &time,
-                        &record.place(field),
-                        self.context,
-                        findings,
-                    );
+                Some(time) => return self.profile.plan.time.believed(&time, &place, self.context, findings),
+                None => {
+                    let text = "The time cannot be read; another is taken.";
+                    findings.push(finding("bad-time", place(), text));
                 }
-                None => findings.push(finding(
-                    "bad-time",
-                    record.place(field),
-                    "The time cannot be read; another is taken.",
-                )),
             }
         }
         let text = "The message says no time; the time of receipt is taken.";
@@ -447,9 +438,18 @@ fn value(
             flat::read_value(profile, def, text, UnitSaid::Text(Some(unit_text)), &place, marks, findings)
         }
         None => {
-            let unit: Option<Unit> = (!unit_text.is_empty()).then(|| flat::unit_of_text(unit_text));
+            let unit = (!unit_text.is_empty()).then(|| unit_of_unlisted(unit_text));
             outcome::unlisted_value(profile, text, unit, marks)
         }
+    }
+}
+
+/// R-5 of a test the page does not list. A lone `C` or `F` is a temperature where one is measured; here it would be
+/// a guess (an agglutination of `40|C` is none).
+fn unit_of_unlisted(text: &str) -> Unit {
+    match text.trim() {
+        letter @ ("C" | "F") => Unit { ucum: "".into(), display: letter.into() },
+        text => flat::unit_of_text(text),
     }
 }
 
@@ -495,10 +495,10 @@ fn result_status(record: &Record<'_>, marks: &mut Marks, findings: &mut Vec<Find
 }
 
 /// Where the profile says, else O-3 or O-4, first component; the kind from O-16.
-fn specimen(profile: &FirmwareProfile, here: &Here<'_>, findings: &mut Vec<Finding>) -> Option<Specimen> {
+fn specimen(profile: &FirmwareProfile, here: &Here<'_, '_>, findings: &mut Vec<Finding>) -> Option<Specimen> {
     let subject = &profile.plan.subject;
     let mut specimen = flat::specimen(profile, here, findings).unwrap_or_default();
-    let Some(order) = &here.order else {
+    let Some(order) = here.order else {
         return (specimen != Specimen::default()).then_some(specimen);
     };
     if subject.specimen_id.is_empty() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::device::{MetricClass, Report};
+use crate::device::{MetricClass, Report, Value};
 use crate::firmware_profile::Library;
 
 fn decode(records: &str) -> Decoded {
@@ -38,6 +38,20 @@ fn the_sample_is_found_without_blanks_rack_and_position() {
         let decoded = decode(&format!("{HEAD}{order}\nR|1|^^^WBC|6.1|10*3/uL"));
         assert_eq!(specimen_of(&decoded.reports[0]), id, "{order}");
     }
+}
+
+#[test]
+fn a_lone_letter_beside_an_unlisted_test_is_no_temperature() {
+    let decoded = decode(&format!("{HEAD}O|1|S1\nR|1|^^^AntiA|40|C\nR|2|^^^AntiB|0|mg/dL\nL|1"));
+    let units: Vec<_> = decoded.reports[0]
+        .measurements
+        .iter()
+        .map(|m| match &m.value {
+            Value::Numeric { unit: Some(unit), .. } => (&*unit.ucum, &*unit.display),
+            _ => ("", ""),
+        })
+        .collect();
+    assert_eq!(units, [("", "C"), ("mg/dL", "mg/dL")]);
 }
 
 #[test]

@@ -70,8 +70,14 @@ impl<'p> Run<'p> {
         let mut composer = Composer::default();
         let mut taken = None;
         let table = &self.profile.plan.table;
+        let mut used: Vec<&Locator> = Vec::new();
         for metric in table.metrics.iter().take(table.listed) {
-            self.metric(fields, metric, specimen_kind.as_deref(), &mut taken, &mut composer);
+            // A place speaks once: the first metric whose conditions hold reads it.
+            let Some(matched) = found(fields, metric, &used) else { continue };
+            used.extend(metric.from.get(matched));
+            if metric.kind != ValueKind::Ignore {
+                self.metric(fields, metric, matched, specimen_kind.as_deref(), &mut taken, &mut composer);
+            }
         }
         for (code, text) in fields.beyond() {
             self.unlisted(fields, &code, &text, &mut taken, &mut composer);
@@ -126,19 +132,14 @@ impl<'p> Run<'p> {
         &mut self,
         fields: &impl Fields,
         metric: &MetricDef,
+        matched: usize,
         specimen: Option<&str>,
         taken: &mut Option<Moment>,
         composer: &mut Composer,
     ) {
-        let holds = |(at, texts): &(Locator, Vec<String>)| {
-            fields.text(at).is_some_and(|text| texts.iter().any(|wanted| wanted == text.trim()))
-        };
-        if metric.kind == ValueKind::Ignore || !metric.when.iter().all(holds) {
+        let Some((at, text)) = metric.from.get(matched).and_then(|at| Some((at, fields.text(at)?))) else {
             return;
-        }
-        let found =
-            metric.from.iter().enumerate().find_map(|(i, at)| fields.text(at).map(|text| (i, at, text)));
-        let Some((matched, at, text)) = found else { return };
+        };
         let place = fields.place(at);
         let mut marks = Marks::default();
         self.marks(fields, metric, &place, &mut marks);
@@ -258,6 +259,17 @@ impl<'p> Run<'p> {
         }
         self.decoded
     }
+}
+
+/// Which of its places a metric is read from, when its conditions hold.
+fn found(fields: &impl Fields, metric: &MetricDef, used: &[&Locator]) -> Option<usize> {
+    let holds = |(at, texts): &(Locator, Vec<String>)| {
+        fields.text(at).is_some_and(|text| texts.iter().any(|wanted| wanted == text.trim()))
+    };
+    if !metric.when.iter().all(holds) {
+        return None;
+    }
+    metric.from.iter().position(|at| !used.contains(&at) && fields.text(at).is_some())
 }
 
 pub(super) fn applies(rule: &IgnoreRule, fields: &impl Fields) -> bool {

@@ -261,6 +261,7 @@ impl<'m> Walk<'m> {
         let specimen = about.specimen.as_ref().and_then(|s| s.kind.as_ref()).map(|kind| kind.code.clone());
         let mut open: Vec<(u32, Composer)> = Vec::new();
         let only = only_mds(rows);
+        let test = is_test(&self.here.header);
         let mut notes = Notes::of(group);
         for (row, note) in rows.iter().zip(notes.rows.drain(..)) {
             let Some(mut made) =
@@ -272,7 +273,7 @@ impl<'m> Walk<'m> {
                 outcome::add_note(&mut made.note, text);
             }
             made.quality_control = control;
-            if is_test(&self.here.header) {
+            if test {
                 made.marks.status.test_data = true;
             }
             let (measurement, group) = made.measurement(self.profile, specimen.as_deref());
@@ -292,7 +293,8 @@ impl<'m> Walk<'m> {
         let sent = Some(("MSH-7", self.here.header.field(7)));
         let findings = &mut self.decoded.findings;
         for (place, element) in [observed, sent].into_iter().flatten() {
-            if let Some(moment) = moment(self.profile, self.context, &element, place, findings) {
+            if let Some(moment) = moment(self.profile, self.context, &element, &|| place.to_owned(), findings)
+            {
                 return moment;
             }
         }
@@ -330,13 +332,13 @@ pub(super) fn moment(
     profile: &FirmwareProfile,
     context: &LinkContext,
     element: &Element<'_>,
-    place: &str,
+    place: &dyn Fn() -> String,
     findings: &mut Vec<Finding>,
 ) -> Option<Moment> {
     let component = element.component(1);
     let text = component.value()?;
     let Some(time) = crate::hl7v2::parse_time(&text) else {
-        findings.push(finding("bad-time", place, "The time cannot be read; another is taken."));
+        findings.push(finding("bad-time", place(), "The time cannot be read; another is taken."));
         return None;
     };
     Some(profile.plan.time.believed(&time, place, context, findings))

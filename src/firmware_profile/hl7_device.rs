@@ -187,7 +187,7 @@ fn period_of(row: &Obx<'_>) -> Option<Decimal> {
         let scale = if milliseconds { Decimal::new(1, 0) } else { Decimal::new(1000, 0) };
         return number()?.times(scale);
     }
-    let named = row.code == "0" && row.field(3).component(2).raw().trim() == SAMPLE_RATE;
+    let named = row.code == "0" && row.text().trim() == SAMPLE_RATE;
     named.then(number).flatten().and_then(period_of_rate)
 }
 

@@ -20,12 +20,19 @@ use crate::nomenclature;
 /// More samples than this in one row are not looked at.
 const SAMPLES_MAX: usize = 100_000;
 
+/// OBX has 26 fields and more in later versions; those beyond are not needed.
+const FIELDS: usize = 20;
+/// Components of a coded element that are looked at.
+const CODED: usize = 6;
+
 /// A row with its fields split once.
 pub(super) struct Obx<'m> {
     /// Its place among all OBX of the message, from 1.
     number: usize,
     fields: Vec<Element<'m>>,
     segment: Segment<'m>,
+    /// OBX-3, its components split once.
+    name: [Element<'m>; CODED],
     /// The leading code of OBX-3.
     pub(super) code: Cow<'m, str>,
     pub(super) system: Cow<'m, str>,
@@ -41,13 +48,13 @@ struct At<'r> {
 
 impl<'m> Obx<'m> {
     pub(super) fn read(segment: Segment<'m>, number: usize) -> Self {
-        let fields: Vec<Element<'m>> = segment.fields().take(26).collect();
-        let mut row = Self { number, fields, segment, code: "".into(), system: "".into(), containment: None };
-        let (code, system) = row.codes(1);
-        row.code = code;
-        row.system = system;
-        row.containment = containment(row.field(4).raw().trim());
-        row
+        let mut fields = Vec::with_capacity(FIELDS);
+        fields.extend(segment.fields().take(FIELDS));
+        let nothing = segment.field(0);
+        let name = parts(fields.get(2).unwrap_or(&nothing), nothing);
+        let (code, system) = codes(&name, 0);
+        let containment = fields.get(3).and_then(|field| containment(field.raw().trim()));
+        Self { number, fields, segment, name, code, system, containment }
     }
 
     pub(super) fn field(&self, number: usize) -> Element<'m> {
@@ -60,20 +67,6 @@ impl<'m> Obx<'m> {
 
     pub(super) fn place(&self, field: u8) -> String {
         format!("OBX[{}]-{field}", self.number)
-    }
-
-    /// Code and canonical system from component `first` of OBX-3: 1 the code, 4 the alternate.
-    fn codes(&self, first: u16) -> (Cow<'m, str>, Cow<'m, str>) {
-        let code = self.field(3);
-        let trimmed = |text: Cow<'m, str>| match text {
-            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-        };
-        let system = match trimmed(code.component(first + 2).text()) {
-            Cow::Borrowed(system) => Cow::Borrowed(canonical_system(system)),
-            Cow::Owned(system) => Cow::Owned(canonical_system(&system).to_owned()),
-        };
-        (trimmed(code.component(first).text()), system)
     }
 
     /// The MDC number, when the code is one.
@@ -137,12 +130,13 @@ impl<'m> Obx<'m> {
             let text = "The value has no unit, and its code does not say which; it is kept without.";
             findings.push(finding("no-unit", self.place(6), text));
         }
-        let taken = hl7::moment(profile, context, &self.field(14), &self.place(14), findings);
+        let taken = hl7::moment(profile, context, &self.field(14), &|| self.place(14), findings);
         let range = self.field(7).value().map(|text| Arc::from(text.trim()));
-        let site = self.field(20).component(1).value().map(|_| coding(&self.field(20), 1));
+        let site = Some(self.field(20)).filter(|site| site.component(1).value().is_some());
+        let site = site.map(|site| coding(&site, 1));
         Some(Row {
             code: Cow::Borrowed(&self.code),
-            text: self.field(3).component(2).text(),
+            text: self.text(),
             system: Cow::Borrowed(&self.system),
             metric,
             unit,
@@ -157,6 +151,12 @@ impl<'m> Obx<'m> {
             quality_control: false,
             domain: self.domain(profile),
         })
+    }
+
+    /// What OBX-3 calls itself.
+    pub(super) fn text(&self) -> Cow<'m, str> {
+        let [_, text, ..] = &self.name;
+        text.text()
     }
 
     /// What an unlisted code is about, as far as its system and partition say.
@@ -177,7 +177,7 @@ impl<'m> Obx<'m> {
     ) -> Option<(&'r MetricDef, usize)> {
         let table = &profile.plan.table;
         let found = table.find(&self.code, &self.system).or_else(|| {
-            let (code, system) = self.codes(4);
+            let (code, system) = codes(&self.name, 3);
             if code.is_empty() { None } else { table.find(&code, &system) }
         });
         // A LOINC code needs no list: it says itself what it is.
@@ -186,8 +186,9 @@ impl<'m> Obx<'m> {
             findings.push(finding("unknown-code", self.place(3), text));
         }
         if let Some(mdc) = self.mdc() {
-            let written = self.field(3).component(2).text();
-            let known = nomenclature_refid(found, mdc);
+            let [_, written, ..] = &self.name;
+            let written = written.text();
+            let known = refid_of(found, &self.code);
             let differs = known.is_some_and(|known| known != written.trim());
             if differs && !written.trim().is_empty() && !nomenclature::is_alias(mdc, written.trim()) {
                 let text = format!(
@@ -204,26 +205,28 @@ impl<'m> Obx<'m> {
     fn unit<'r>(&self, at: &At<'r>, findings: &mut Vec<Finding>) -> (Option<Unit>, Option<&'r UnitRule>) {
         let field = self.field(6);
         let def = at.metric.map(|(def, _)| def);
-        let code = field.component(1).text();
-        let text = field.component(2).text();
-        let own = def.and_then(|def| def.units.get(code.trim()).or_else(|| def.units.get(text.trim())));
+        let usual = || (def.and_then(|def| def.unit.as_ref()).map(|rule| rule.unit.clone()), None);
+        if field.raw().trim().is_empty() || field.is_null() {
+            return usual();
+        }
+        let said = parts(&field, self.segment.field(0));
+        let [code, text, ..] = &said;
+        let (code, text) = (code.text(), text.text());
+        let (code, text) = (code.trim(), text.trim());
+        let own = def.and_then(|def| def.units.get(code).or_else(|| def.units.get(text)));
         if let Some(rule) = own {
             return (Some(rule.unit.clone()), Some(rule));
         }
-        let (code, text) = (code.trim(), text.trim());
-        if code.is_empty() && text.is_empty() || field.is_null() {
-            return (def.and_then(|def| def.unit.as_ref()).map(|rule| rule.unit.clone()), None);
+        if code.is_empty() && text.is_empty() {
+            return usual();
         }
-        let unit = (1..=4)
-            .step_by(3)
+        let unit = [0, 3]
+            .into_iter()
             .find_map(|first| {
-                let system = field.component(first + 2).text();
-                let code = field.component(first).text();
-                match canonical_system(system.trim()) {
-                    MDC => at.profile.plan.table.mdc_unit(code.trim()).cloned(),
-                    "UCUM" | UCUM => {
-                        Some(flat::unit_of_text(code.trim())).filter(|unit| !unit.ucum.is_empty())
-                    }
+                let (code, system) = codes(&said, first);
+                match &*system {
+                    MDC => at.profile.plan.table.mdc_unit(&code).cloned(),
+                    "UCUM" | UCUM => Some(flat::unit_of_text(&code)).filter(|unit| !unit.ucum.is_empty()),
                     _ => None,
                 }
             })
@@ -409,9 +412,32 @@ fn fallback_time(fallback: &Moment, findings: &mut Vec<Finding>) -> Moment {
     fallback.clone()
 }
 
-fn nomenclature_refid(found: Option<(&MetricDef, usize)>, mdc: u32) -> Option<&str> {
-    let own =
-        found?.0.codings.iter().find(|coding| &*coding.system == MDC && *coding.code == *mdc.to_string());
+/// Splits a coded element into its six components: code, text, system, and the same of the alternate.
+fn parts<'m>(element: &Element<'m>, nothing: Element<'m>) -> [Element<'m>; CODED] {
+    let mut parts = [nothing; CODED];
+    for (part, component) in parts.iter_mut().zip(element.components()) {
+        *part = component;
+    }
+    parts
+}
+
+/// Code and canonical system, from `first` of the parts on: 0 the code, 3 the alternate.
+fn codes<'m>(parts: &[Element<'m>; CODED], first: usize) -> (Cow<'m, str>, Cow<'m, str>) {
+    let text = |at: usize| match parts.get(at).map(Element::text) {
+        Some(Cow::Borrowed(text)) => Cow::Borrowed(text.trim()),
+        Some(Cow::Owned(text)) => Cow::Owned(text.trim().to_owned()),
+        None => Cow::Borrowed(""),
+    };
+    let system = match text(first + 2) {
+        Cow::Borrowed(system) => Cow::Borrowed(canonical_system(system)),
+        Cow::Owned(system) => Cow::Owned(canonical_system(&system).to_owned()),
+    };
+    (text(first), system)
+}
+
+/// The reference id that belongs to the number of a metric.
+fn refid_of<'r>(found: Option<(&'r MetricDef, usize)>, code: &str) -> Option<&'r str> {
+    let own = found?.0.codings.iter().find(|coding| &*coding.system == MDC && &*coding.code == code);
     own?.display.as_deref()
 }
 

@@ -29,11 +29,7 @@ pub(super) fn decode(
 ) -> Decoded {
     let root: Json = match serde_json::from_slice(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)) {
         Ok(root) => root,
-        Err(error) => {
-            // Only the place is told: the error's own words may quote the text.
-            let (line, column) = (error.line(), error.column());
-            return Decoded::held(format!("not JSON: wrong at line {line}, column {column}"));
-        }
+        Err(error) => return not_json(profile, bytes, &error),
     };
     let mut run = Run::new(profile, context);
     let record = |item, number| Document { root: &root, item, number, topic, grammar, profile };
@@ -61,6 +57,19 @@ pub(super) fn decode(
         run.record(&record(&root, 0));
     }
     run.finish("nothing in the document fits the profile")
+}
+
+/// A last will such as `offline` is no JSON and may be one of the texts the profile ignores.
+fn not_json(profile: &FirmwareProfile, bytes: &[u8], error: &serde_json::Error) -> Decoded {
+    let text = String::from_utf8_lossy(bytes.get(..bytes.len().min(1024)).unwrap_or_default());
+    let whole = profile.plan.ignore.iter().filter(|rule| rule.at.is_none());
+    for rule in whole {
+        if rule.matches.as_ref().is_some_and(|pattern| pattern.is_match(text.trim())) {
+            return Decoded::ignored(rule.reason.clone());
+        }
+    }
+    // Only the place is told: the error's own words may quote the text.
+    Decoded::held(format!("not JSON: wrong at line {}, column {}", error.line(), error.column()))
 }
 
 struct Document<'d> {

@@ -246,4 +246,100 @@ mod tests {
         let error = Library::default().with_overrides(vec![("a/b".into(), "[device]".into())]).unwrap_err();
         assert!(error.to_string().contains("a/b") && error.to_string().contains('^'), "{error}");
     }
+
+    /// The messages in the bytes of a line, as its link layer gives them.
+    fn messages(bytes: &[u8]) -> Vec<Vec<u8>> {
+        use crate::wire::{Answer, Step, astm, framer};
+        use std::time::Duration;
+        // Records without frames are a message already.
+        if !bytes.contains(&2) {
+            return vec![bytes.to_vec()];
+        }
+        let mut framer = framer(&crate::wire::Codec::Astm(astm::Settings::default()));
+        let mut messages = Vec::new();
+        let mut run = |framer: &mut dyn crate::wire::Framer| {
+            while let Some(step) = framer.step() {
+                let (ticket, bytes) = match step {
+                    Step::Frame { ticket, bytes, .. } => (ticket, Some(bytes)),
+                    Step::Part { ticket, .. } => (ticket, None),
+                    _ => continue,
+                };
+                messages.extend(bytes);
+                framer.answer(ticket, Answer::Kept { body: None }, Duration::ZERO);
+            }
+        };
+        framer.feed(b"\x05", Duration::ZERO);
+        for chunk in bytes.chunks(8) {
+            framer.feed(chunk, Duration::ZERO);
+            run(&mut *framer);
+        }
+        framer.feed(b"\x04", Duration::ZERO);
+        run(&mut *framer);
+        framer.end(Duration::ZERO);
+        run(&mut *framer);
+        messages
+    }
+
+    /// Real messages, where a folder of them is given: each is decoded, and nothing vanishes without a word.
+    #[test]
+    #[allow(clippy::print_stderr, reason = "the counts are what a person runs this for")]
+    fn the_samples_are_decoded_when_they_are_there() {
+        let Some(root) = std::env::var_os("BEDSIDE_SAMPLES").map(PathBuf::from) else { return };
+        let library = Library::embedded().unwrap();
+        let folders = [
+            ("hl7/pcd01", "ihe/pcd01-monitor"),
+            ("hl7/v2-to-fhir/cdc-prime-reportstream", "mindray/bs-chemistry"),
+            ("hl7/v2-to-fhir/microsoft-fhir-converter", "mindray/bs-chemistry"),
+            ("astm", "generic/astm-analyser"),
+            ("astm", "sysmex/xn"),
+            ("mqtt", "ble-gateway/vital-kit"),
+        ];
+        for (folder, id) in folders {
+            let profile = library.find(id).unwrap();
+            let mut counts = std::collections::BTreeMap::<String, usize>::new();
+            let mut files: Vec<_> =
+                std::fs::read_dir(root.join(folder)).unwrap().flatten().map(|f| f.path()).collect();
+            files.sort();
+            for path in files {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                let document = name.ends_with(".json") && folder != "mqtt";
+                if name.starts_with("SOURCE") || document {
+                    continue;
+                }
+                let bytes = std::fs::read(&path).unwrap();
+                let frames = if folder == "astm" { messages(&bytes) } else { vec![bytes] };
+                for frame in frames {
+                    let wrapped: Option<serde_json::Value> = serde_json::from_slice(&frame).ok();
+                    let payload = wrapped.as_ref().and_then(|w| w.get("payload")).map(ToString::to_string);
+                    let decoded = profile.decode(
+                        payload.as_ref().map_or(&frame, String::as_bytes),
+                        None,
+                        &LinkContext::golden(),
+                    );
+                    assert!(
+                        !decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some(),
+                        "{name}"
+                    );
+                    if std::env::var_os("BEDSIDE_SAMPLES_SHOW").is_some() {
+                        let codes: Vec<_> = decoded.findings.iter().map(|f| (f.code, &f.place)).collect();
+                        let reasons = (&decoded.held, &decoded.ignored);
+                        eprintln!(
+                            "{name}: {} in {} {reasons:?} {codes:?}",
+                            decoded.measurements(),
+                            decoded.reports.len()
+                        );
+                    }
+                    *counts.entry("frames".into()).or_default() += 1;
+                    *counts.entry("measurements".into()).or_default() += decoded.measurements();
+                    *counts.entry("held".into()).or_default() += usize::from(decoded.held.is_some());
+                    *counts.entry("ignored".into()).or_default() += usize::from(decoded.ignored.is_some());
+                    for finding in decoded.findings {
+                        *counts.entry(format!("finding {}", finding.code)).or_default() += 1;
+                    }
+                }
+            }
+            eprintln!("{folder}: {counts:?}");
+            assert!(counts.get("frames").is_some_and(|frames| *frames > 0), "no sample in {folder}");
+        }
+    }
 }

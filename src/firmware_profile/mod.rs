@@ -188,8 +188,12 @@ impl FirmwareProfile {
 /// Fuzz body: the first byte chooses a built-in profile, the rest is its frame. Only a bug panics; a frame that
 /// vanishes without a word is one.
 pub fn fuzz(bytes: &[u8]) {
-    let (Some((choice, frame)), Ok(library)) = (bytes.split_first(), Library::embedded()) else { return };
-    let profiles: Vec<&Arc<FirmwareProfile>> = library.profiles().collect();
+    thread_local! {
+        static PROFILES: Vec<Arc<FirmwareProfile>> =
+            Library::embedded().map(|library| library.profiles().cloned().collect()).unwrap_or_default();
+    }
+    let Some((choice, frame)) = bytes.split_first() else { return };
+    let profiles = PROFILES.with(Clone::clone);
     let context =
         LinkContext::new("fuzz", "Asia/Kolkata", Timestamp::from_micros(1_773_477_000_000_000, true));
     let chosen = usize::from(*choice).checked_rem(profiles.len()).and_then(|at| profiles.get(at));

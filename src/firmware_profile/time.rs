@@ -130,7 +130,7 @@ impl TimeRules {
             );
         }
         match self.formats.iter().find_map(|format| format.read(text)) {
-            Some(time) => self.believed(&time, place, context, findings),
+            Some(time) => self.believed(&time, &|| place.to_owned(), context, findings),
             None => self.receipt(
                 "bad-time",
                 place,
@@ -145,7 +145,7 @@ impl TimeRules {
     pub(super) fn believed(
         &self,
         time: &Time,
-        place: &str,
+        place: &dyn Fn() -> String,
         context: &LinkContext,
         findings: &mut Vec<Finding>,
     ) -> Moment {
@@ -156,7 +156,7 @@ impl TimeRules {
         let Some(moment) = time.to_moment(zone, name).filter(|_| time.civil.year() >= YEAR_MIN) else {
             return self.receipt(
                 "impossible-time",
-                place,
+                &place(),
                 "The time cannot be; the time of receipt is taken.",
                 context,
                 findings,
@@ -168,14 +168,15 @@ impl TimeRules {
             if ahead_s > AHEAD_MAX_S {
                 return self.receipt(
                     "future-time",
-                    place,
+                    &place(),
                     "The time lies in the future; the time of receipt is taken.",
                     context,
                     findings,
                 );
             }
             if self.max_skew_s.is_some_and(|max| ahead_s.abs() > max) {
-                return self.receipt("clock-skew", place, "The device's clock is further off than the profile allows; the time of receipt is taken.", context, findings);
+                let text = "The device's clock is further off than the profile allows; the time of receipt is taken.";
+                return self.receipt("clock-skew", &place(), text, context, findings);
             }
         }
         if time.offset_minutes.is_none() {
@@ -183,14 +184,14 @@ impl TimeRules {
             if !findings.iter().any(once) {
                 findings.push(super::finding(
                     "no-zone",
-                    place,
+                    place(),
                     format!("The time has no zone; {name} is taken."),
                 ));
             }
             if time.is_ambiguous(zone) {
                 findings.push(super::finding(
                     "ambiguous-time",
-                    place,
+                    place(),
                     "The clock change makes this time unclear; the first is taken.",
                 ));
             }

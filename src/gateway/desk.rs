@@ -13,7 +13,6 @@ use crate::buffer::{Buffer, BufferError, Mark, State, Transition};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::connector::Stop;
-use crate::fhir::Resource;
 use crate::gateway::GatewayError;
 use crate::gateway::understand::{Meaning, Said, Understanding};
 use crate::secret::{Secret, SecretStore};
@@ -61,7 +60,7 @@ impl Explain for Reading {
         let measurements =
             understood.reports.iter().flat_map(|r| &r.measurements).flat_map(MeasurementView::of).collect();
         let fhir = match understood.meaning {
-            Meaning::Deliver { resources } => resources.iter().map(Resource::value).collect(),
+            Meaning::Deliver { resources } => resources.into_iter().map(|resource| resource.json).collect(),
             Meaning::Hold(_) | Meaning::Nothing(_) => Vec::new(),
         };
         let profile = self.0.link(&frame.link).map(|link| link.profile.id.to_string());

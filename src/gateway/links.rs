@@ -6,10 +6,9 @@ use tokio::task::JoinSet;
 
 use crate::admin::live::Live;
 use crate::clock::SharedClock;
-use crate::config::{Link, Transport};
+use crate::config::{Config, Link, Transport};
 use crate::connector::broker::Claim;
 use crate::connector::{self, Intake, Stop};
-use crate::gateway::GatewayError;
 use crate::gateway::ingest::Ingest;
 use crate::secret::SecretStore;
 use crate::wire::Codec;
@@ -37,6 +36,13 @@ pub(super) fn plan(links: Vec<Link>, live: &Arc<Live>) -> (Vec<Wiring>, Vec<Link
     (wiring, links)
 }
 
+/// The embedded broker's settings; its sessions are remembered with the rest of the box.
+pub(super) fn broker(config: &Config) -> Option<connector::broker::Config> {
+    let mut broker = config.broker.clone()?;
+    broker.session_file.get_or_insert_with(|| config.buffer.dir.join("broker-sessions"));
+    Some(broker)
+}
+
 /// Starts the connectors; each reconnects by itself for as long as the box runs.
 pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
@@ -46,7 +52,7 @@ pub(super) fn spawn(
     secrets: &SecretStore,
     clock: &SharedClock,
     stop: &Stop,
-) -> Result<(), GatewayError> {
+) {
     let mut claims = Vec::new();
     for Wiring { name, codec, transport } in wiring {
         let (intake, clock, stop) = (intake.clone() as Arc<dyn Intake>, clock.clone(), stop.clone());
@@ -77,5 +83,4 @@ pub(super) fn spawn(
             stop.clone(),
         ));
     }
-    Ok(())
 }

@@ -76,7 +76,7 @@ const COMMANDS_MAX: usize = 32;
 /// # Errors
 /// Only at the start: once it runs, a fault of a link, the upstream or the disk is shown and tried again.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     secrets: SecretStore,
     clock: SharedClock,
     stop: Stop,
@@ -84,92 +84,129 @@ pub async fn run(
 ) -> Result<(), GatewayError> {
     let buffer = Buffer::open(&config.buffer, clock.clone()).map_err(opening)?;
     let live = Live::new(clock.clone());
-    let metrics = Arc::new(Metrics::default());
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
     let upstream = upstream(&config, &secrets, &clock, &live)?;
-    let desk = match &config.desk {
-        Some(desk) => Some((desk::open(desk, &config, &secrets, &clock).await?, desk.clone())),
+    let opened = match &config.desk {
+        Some(desk) => Some(desk::open(desk, &config, &secrets, &clock).await?),
         None => None,
     };
     let me = identity(&buffer, &config).await.map_err(opening)?;
-    let simulated = config.site.simulated;
-    let (wiring, links) = links::plan(config.links, &live);
-    let understanding = Arc::new(Understanding::new(links, me, simulated));
-    let ingest = Ingest::new(buffer.clone(), live.clone(), metrics.clone(), understanding.clone());
-    let arrived = ingest.arrived.clone();
-    let wake = Arc::new(Notify::new());
-    let (seen, seen_up_to) = tokio::sync::watch::channel(0);
+    let (wiring, links) = links::plan(std::mem::take(&mut config.links), &live);
+    let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
+    let parts = Parts { buffer, live, metrics: Arc::default(), understanding, upstream, clock, stop };
 
     let mut tasks = JoinSet::new();
+    let wake = Arc::new(Notify::new());
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
-    let translated = Arc::new(Translated::default());
-    let triage = Triage {
-        buffer: buffer.clone(),
-        reader: buffer.reader(),
-        understanding: understanding.clone(),
-        live: live.clone(),
-        metrics: metrics.clone(),
-        arrived,
-        translated: upstream.is_some().then(|| translated.clone()),
-        seen,
-    };
-    triage.show_recent().await;
-    background.spawn(&mut tasks, triage.run(stop.clone()));
-    if let Some(upstream) = upstream.clone() {
-        let deliver = Deliver {
-            buffer: buffer.clone(),
-            reader: buffer.reader(),
-            understanding: understanding.clone(),
-            translated,
-            upstream,
-            live: live.clone(),
-            metrics: metrics.clone(),
-            clock: clock.clone(),
-            config: config.delivery.clone(),
-            in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
-            seen: seen_up_to,
-            wake: wake.clone(),
-        };
-        background.spawn(&mut tasks, deliver.run(stop.clone()));
-    }
-    let mut up = Up { desk: None, fingerprint: None, links: understanding.links().count() };
+    let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
+    let mut up = Up { desk: None, fingerprint: None, links: wiring.len() };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
-    if let Some((opened, _)) = desk {
+    if let Some(opened) = opened {
         up.desk = Some(opened.address);
         up.fingerprint = Some(opened.identity.fingerprint().into());
+        parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
+    }
+    tasks.spawn(desk::obey(orders, parts.buffer.clone(), parts.upstream.clone(), wake, parts.stop.clone()));
+    links::spawn(&mut tasks, wiring, links::broker(&config), intake, &secrets, &parts.clock, &parts.stop);
+    parts.live.ready(true);
+    console.up(&up);
+    finish(tasks, parts.stop, &parts.buffer).await;
+    Ok(())
+}
+
+/// What everybody in the box shares.
+struct Parts {
+    buffer: Buffer,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    understanding: Arc<Understanding>,
+    upstream: Option<Arc<Upstream>>,
+    clock: SharedClock,
+    stop: Stop,
+}
+
+impl Parts {
+    /// Starts the first look, the way out and the watch; returns the way in.
+    async fn start_flow(
+        &self,
+        tasks: &mut JoinSet<()>,
+        background: &Background,
+        config: &Config,
+        wake: Arc<Notify>,
+    ) -> Arc<Ingest> {
+        let intake = Arc::new(Ingest::new(
+            self.buffer.clone(),
+            self.live.clone(),
+            self.metrics.clone(),
+            self.understanding.clone(),
+        ));
+        let (seen, seen_up_to) = tokio::sync::watch::channel(0);
+        let translated = Arc::new(Translated::default());
+        let triage = Triage {
+            buffer: self.buffer.clone(),
+            reader: self.buffer.reader(),
+            understanding: self.understanding.clone(),
+            live: self.live.clone(),
+            metrics: self.metrics.clone(),
+            arrived: intake.arrived.clone(),
+            translated: self.upstream.is_some().then(|| translated.clone()),
+            seen,
+        };
+        triage.show_recent().await;
+        background.spawn(tasks, triage.run(self.stop.clone()));
+        if let Some(upstream) = self.upstream.clone() {
+            let deliver = Deliver {
+                buffer: self.buffer.clone(),
+                reader: self.buffer.reader(),
+                understanding: self.understanding.clone(),
+                translated,
+                in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
+                upstream,
+                live: self.live.clone(),
+                metrics: self.metrics.clone(),
+                clock: self.clock.clone(),
+                config: config.delivery.clone(),
+                seen: seen_up_to,
+                wake,
+            };
+            background.spawn(tasks, deliver.run(self.stop.clone()));
+        }
+        let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
+        tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
+        intake
+    }
+
+    /// Starts the desk on its open port.
+    fn start_desk(
+        &self,
+        tasks: &mut JoinSet<()>,
+        opened: desk::Opened,
+        config: &Config,
+        commands: mpsc::Sender<admin::command::Command>,
+        console: Arc<dyn Console>,
+    ) {
+        let mut registry = Registry::default();
+        self.metrics.register(&mut registry);
         let services = admin::Services {
             about: admin::About {
                 site: config.site.name.clone(),
-                simulated,
+                simulated: config.site.simulated,
                 version: env!("CARGO_PKG_VERSION"),
             },
             identity: opened.identity,
-            clock: clock.clone(),
-            store: Arc::new(admin::Kept::new(buffer.clone())),
-            live: live.clone(),
+            clock: self.clock.clone(),
+            store: Arc::new(admin::Kept::new(self.buffer.clone())),
+            live: self.live.clone(),
             commands,
-            explain: Arc::new(desk::Reading(understanding.clone())),
+            explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,
-            announce: {
-                let console = console.clone();
-                Arc::new(move |code: &str| console.setup_code(code))
-            },
+            announce: Arc::new(move |code: &str| console.setup_code(code)),
         };
-        let mut desk_stop = stop.clone();
+        let mut stop = self.stop.clone();
         tasks.spawn(async move {
-            admin::serve(opened.listener, services, async move { desk_stop.wait().await }).await
+            admin::serve(opened.listener, services, async move { stop.wait().await }).await
         });
     }
-    tasks.spawn(desk::obey(orders, buffer.clone(), upstream.clone(), wake, stop.clone()));
-    tasks.spawn(watch::run(buffer.clone(), live.clone(), metrics.clone(), upstream, stop.clone()));
-    let intake: Arc<Ingest> = Arc::new(ingest);
-    links::spawn(&mut tasks, wiring, config.broker, intake, &secrets, &clock, &stop)?;
-    live.ready(true);
-    console.up(&up);
-    finish(tasks, stop, &buffer).await;
-    Ok(())
 }
 
 /// Waits for the word, then for everybody to put down what they hold, then closes the buffer last.

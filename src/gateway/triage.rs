@@ -7,17 +7,20 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::live::{Live, ProfileView, Sighting};
-use crate::buffer::{Buffer, Mark, Reader, Stored, Transition};
+use crate::buffer::{Buffer, EntryFilter, Mark, Reader, State, Stored, Transition};
 use crate::connector::Stop;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
+use crate::wire::Codec;
 
 /// Entries read at one time; a pause between batches leaves the processor to the senders.
 const BATCH_ENTRIES: u32 = 256;
 /// Entries read at the start to fill the desk.
 const RECENT_ENTRIES: u32 = 300;
 const BATCH_BYTES: usize = 4 << 20;
+/// Held beginnings compared with a whole transmission.
+const BEGINNINGS_MAX: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What the first look needs.
@@ -64,10 +67,40 @@ impl Triage {
     }
 
     async fn look(&self, batch: &[Stored]) {
-        let marks: Vec<Mark> = batch.iter().map(|stored| self.one(stored)).collect();
+        let mut marks: Vec<Mark> = batch.iter().map(|stored| self.one(stored)).collect();
+        for stored in batch {
+            marks.extend(self.beginnings_of(stored).await);
+        }
         if let Err(fault) = self.buffer.mark(marks).await {
             tracing::error!(%fault, "What the first look found could not be written down.");
         }
+    }
+
+    /// An analyser whose transmission broke off says it again from the start. The acknowledged beginning that is
+    /// held since is then whole elsewhere, and no longer anybody's work.
+    async fn beginnings_of(&self, stored: &Stored) -> Vec<Mark> {
+        let astm =
+            self.understanding.link(&stored.link).is_some_and(|l| matches!(l.profile.codec, Codec::Astm(_)));
+        if !astm || self.reader.counts().held == 0 {
+            return Vec::new();
+        }
+        let held = EntryFilter {
+            state: Some(State::Held),
+            link: Some(stored.link.to_string()),
+            before: Some(stored.id),
+            limit: BEGINNINGS_MAX,
+            ..EntryFilter::default()
+        };
+        let Ok(page) = self.reader.entries(held).await else { return Vec::new() };
+        let mut marks = Vec::new();
+        for row in page.entries.iter().filter(|row| row.bytes < stored.bytes.len() as u64) {
+            let Ok(Some(beginning)) = self.reader.entry(row.id).await else { continue };
+            if beginning.intact && !beginning.bytes.is_empty() && stored.bytes.starts_with(&beginning.bytes) {
+                let reason = format!("the analyser sent it again, whole: entry {}", stored.id);
+                marks.push(Mark { id: row.id, to: Transition::Ignored { reason } });
+            }
+        }
+        marks
     }
 
     fn one(&self, stored: &Stored) -> Mark {

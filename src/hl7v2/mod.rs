@@ -47,7 +47,7 @@ pub fn fuzz(bytes: &[u8]) {
     }
 }
 
-/// MSA-2 of an answer.
+/// MSA-2 of an answer; empty fields at the end of a segment are not written.
 fn answered_id(answer: &[u8]) -> Option<String> {
     let text = match Charset::wide(answer) {
         Some((wide, _)) => wide.decode(answer).0,
@@ -55,7 +55,7 @@ fn answered_id(answer: &[u8]) -> Option<String> {
     };
     let sign = text.chars().nth(3)?;
     let line = text.split('\r').find(|line| line.starts_with("MSA"))?;
-    line.split(sign).nth(2).map(Into::into)
+    Some(line.split(sign).nth(2).unwrap_or_default().into())
 }
 
 fn walk(field: &Element<'_>) {
@@ -86,6 +86,8 @@ mod tests {
             b"\xEF\xBB\xBFFHS|^~\\&\r\nMSH|^~\\&#|||||||ACK|3\r\nMSH|^~\\&|\r\nOBX||\"\"",
             b"MSH|^^^^^^^|\x00\x0b\x1c\r\r\n\nMSH|",
         ];
+        // No control id, and a version that leaves the text to ERR: MSA ends with its code.
+        fuzz(b"MSH|^~\\&|A|B|||20260314134700||ORU^R01||P|101.2\r");
         let mut state = 0x9E37_79B9_7F4A_7C15u64;
         let mut next = |below: usize| {
             state ^= state << 13;

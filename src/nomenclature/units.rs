@@ -24,18 +24,9 @@ pub fn spelled_unit(text: &str) -> Option<&'static str> {
     if let Some(ucum) = exact(SPELLINGS_EXACT) {
         return Some(ucum);
     }
-    let same = |seen: &str| {
-        let mut left = text.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase);
-        let mut right = seen.chars();
-        loop {
-            match (left.next(), right.next()) {
-                (None, None) => return true,
-                (Some(a), Some(b)) if a == b => {}
-                _ => return false,
-            }
-        }
-    };
-    SPELLINGS.iter().find(|(seen, _)| same(seen)).map(|(_, ucum)| *ucum)
+    // One small copy, then comparisons that mostly end at the length.
+    let plain: String = text.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
+    SPELLINGS.iter().find(|(seen, _)| *seen == plain).map(|(_, ucum)| *ucum)
 }
 
 /// Dimension codes: 262144 + term code; the low digits carry the decimal prefix.

@@ -287,3 +287,54 @@ async fn an_edited_audit_trail_is_found_out() {
         assert!(id == at && told.contains(why), "{edit}: {id} {told}");
     }
 }
+
+#[tokio::test]
+async fn damage_met_while_reading_is_salvaged_while_the_box_runs() {
+    let rig = Rig::new();
+    let said = |n: i64| format!("<frame {n:04} {}>", "x".repeat(1_700));
+    for n in 1..=300 {
+        rig.keep(said(n)).await;
+    }
+    // All of it in the file, nothing of it in the log: a log that still held the page would mend it.
+    meddle(&rig.buffer, |store| {
+        let busy: i64 =
+            store.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+        assert_eq!(busy, 0);
+    })
+    .await;
+    let mut file = fs::read(database(&rig)).unwrap();
+    let at = file.windows(11).position(|window| window == b"<frame 0150").unwrap();
+    let page = at / 4_096 * 4_096;
+    file[page..page + 4_096].fill(0xEE);
+    fs::write(database(&rig), file).unwrap();
+
+    let reader = rig.reader();
+    let mut met = false;
+    for n in 1..=300 {
+        met |= reader.entry(n).await.is_err();
+    }
+    assert!(met, "a reader met the damage");
+    until("the database is salvaged", || {
+        reader.health().alarms.iter().any(|alarm| alarm.code == "database-salvaged")
+    })
+    .await;
+    until("it is written again", || reader.health().writing).await;
+    assert_eq!(rig.keep("and it goes on").await, 301);
+    assert_eq!(reader.entry(300).await.unwrap().unwrap().bytes, said(300).as_bytes());
+    assert!(reader.counts().gone <= 4, "{:?}", reader.counts());
+}
+
+#[tokio::test]
+async fn an_entry_without_its_frame_is_held_and_stops_nobody() {
+    let rig = Rig::new();
+    for n in 0..3 {
+        rig.keep(format!("{n}")).await;
+    }
+    meddle(&rig.buffer, |store| {
+        store.conn.execute("DELETE FROM frame WHERE id = 2", []).unwrap();
+    })
+    .await;
+    assert_eq!(rig.waiting().await, [1, 3]);
+    let reader = rig.reader();
+    until("it is held", || reader.counts().held == 1).await;
+}

@@ -417,3 +417,70 @@ fn a_quota_too_small_to_work_with_is_refused() {
     let Err(error) = Buffer::open(&config, TestClock::at(START)) else { panic!("it was opened") };
     assert_eq!(error.to_string(), "max_bytes is 1, the least is 4194304 (4 MiB)");
 }
+
+#[tokio::test]
+async fn a_page_of_a_rare_link_says_where_to_go_on() {
+    let rig = Rig::new();
+    rig.buffer.keep(frame("attic", "rare")).await.unwrap();
+    let (done, wait) = oneshot::channel();
+    let many = move |store: &mut store::Store| {
+        let insert = "WITH RECURSIVE n(id) AS (SELECT 2 UNION ALL SELECT id + 1 FROM n WHERE id < 120000)
+            INSERT INTO entry (id, state, link, prefix) SELECT id, 3, 999, id FROM n";
+        store.conn.execute(insert, []).unwrap();
+        done.send(()).unwrap();
+    };
+    rig.buffer.inner.queue(Job::Meddle(Box::new(many))).unwrap();
+    wait.await.unwrap();
+    let reader = rig.reader();
+    let mut filter = EntryFilter { link: Some(String::from("attic")), ..EntryFilter::default() };
+    let mut pages = 0;
+    let found = loop {
+        let page = reader.entries(filter.clone()).await.unwrap();
+        pages += 1;
+        match page.next {
+            Some(_) if page.entries.is_empty() => filter.before = page.next,
+            _ => break page,
+        }
+    };
+    assert_eq!((found.entries.len(), found.entries[0].id, pages), (1, 1, 3));
+}
+
+#[tokio::test]
+async fn readers_are_told_of_every_commit() {
+    let rig = Rig::new();
+    let mut changed = rig.reader().changed();
+    changed.mark_unchanged();
+    rig.keep("one").await;
+    assert!(changed.has_changed().unwrap());
+    changed.mark_unchanged();
+    rig.mark(1, sent()).await.unwrap();
+    assert!(changed.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_quota_is_kept_by_purging_the_oldest_accepted_in_idle_moments() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { max_bytes: LEAST_MAX_BYTES, ..config(dir.path()) };
+    let buffer = Buffer::open(&config, TestClock::at(START)).unwrap();
+    let reader = buffer.reader();
+    for n in 0..60_u8 {
+        let id = buffer.keep(frame("ward", vec![n; 100_000])).await.unwrap().id;
+        for to in [sent(), accepted()] {
+            buffer.mark(vec![Mark { id, to }]).await.unwrap();
+        }
+    }
+    until("the idle purge", || reader.health().bytes < config.max_bytes / 10 * 9).await;
+    assert!(reader.entry(60).await.unwrap().is_some(), "the latest stays");
+    assert!(reader.entry(1).await.unwrap().is_none(), "the oldest went");
+}
+
+#[test]
+fn the_config_reads_from_toml_and_knows_its_words() {
+    let config: Config = toml::from_str("dir = \"/data\"\nmax_bytes = 5000000").unwrap();
+    assert_eq!(
+        (config.dir, config.max_bytes, config.keep_accepted_days),
+        (PathBuf::from("/data"), 5_000_000, 30)
+    );
+    let error = toml::from_str::<Config>("max_byte = 1").unwrap_err().to_string();
+    assert!(error.contains("unknown field `max_byte`"), "{error}");
+}

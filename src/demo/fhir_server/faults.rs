@@ -27,6 +27,8 @@ pub enum Fault {
     Stall(Duration),
     /// Nothing is done, the connection closes.
     Drop,
+    /// Done, committed and answered, so much later: a busy server.
+    Late(Duration),
     /// Done and committed, then the connection closes without an answer.
     CommitThenDrop,
     /// Done and committed, then no answer for so long.

@@ -1,8 +1,8 @@
 //! Which request is which, and the faults on the way.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,9 @@ use super::store::Store;
 use super::transaction::{self, Rules};
 use super::{Body, Config};
 
+/// Requests whose target is remembered.
+const TARGETS_MAX: usize = 10_000;
+
 /// Everything a request can need.
 pub(super) struct Server {
     pub(super) config: Config,
@@ -27,6 +30,8 @@ pub(super) struct Server {
     pub(super) authority: Authority,
     pub(super) requests: AtomicU64,
     pub(super) gzip_read: AtomicU64,
+    /// Method and target of the requests so far, the oldest ones up to a limit.
+    pub(super) targets: Mutex<Vec<String>>,
     origin: String,
 }
 
@@ -48,6 +53,7 @@ impl Server {
             authority: Authority::new(&config, origin),
             requests: AtomicU64::new(0),
             gzip_read: AtomicU64::new(0),
+            targets: Mutex::default(),
             origin: origin.to_owned(),
             config,
         }
@@ -57,6 +63,7 @@ impl Server {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
         let cut = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.remember(&request);
         let asked = match self.read(request).await {
             Ok(asked) => asked,
             Err(refusal) => return Ok(self.finish(refusal.into())),
@@ -71,6 +78,10 @@ impl Server {
                 Err(cut())
             }
             Some(Fault::Drop) => Err(cut()),
+            Some(Fault::Late(span)) => {
+                tokio::time::sleep(span).await;
+                Ok(self.finish(self.reply(&asked, on, None)))
+            }
             Some(Fault::CommitThenDrop) => {
                 self.reply(&asked, on, None);
                 Err(cut())
@@ -84,6 +95,13 @@ impl Server {
                 Ok(half_then_nothing(&self.reply(&asked, on, None), span))
             }
             Some(fault) => Ok(self.finish(self.spoiled(&asked, on, fault))),
+        }
+    }
+
+    fn remember(&self, request: &Request<Incoming>) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if targets.len() < TARGETS_MAX {
+            targets.push(format!("{} {}", request.method(), request.uri()));
         }
     }
 
@@ -124,7 +142,7 @@ impl Server {
             Fault::HalfAccept { every, status } => self.reply(asked, on, Some((every, status))),
             // These never come here: they have no reply.
             Fault::Stall(_) | Fault::Drop | Fault::CommitThenDrop => outcome(500),
-            Fault::CommitThenStall(_) | Fault::CommitThenStallInBody(_) => outcome(500),
+            Fault::CommitThenStall(_) | Fault::CommitThenStallInBody(_) | Fault::Late(_) => outcome(500),
         }
     }
 

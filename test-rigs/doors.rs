@@ -1,0 +1,31 @@
+//! Bad input at every door of the real binary: it is answered as the protocol says, what was acknowledged is kept, what
+//! nobody can use waits with a reason that a person can act on, and good input goes on beside it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+#[path = "doors/clinic.rs"]
+mod clinic;
+#[path = "common/mod.rs"]
+mod common;
+#[path = "doors/desk.rs"]
+mod desk;
+#[path = "doors/speak.rs"]
+mod speak;
+
+#[path = "doors/astm.rs"]
+mod astm;
+#[path = "doors/config.rs"]
+mod config;
+#[path = "doors/disk.rs"]
+mod disk;
+#[path = "doors/lines.rs"]
+mod lines;
+#[path = "doors/mllp.rs"]
+mod mllp;
+#[path = "doors/mqtt.rs"]
+mod mqtt;

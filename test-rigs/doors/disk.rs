@@ -1,0 +1,143 @@
+//! No room left: by the quota, and on the disk itself.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bedside::demo::fhir_server::{Fault, On};
+use bedside::secret::Secret;
+
+use crate::clinic::{Clinic, PATIENCE, Plan};
+use crate::common;
+use crate::speak::{ACK, Line, Mqtt, NAK, Way, oru, records};
+
+const PASSWORD: &str = "kit password of the rig";
+
+fn links(mllp: u16, astm: u16, broker: u16) -> String {
+    format!(
+        "[[link]]\nname = \"monitors\"\nprofile = \"ihe/pcd01-monitor\"\nmllp = {{ listen = \"127.0.0.1:{mllp}\" }}\n\
+         [[link]]\nname = \"lab\"\nprofile = \"generic/astm-analyser\"\ntcp = {{ listen = \"127.0.0.1:{astm}\" }}\n\
+         [broker]\nlisten = \"127.0.0.1:{broker}\"\n[[broker.users]]\nname = \"kit\"\npassword_secret = \"kit-password\"\n\
+         [[link]]\nname = \"kits\"\nprofile = \"ble-gateway/vital-kit\"\nbroker = {{ topics = [\"kits/#\"] }}\n"
+    )
+}
+
+/// A message of 200 kB, so that a small room fills quickly.
+fn large(number: u32) -> String {
+    oru(&format!("L{number}"), "P-1", "61", &format!("NTE|1||{}{number}\r", "filling ".repeat(25_000)))
+}
+
+/// Fills the box by MLLP until it refuses; how many it took.
+async fn fill(port: u16) -> u32 {
+    let mut line = Line::to(port).await;
+    for number in 0..200 {
+        let answer = line.say(&large(number)).await;
+        if answer.code != "AA" {
+            assert_eq!(answer.code, "AR", "{answer:?}");
+            assert!(!answer.text.is_empty(), "the sender is told why");
+            println!("after {number} messages: AR {}", answer.text);
+            return number;
+        }
+    }
+    panic!("200 messages of 200 kB fit into a few MiB");
+}
+
+/// What every other door says while there is no room.
+async fn every_door_refuses(ports: [u16; 3]) {
+    let [_, astm, broker] = ports;
+    // Records as large as what did not fit.
+    let mut lab = records("FULL", "95.50");
+    lab.splice(lab.len() - 6.., format!("C|1|I|{}\rL|1|N\r", "x".repeat(200_000)).into_bytes());
+    assert_eq!(Way::Tcp(Line::to(astm).await).session(&lab).await, Some(NAK));
+    let mut kit = Mqtt::connect(broker, "kit-1", "kit", PASSWORD).await.unwrap();
+    assert!(!kit.publish("kits/1", &vec![b' '; 200_000]).await, "no PUBACK for what is not kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_quota_refuses_at_every_door_until_there_is_room() {
+    let ports = [common::free_port(), common::free_port(), common::free_port()];
+    let plan = Plan {
+        buffer: "max_bytes = 4194304",
+        ..Plan::of("doors-quota", links(ports[0], ports[1], ports[2]))
+    };
+    let clinic = Clinic::planned(plan).await;
+    common::write_secret(clinic.dir.path(), "kit-password", &Secret::new(PASSWORD.into()));
+    common::until(PATIENCE, "the broker starts", async || clinic.link("kits").await.0 == "up").await;
+    clinic.server.running.faults.always(On::Any, Fault::Status(503));
+    let taken = fill(ports[0]).await;
+    every_door_refuses(ports).await;
+    let alarms = clinic.alarms().await;
+    println!("alarms: {alarms:?}");
+    assert!(alarms.iter().any(|code| code.contains("full")), "{alarms:?}");
+    assert!(clinic.metric("bedside_frames_refused_total", "monitors").await >= 1);
+    assert_eq!(clinic.bedside.status()["counts"]["waiting"], taken, "nothing was dropped to make room");
+    // The server comes back, what is accepted makes room, and the senders are taken again.
+    clinic.server.running.faults.clear();
+    common::until(PATIENCE, "there is room again", async || {
+        Line::to(ports[0]).await.say(&large(1000)).await.code == "AA"
+    })
+    .await;
+    assert_eq!(Way::Tcp(Line::to(ports[1]).await).session(&records("AFTER", "96.50")).await, Some(ACK));
+    common::until(PATIENCE, "everything is accepted", async || clinic.valued("96.50") == 1).await;
+    common::until(PATIENCE, "the alarm ends", async || {
+        !clinic.alarms().await.iter().any(|c| c.contains("full"))
+    })
+    .await;
+}
+
+/// A small file system of its own; unmounted at the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let done =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=28m,mode=0700", "tmpfs"]).arg(at).output();
+        done.is_ok_and(|done| done.status.success()).then(|| Self(at.into()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _status = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_and_recovers_by_itself() {
+    let folder = common::scratch("doors-small");
+    let Some(disk) = SmallDisk::mount(&folder.path().join("disk")) else {
+        println!("not root, or mounting is not allowed here: a full disk was not tried");
+        return;
+    };
+    let ports = [common::free_port(), common::free_port(), common::free_port()];
+    let data = disk.0.join("data");
+    let plan = Plan { data: Some(&data), ..Plan::of("doors-disk", links(ports[0], ports[1], ports[2])) };
+    let clinic = Clinic::planned(plan).await;
+    common::write_secret(clinic.dir.path(), "kit-password", &Secret::new(PASSWORD.into()));
+    common::until(PATIENCE, "the broker starts", async || clinic.link("kits").await.0 == "up").await;
+    let before = Line::to(ports[0]).await.say(&oru("OK1", "P-1", "81", "")).await;
+    assert_eq!(before.code, "AA");
+    clinic.server.running.faults.always(On::Any, Fault::Status(503));
+    let taken = u64::from(fill(ports[0]).await);
+    every_door_refuses(ports).await;
+    println!("alarms: {:?}", clinic.alarms().await);
+    assert!(!clinic.alarms().await.is_empty(), "somebody is told");
+    let counts = clinic.bedside.status()["counts"].clone();
+    let kept = ["waiting", "sent", "accepted", "held"]
+        .iter()
+        .map(|state| counts[state].as_u64().unwrap())
+        .sum::<u64>();
+    assert_eq!(kept, taken + 1, "exactly what was acknowledged: {counts}");
+    // Somebody makes the disk larger.
+    let larger = Command::new("mount").args(["-o", "remount,size=80m"]).arg(&disk.0).status().unwrap();
+    assert!(larger.success());
+    clinic.server.running.faults.clear();
+    common::until(PATIENCE, "there is room again", async || {
+        Line::to(ports[0]).await.say(&oru("OK2", "P-1", "82", "")).await.code == "AA"
+    })
+    .await;
+    clinic.settled(taken + 2, 0).await;
+    for value in [81, 82] {
+        assert_eq!(clinic.valued(&value.to_string()), 1);
+    }
+}

@@ -1,0 +1,336 @@
+//! Runs every parser of outside bytes on mutations of a seed corpus: a panic, a broken promise of the parser's own
+//! fuzz body, or an input that takes for ever fails the rig and leaves its bytes in `target/fuzz/`.
+//!
+//! Deterministic: the same rounds try the same inputs. `FUZZ_ROUNDS=20000` runs so many rounds of every body,
+//! `FUZZ_SEED=n` takes another way through, `FUZZ_BODY=name` runs one body alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+#[path = "common/meaning.rs"]
+mod meaning;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use bedside::demo::template::Dice;
+use bedside::firmware_profile::Library;
+use bedside::wire::{astm, lines, mllp};
+use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
+
+/// Longest input that is tried.
+const INPUT_MAX: usize = 8 << 10;
+/// An input that takes longer is a hang (unoptimised builds on a busy machine included).
+const HANG: Duration = Duration::from_secs(20);
+
+static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::embedded().unwrap());
+
+/// A fuzz body with its seeds and how many rounds it gets by default: about a second or two each.
+struct Body {
+    name: &'static str,
+    run: fn(&[u8]),
+    rounds: u64,
+    seeds: Vec<Vec<u8>>,
+}
+
+fn bodies() -> Vec<Body> {
+    let body = |name, run, rounds, seeds| Body { name, run, rounds, seeds };
+    vec![
+        body("wire::mllp", mllp::fuzz, 15_000, on_mllp()),
+        body("wire::astm", astm::fuzz, 8000, on_astm()),
+        body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
+        body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
+        body("fhir::answer", fhir::fuzz, 40_000, answers()),
+        body("upstream", upstream::fuzz, 20_000, answers()),
+        body("firmware_profile", firmware_profile::fuzz, 6000, with_choice(captures(&ids()))),
+        body("firmware_profile pages", firmware_profile::fuzz, 1200, with_choice(pages())),
+        body("frame to FHIR", frame_to_fhir, 4000, with_choice(captures(&ids()))),
+        body("connector::mqtt", connector::mqtt::fuzz, 60_000, packets()),
+        body("admin", admin::fuzz, 60_000, with_choice(requests())),
+        body("access", access::fuzz, 8000, requests()),
+        body("config", config::fuzz, 4000, configurations()),
+        body("demo::template", demo::template::fuzz, 40_000, templates()),
+    ]
+}
+
+#[test]
+fn no_bytes_from_outside_break_a_parser() {
+    let asked = |name: &str| std::env::var(name).ok();
+    let rounds: Option<u64> = asked("FUZZ_ROUNDS").map(|n| n.parse().expect("FUZZ_ROUNDS is a number"));
+    let seed: u64 = asked("FUZZ_SEED").map_or(1, |n| n.parse().expect("FUZZ_SEED is a number"));
+    let only = asked("FUZZ_BODY");
+    let mut failures = Vec::new();
+    for body in bodies() {
+        if only.as_deref().is_some_and(|only| only != body.name) {
+            continue;
+        }
+        assert!(!body.seeds.is_empty(), "{} has no seeds", body.name);
+        let rounds = rounds.unwrap_or(body.rounds);
+        let began = Instant::now();
+        match tried(&body, rounds, seed) {
+            Ok(slowest) => println!(
+                "{:<24} {:>3} seeds {rounds:>7} rounds {:>6.1} s, slowest input {:>5} ms",
+                body.name,
+                body.seeds.len(),
+                began.elapsed().as_secs_f32(),
+                slowest.as_millis()
+            ),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Runs every seed as it is, then so many mutations; the slowest input's time, or what failed.
+fn tried(body: &Body, rounds: u64, seed: u64) -> Result<Duration, String> {
+    let mut dice = Dice(seed);
+    let mut slowest = Duration::ZERO;
+    let mutations = (0..rounds).map(|_| mutated(&body.seeds, &mut dice));
+    for input in body.seeds.iter().cloned().chain(mutations) {
+        let began = Instant::now();
+        let survived = catch_unwind(AssertUnwindSafe(|| (body.run)(&input))).is_ok();
+        let took = began.elapsed();
+        slowest = slowest.max(took);
+        if !survived || took > HANG {
+            let file = keep(body.name, &input);
+            let what = if survived { format!("took {took:?}") } else { "panicked".into() };
+            return Err(format!("{} {what} on {}", body.name, file.display()));
+        }
+    }
+    Ok(slowest)
+}
+
+fn keep(body: &str, input: &[u8]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(format!("{}-{}.bin", body.replace([':', ' '], "_"), input.len()));
+    fs::write(&file, input).unwrap();
+    file
+}
+
+/// Bytes that mean something to one of the parsers.
+const TELLING: &[&[u8]] = &[
+    b"\x0b",
+    b"\x1c\r",
+    b"\x05",
+    b"\x04",
+    b"\x02",
+    b"\x03",
+    b"\x17",
+    b"\r",
+    b"\r\n",
+    b"\n",
+    b"\0",
+    b"\xff",
+    b"|",
+    b"^",
+    b"~",
+    b"&",
+    b"\\",
+    b"\\X00\\",
+    b"\"\"",
+    b"MSH|^~\\&|",
+    b"OBX|1|NM|",
+    b"-",
+    b"1e9999",
+    b"1e-9999",
+    b"99999999999999999999999999999999999999999",
+    b"0.00000000000000000000000000000000000000001",
+    b"NaN",
+    b"-0",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b"\\u0000",
+    b"\xf0\x9f\xa9\xba",
+    b"\xed\xa0\x80",
+    b"\xef\xbb\xbf",
+    b"20269999",
+    b"00000000",
+    b"20260314083000.123456789+2500",
+    b"{{",
+    b"}}",
+    b"walk 0 9 1",
+    b"%00",
+    b"%2f..",
+];
+
+/// One to six changes of one seed.
+fn mutated(seeds: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
+    let mut pick = |limit: usize| usize::try_from(dice.below(limit.max(1) as u64)).unwrap();
+    let mut input = seeds[pick(seeds.len())].clone();
+    for _ in 0..=pick(6) {
+        let at = pick(input.len() + 1);
+        let end = (at + 1 + pick(24)).min(input.len()).max(at);
+        match pick(10) {
+            0 if at < input.len() => input[at] ^= 1 << pick(8),
+            1 if at < input.len() => input[at] = u8::try_from(pick(256)).unwrap(),
+            2 => drop(input.drain(at..end)),
+            3 => input.truncate(at),
+            4 => {
+                let piece: Vec<u8> = input[at..end].repeat(1 + pick(20));
+                input.splice(at..at, piece);
+            }
+            5 => {
+                let other = &seeds[pick(seeds.len())];
+                let from = pick(other.len() + 1);
+                let tail = other[from..(from + pick(400)).min(other.len())].to_vec();
+                input.splice(at..end, tail);
+            }
+            6 => input.rotate_left(at),
+            _ => {
+                let telling = TELLING[pick(TELLING.len())].iter().copied();
+                let until = if pick(2) == 0 { at } else { end };
+                input.splice(at..until, telling);
+            }
+        }
+        input.truncate(INPUT_MAX);
+    }
+    input
+}
+
+/// A frame decoded by the profile that its first byte chooses, and translated: every Observation has a value, parts
+/// or the reason why not, and nothing is said about nobody.
+fn frame_to_fhir(bytes: &[u8]) {
+    let Some((choice, frame)) = bytes.split_first() else { return };
+    let profiles: Vec<_> = LIBRARY.profiles().collect();
+    let profile = profiles[usize::from(*choice) % profiles.len()];
+    let (_, translation) = meaning::read(profile, frame, Some("fuzz/topic"), meaning::Setting::default());
+    let mut ids = std::collections::HashSet::new();
+    for resource in &translation.resources {
+        let tree = resource.value();
+        assert!(ids.insert((resource.kind, resource.id.clone())), "two resources under one id");
+        if tree["resourceType"] != "Observation" {
+            continue;
+        }
+        let fields = tree.as_object().unwrap();
+        let values = fields.keys().filter(|key| key.starts_with("value")).count();
+        let absent = usize::from(fields.contains_key("dataAbsentReason"));
+        let parts = fields.contains_key("component") || fields.contains_key("hasMember");
+        assert!(values + absent == 1 || (parts && values == 0), "a value, a reason or parts");
+        let about = fields.contains_key("subject") || fields.contains_key("specimen");
+        assert!(about, "an Observation about neither a subject nor a specimen");
+    }
+}
+
+// ── seeds: our own captures, and small ones by hand ──
+
+fn ids() -> Vec<&'static str> {
+    LIBRARY.ids().collect()
+}
+
+fn captures(profiles: &[&str]) -> Vec<Vec<u8>> {
+    profiles.iter().flat_map(|id| LIBRARY.captures(id)).map(|(_, bytes)| bytes).collect()
+}
+
+/// Bodies that choose by their first byte get every choice.
+fn with_choice(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let choices = u8::try_from(LIBRARY.ids().count().max(3)).unwrap();
+    let chosen = |seed: Vec<u8>| (0..choices).map(move |choice| [vec![choice], seed.clone()].concat());
+    seeds.into_iter().flat_map(chosen).collect()
+}
+
+fn on_mllp() -> Vec<Vec<u8>> {
+    let wrapped: Vec<Vec<u8>> =
+        captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"]).iter().map(|m| mllp::wrap(m)).collect();
+    let stream = wrapped.concat();
+    let short = b"\x0bMSH|^~\\&|A|||||||1|P|2.6\rPID|\r\x1c\r".to_vec();
+    [wrapped, vec![stream, short.repeat(3), short]].concat()
+}
+
+fn on_astm() -> Vec<Vec<u8>> {
+    let session = |message: &[u8], size: usize| {
+        let pieces: Vec<&[u8]> = message.chunks(size).collect();
+        let count = pieces.len();
+        let mut bytes = vec![0x05];
+        for (at, piece) in pieces.into_iter().enumerate() {
+            let number = u8::try_from((at + 1) % 8).unwrap();
+            bytes.extend(astm::frame(number, piece, at + 1 == count));
+        }
+        bytes.push(0x04);
+        bytes
+    };
+    let mut seeds: Vec<Vec<u8>> = Vec::new();
+    for message in captures(&["generic/astm-analyser"]) {
+        seeds.push(session(&message, 60));
+        seeds.push(session(&message, 4000));
+    }
+    seeds.push(b"\x05\x02H|\\^&\rL|1\r\x03\x04".to_vec());
+    seeds.push(b"\x05\x05\x05\x04\x05\x021H|\\^&\r\x17".to_vec());
+    seeds
+}
+
+fn answers() -> Vec<Vec<u8>> {
+    [
+        r#"{"resourceType":"Bundle","type":"transaction-response","entry":[{"response":{"status":"201 Created","location":"Observation/1/_history/1","etag":"W/\"1\""}},{"response":{"status":"200"}}]}"#,
+        r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","details":{"text":"x"},"diagnostics":"y","expression":["Bundle.entry[0].resource"]}]}"#,
+        r#"{"resourceType":"Bundle","type":"searchset","total":1,"entry":[{"resource":{"resourceType":"Patient","id":"p1"}}]}"#,
+        r#"{"token_endpoint":"https://a/token","capabilities":["permission-v2"],"token_endpoint_auth_signing_alg_values_supported":["ES384"]}"#,
+        r#"{"access_token":"x","token_type":"bearer","expires_in":300,"scope":"system/*.cruds"}"#,
+        r#"{"resourceType":"CapabilityStatement","fhirVersion":"4.0.1","rest":[{"resource":[{"type":"Observation","updateCreate":true,"conditionalCreate":true}]}]}"#,
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "<html><body>502 Bad Gateway</body></html>",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
+}
+
+fn packets() -> Vec<Vec<u8>> {
+    // CONNECT 3.1.1 and 5 with user and password, PUBLISH QoS 0/1/2, SUBSCRIBE, acknowledgements, PINGREQ, DISCONNECT.
+    let seeds: [&[u8]; 9] = [
+        b"\x10\x18\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02id\x00\x02us\x00\x04pass",
+        b"\x10\x1f\x00\x04MQTT\x05\xc2\x00\x3c\x05\x11\x00\x00\x0e\x10\x00\x02id\x00\x02us\x00\x04pass",
+        b"\x30\x0b\x00\x03a/b{\"x\":1}",
+        b"\x32\x0d\x00\x03a/b\x00\x01{\"x\":1}",
+        b"\x3c\x10\x00\x03a/b\x00\x02\x02\x01\x01{\"x\":1}",
+        b"\x82\x08\x00\x01\x00\x03a/#\x01",
+        b"\x20\x02\x00\x00\x40\x02\x00\x01\x50\x02\x00\x02\x62\x02\x00\x02\x70\x02\x00\x02",
+        b"\xc0\x00\xe0\x00",
+        b"\x20\x09\x00\x00\x06\x21\x00\x14\x24\x01\x25\x00\x90\x03\x00\x01\x01",
+    ];
+    let all = seeds.concat();
+    seeds.iter().map(|seed| seed.to_vec()).chain([all]).collect()
+}
+
+fn requests() -> Vec<Vec<u8>> {
+    [
+        "/api/v1/devices/ACME%2FMon%20X%2F12/trend",
+        "/api/v1/entries/17/release",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "https://box.local:8443\nbox.local:8443\n__Host-bedside=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "K7Q2M-9XW4T-BH3NR",
+        "anna\npässwörd-ß-İstanbul",
+        "MSH|^~\\&|A|\rPID|||1^^^A\r\x1c\r",
+        "{\"username\":\"a\",\"password\":\"b\"}",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
+}
+
+fn pages() -> Vec<Vec<u8>> {
+    LIBRARY.ids().filter_map(|id| LIBRARY.page(id)).map(|page| page.as_bytes().to_vec()).collect()
+}
+
+fn configurations() -> Vec<Vec<u8>> {
+    let example = include_str!("../src/cli/example.toml");
+    let small = "[site]\nname = \"W\"\n[buffer]\ndir = \"/x\"\n[[link]]\nname = \"a\"\nprofile = \"ihe/pcd01-monitor\"\n\
+                 zone = \"Asia/Kolkata\"\nmllp = { listen = \"127.0.0.1:0\", allow = [\"10.0.0.0/8\"] }\n";
+    let mqtt = "[site]\nname = \"W\"\n[buffer]\ndir = \"/x\"\n[[link]]\nname = \"é\"\nprofile = \"ble-gateway/vital-kit\"\n\
+                mqtt = { broker = \"b\", topics = [\"a/#\"] }\npatient = { system = \"urn:x\", value = \"1\" }\n";
+    [example, small, mqtt].map(|text| text.as_bytes().to_vec()).into()
+}
+
+fn templates() -> Vec<Vec<u8>> {
+    let own = LIBRARY.ids().filter_map(|id| LIBRARY.simulation(id)).map(|text| text.as_bytes().to_vec());
+    let by_hand = ["{{walk 1 9 1 2}}|{{pick a|b}}|{{time %Y%m%d%H%M%S%z}}|{{epoch}}{{seq}}", "{{ time %"];
+    own.chain(by_hand.map(|text| text.as_bytes().to_vec())).collect()
+}

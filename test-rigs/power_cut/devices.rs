@@ -1,0 +1,246 @@
+//! Devices that believe nothing until it is acknowledged: two monitors over MLLP, an analyser over LIS01 on a
+//! pseudo-terminal, a kit over MQTT with QoS 1. Each says the numbers 1, 2, 3 … and says a number again, with the
+//! same content, until the box has acknowledged it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bedside::demo::pty::Pty;
+use bedside::wire::astm::{AstmSender, Sending, Sent};
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
+
+/// Longest wait for an answer of a box that has power; far above what a commit takes, for a busy machine.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// Before something is said again.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// Number `n` was measured `n` seconds after this: 2024-03-01T00:00:00Z.
+pub(crate) const FIRST_SECOND: i64 = 1_709_251_200;
+
+/// A sender: the patient its numbers are on, and the codes of what it measures. The first measurement of number `n`
+/// is `n`, the second `n` and a half.
+pub(crate) struct Sender {
+    pub(crate) patient: &'static str,
+    pub(crate) codes: [&'static str; 2],
+}
+
+pub(crate) const SENDERS: [Sender; 4] = [
+    Sender { patient: "RIG-MONITOR-1", codes: ["8867-4", "9279-1"] },
+    Sender { patient: "RIG-MONITOR-2", codes: ["8867-4", "9279-1"] },
+    Sender { patient: "RIG-ANALYSER", codes: ["6690-2", "777-3"] },
+    Sender { patient: "RIG-KIT", codes: ["8867-4", "29463-7"] },
+];
+
+/// The place of the analyser among the senders.
+pub(crate) const ANALYSER: usize = 2;
+
+/// When number `n` was measured.
+pub(crate) fn taken(n: u64) -> Timestamp {
+    Timestamp::from_second(FIRST_SECOND + n as i64).unwrap()
+}
+
+fn digits(n: u64) -> String {
+    taken(n).strftime("%Y%m%d%H%M%S").to_string()
+}
+
+/// One device.
+pub(crate) trait Device: Send {
+    /// Says number `n`; true when the box acknowledged it.
+    fn say(&mut self, n: u64) -> impl Future<Output = io::Result<bool>> + Send;
+}
+
+/// Speaks until told to stop, then ends with the last number, acknowledged like all before it.
+pub(crate) async fn speak(mut device: impl Device, pace: Duration, stop: watch::Receiver<bool>) -> u64 {
+    let mut n = 0;
+    while !*stop.borrow() {
+        n += 1;
+        // A saturated writer hides what a paced one shows; a device is paced anyway.
+        tokio::time::sleep(pace).await;
+        while !device.say(n).await.unwrap_or(false) {
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+    n
+}
+
+async fn connect(port: u16) -> io::Result<TcpStream> {
+    let line = TcpStream::connect(("127.0.0.1", port)).await?;
+    line.set_nodelay(true)?;
+    Ok(line)
+}
+
+/// IHE PCD-01 over MLLP.
+pub(crate) struct Monitor {
+    /// 1 or 2.
+    pub(crate) number: u8,
+    pub(crate) port: u16,
+    pub(crate) line: Option<TcpStream>,
+}
+
+impl Monitor {
+    fn message(&self, n: u64) -> String {
+        let (time, own) = (digits(n), self.number);
+        format!(
+            "MSH|^~\\&|RIG^00A037000000010{own}^EUI-64|WARD|||{time}+0000||ORU^R01^ORU_R01|P{n}|P|2.6|||AL|NE||UNICODE UTF-8\r\
+             PID|||RIG-MONITOR-{own}^^^Rig&2.999.1&ISO^MR||Rig^Person^^^^^L\r\
+             OBR|1||{n}^RIG|182777000^monitoring of patient^SCT|||{time}+0000\r\
+             OBX|1||69965^MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS^MDC|1.0.0.0|||||||X|||||||00A03700000001A{own}^EUI-64\r\
+             OBX|2|NM|147842^MDC_ECG_HEART_RATE^MDC|1.1.1.147842|{n}|264864^MDC_DIM_BEAT_PER_MIN^MDC|||||R\r\
+             OBX|3|NM|151562^MDC_RESP_RATE^MDC|1.1.2.151562|{n}.5|264928^MDC_DIM_RESP_PER_MIN^MDC|||||R\r"
+        )
+    }
+}
+
+impl Device for Monitor {
+    async fn say(&mut self, n: u64) -> io::Result<bool> {
+        let mut line = match self.line.take() {
+            Some(line) => line,
+            None => connect(self.port).await?,
+        };
+        line.write_all(format!("\x0b{}\x1c\r", self.message(n)).as_bytes()).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(&[0x1c, 0x0d]) {
+            if timeout(ANSWER_WITHIN, line.read_buf(&mut answer)).await?? == 0 {
+                return Ok(false);
+            }
+        }
+        self.line = Some(line);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let msa = answer.split('\r').find(|segment| segment.starts_with("MSA|")).unwrap_or_default();
+        let fields: Vec<&str> = msa.split('|').collect();
+        Ok(fields.get(1) == Some(&"AA") && fields.get(2) == Some(&format!("P{n}").as_str()))
+    }
+}
+
+/// LIS01 on a serial line. A real one would wait out its timers when the box dies; this one is told, to save the time.
+pub(crate) struct Analyser {
+    /// Held for the length of a session, so that whoever switches the box on finds the line at rest.
+    pub(crate) line: Arc<Mutex<Pty>>,
+    /// Whether the box has power.
+    pub(crate) power: watch::Receiver<bool>,
+    pub(crate) began: Instant,
+}
+
+impl Analyser {
+    pub(crate) fn message(n: u64) -> String {
+        let time = digits(n);
+        format!(
+            "H|\\^&|||RIG-CHEM^1.0^RIG-7|||||host||P|1|{time}\r\
+             P|1||RIG-ANALYSER|Rig^Person\r\
+             O|1|RIG-{n}||^^^WBC\\^^^PLT|R||{time}\r\
+             R|1|^^^WBC|{n}|10*3/uL||N||F||||{time}\r\
+             R|2|^^^PLT|{n}.5|10*3/uL||N||F||||{time}\r\
+             L|1|N\r"
+        )
+    }
+}
+
+impl Device for Analyser {
+    async fn say(&mut self, n: u64) -> io::Result<bool> {
+        let down = |_| io::Error::other("the rig is over");
+        self.power.wait_for(|on| *on).await.map_err(down)?;
+        let line = self.line.lock().await;
+        let message = Self::message(n);
+        let mut sender = AstmSender::new(&[message.as_bytes()], &Sending::default(), self.began.elapsed());
+        let mut answer = [0; 64];
+        loop {
+            while let Some(step) = sender.step() {
+                match step {
+                    Sent::Send(bytes) => line.write_all(&bytes).await?,
+                    Sent::Done => return Ok(true),
+                    Sent::Failed(_) => return Ok(false),
+                }
+            }
+            tokio::select! {
+                read = line.read(&mut answer) => sender.feed(&answer[..read?], self.began.elapsed()),
+                () = tokio::time::sleep(Duration::from_millis(200)) => sender.tick(self.began.elapsed()),
+                _ = self.power.wait_for(|on| !on) => break,
+            }
+        }
+        // What the box said with its last breath was said.
+        while let Ok(read) = timeout(Duration::from_millis(5), line.read(&mut answer)).await {
+            sender.feed(&answer[..read?], self.began.elapsed());
+        }
+        Ok(std::iter::from_fn(|| sender.step()).any(|step| step == Sent::Done))
+    }
+}
+
+/// MQTT 3.1.1 by hand, with a session that is kept: CONNECT, PUBLISH with QoS 1, PUBACK.
+pub(crate) struct Kit {
+    pub(crate) port: u16,
+    pub(crate) password: String,
+    pub(crate) line: Option<TcpStream>,
+    /// The number that was sent and not acknowledged: its repetition carries DUP.
+    pub(crate) unanswered: Option<u64>,
+    /// How often the broker knew the session, and how often not.
+    pub(crate) sessions: watch::Sender<(u32, u32)>,
+}
+
+impl Kit {
+    pub(crate) fn message(n: u64) -> String {
+        let second = taken(n).as_second();
+        format!(
+            r#"{{"from":"BLE","to":"CLOUD","time":{second},"mac":"08:F9:E0:00:11:22","type":"reportAttribute","citiz":"RIG-KIT","data":{{"attribute":"KIT","mac":"08:F9:E0:00:11:22","value":{{"device_list":[{{"scan_time":{second},"ble_addr":"c12488000001","pulse":{n},"weight":{n}.5}}]}}}}}}"#
+        )
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let mut line = connect(self.port).await?;
+        // MQTT 3.1.1 §3.1: user name and password, the session kept (clean session off), keep-alive 60 s.
+        let mut body = b"\x00\x04MQTT\x04\xc0\x00\x3c".to_vec();
+        for text in ["rig-kit", "kit", &self.password] {
+            body.extend_from_slice(&(text.len() as u16).to_be_bytes());
+            body.extend_from_slice(text.as_bytes());
+        }
+        line.write_all(&packet(0x10, &body)).await?;
+        let mut connack = [0; 4];
+        timeout(ANSWER_WITHIN, line.read_exact(&mut connack)).await??;
+        assert_eq!((connack[0], connack[3]), (0x20, 0), "the broker refused the connection");
+        self.sessions.send_modify(|(known, new)| if connack[2] == 1 { *known += 1 } else { *new += 1 });
+        Ok(line)
+    }
+}
+
+impl Device for Kit {
+    async fn say(&mut self, n: u64) -> io::Result<bool> {
+        let mut line = match self.line.take() {
+            Some(line) => line,
+            None => self.connect().await?,
+        };
+        let topic = "kits/rig";
+        let id = (n % 65_000 + 1) as u16;
+        let mut body = (topic.len() as u16).to_be_bytes().to_vec();
+        body.extend_from_slice(topic.as_bytes());
+        body.extend_from_slice(&id.to_be_bytes());
+        body.extend_from_slice(Self::message(n).as_bytes());
+        // MQTT 3.1.1 §3.3.1: QoS 1 is 0x02, DUP is 0x08.
+        let first = if self.unanswered == Some(n) { 0x3a } else { 0x32 };
+        self.unanswered = Some(n);
+        line.write_all(&packet(first, &body)).await?;
+        let mut puback = [0; 4];
+        timeout(ANSWER_WITHIN, line.read_exact(&mut puback)).await??;
+        self.line = Some(line);
+        let [high, low] = id.to_be_bytes();
+        Ok(puback == [0x40, 2, high, low])
+    }
+}
+
+/// A control packet: its first byte, the remaining length (MQTT 3.1.1 §2.2.3), its body.
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    let mut length = body.len();
+    loop {
+        let more = length > 127;
+        packet.push((length % 128) as u8 | if more { 0x80 } else { 0 });
+        length /= 128;
+        if !more {
+            break;
+        }
+    }
+    packet.extend_from_slice(body);
+    packet
+}

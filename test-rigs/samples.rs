@@ -1,0 +1,348 @@
+//! Published bytes of real devices, from the folder that `BEDSIDE_SAMPLES` names: through the framer, the profile that
+//! fits and into FHIR. Asked of every file: nothing panics, every number of the source comes out with the same digits,
+//! and no number comes out that is not in the source. `SAMPLES_SHOW=name` prints what one file becomes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+#[path = "common/meaning.rs"]
+mod meaning;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bedside::device::{Decimal, Measurement, Report, Value};
+use bedside::firmware_profile::{FirmwareProfile, Library};
+use bedside::wire::{self, Answer, Step, astm, mllp};
+
+/// What one file came to.
+#[derive(Default)]
+struct Tally {
+    files: u32,
+    frames: u32,
+    held: u32,
+    ignored: u32,
+    measurements: usize,
+    resources: usize,
+    numbers: usize,
+    findings: BTreeMap<&'static str, u32>,
+    faults: Vec<String>,
+}
+
+fn samples() -> Option<PathBuf> {
+    let folder = std::env::var_os("BEDSIDE_SAMPLES").filter(|folder| !folder.is_empty());
+    if folder.is_none() {
+        println!("BEDSIDE_SAMPLES is not set: no samples were read");
+    }
+    folder.map(PathBuf::from)
+}
+
+fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, endings));
+        } else if path.extension().is_some_and(|e| endings.iter().any(|wanted| e == *wanted))
+            && !path.file_name().unwrap().to_string_lossy().starts_with("SOURCE")
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The profile whose fingerprint knows these bytes and that speaks the same codec as `otherwise`; else `otherwise`.
+fn fitting(library: &Library, bytes: &[u8], otherwise: &str) -> Arc<FirmwareProfile> {
+    let otherwise = library.find(otherwise).unwrap();
+    let same = |profile: &&Arc<FirmwareProfile>| {
+        std::mem::discriminant(&profile.codec) == std::mem::discriminant(&otherwise.codec)
+            && !profile.id.starts_with("generic/")
+    };
+    library.profiles().filter(same).find(|profile| profile.fits(bytes)).cloned().unwrap_or(otherwise)
+}
+
+/// Everything that comes out of a framer of `profile` when it is fed `stream` in pieces of 7 bytes.
+fn framed(profile: &FirmwareProfile, stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut framer = wire::framer(&profile.codec);
+    let mut frames = Vec::new();
+    let mut now = Duration::ZERO;
+    let mut pieces = stream.chunks(7);
+    loop {
+        let piece = pieces.next();
+        match piece {
+            Some(piece) => framer.feed(piece, now),
+            None => framer.end(now),
+        }
+        while let Some(step) = framer.step() {
+            now += Duration::from_millis(1);
+            match step {
+                Step::Frame { ticket, bytes, .. } => {
+                    frames.push(bytes);
+                    framer.answer(ticket, Answer::Kept { body: None }, now);
+                }
+                Step::Part { ticket, .. } => framer.answer(ticket, Answer::Kept { body: None }, now),
+                Step::Refuse { ticket, .. } => framer.answer(ticket, Answer::Refused { body: None }, now),
+                _ => {}
+            }
+        }
+        if piece.is_none() {
+            return frames;
+        }
+    }
+}
+
+/// The numbers of decoded reports as they are written out, and its texts.
+fn said(reports: &[Report]) -> (Vec<Decimal>, Vec<String>) {
+    fn add(value: &Value, numbers: &mut Vec<Decimal>, texts: &mut Vec<String>) {
+        match value {
+            Value::Numeric { value, .. } => numbers.push(*value),
+            Value::Compound(parts) => parts.iter().for_each(|part| add(&part.value, numbers, texts)),
+            Value::Coded { codings, text } => {
+                texts.extend(codings.iter().map(|coding| coding.code.to_string()));
+                texts.extend(text.iter().map(ToString::to_string));
+            }
+            Value::Text(text) => texts.push(text.to_string()),
+            Value::SampleArray { .. } | Value::Bits(_) | Value::Absent(_) => {}
+        }
+    }
+    let (mut numbers, mut texts) = (Vec::new(), Vec::new());
+    let measurements = reports.iter().flat_map(|report| &report.measurements);
+    for measurement in measurements {
+        add(&measurement.value, &mut numbers, &mut texts);
+        texts.extend(measurement.note.iter().map(ToString::to_string));
+    }
+    (numbers, texts)
+}
+
+fn show(measurement: &Measurement) -> String {
+    let codes: Vec<_> = measurement.metric.codings.iter().map(|c| format!("{}", c.code)).collect();
+    let value = serde_json::to_string(&measurement.value).unwrap();
+    let value =
+        if value.len() > 160 { format!("{}…", value.chars().take(160).collect::<String>()) } else { value };
+    format!("{} [{}] = {value}", measurement.metric.label, codes.join(" "))
+}
+
+/// One frame: decoded, translated, and compared with the numbers the source has (`expected`, as it wrote them).
+fn check(
+    tally: &mut Tally,
+    name: &str,
+    profile: &FirmwareProfile,
+    frame: &[u8],
+    topic: Option<&str>,
+    expected: &[String],
+) {
+    let (decoded, translation) = meaning::read(profile, frame, topic, meaning::Setting::default());
+    tally.frames += 1;
+    tally.held += u32::from(decoded.held.is_some());
+    tally.ignored += u32::from(decoded.ignored.is_some());
+    tally.measurements += decoded.measurements();
+    tally.resources += translation.resources.len();
+    tally.numbers += expected.len();
+    for finding in &decoded.findings {
+        *tally.findings.entry(finding.code).or_default() += 1;
+    }
+    if std::env::var("SAMPLES_SHOW").is_ok_and(|wanted| name.contains(&wanted)) {
+        println!("── {name} through {} ──", profile.id);
+        println!("held {:?}, ignored {:?}", decoded.held, decoded.ignored);
+        for report in &decoded.reports {
+            println!(
+                "device {:?} person {} place {}",
+                report.device.key("link"),
+                serde_json::to_string(&report.person).unwrap(),
+                serde_json::to_string(&report.place).unwrap()
+            );
+            println!(
+                "specimen {} orders {}",
+                serde_json::to_string(&report.specimen).unwrap(),
+                report.orders.len()
+            );
+            report
+                .measurements
+                .iter()
+                .for_each(|m| println!("  {} {} {:?}", show(m), m.taken.micros, m.interpretation));
+        }
+        decoded.findings.iter().for_each(|f| println!("  finding {} at {}: {}", f.code, f.place, f.text));
+        translation.held.iter().for_each(|held| println!("  not delivered: {held}"));
+        translation.resources.iter().for_each(|r| println!("  {}", r.json.get()));
+    }
+    let (numbers, texts) = said(&decoded.reports);
+    let written: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    for number in expected {
+        let same = number.parse::<Decimal>().map_or_else(|_| number.clone(), |d| d.to_string());
+        if !written.contains(&same) && !texts.iter().any(|text| text.contains(number.as_str())) {
+            tally.faults.push(format!("{name}: {number} of the source is not among what was decoded"));
+        }
+    }
+    let source = numbers_in(&String::from_utf8_lossy(frame));
+    for number in &written {
+        if !source.contains(number.trim_start_matches('-')) {
+            tally.faults.push(format!("{name}: {number} came out and is not in the source"));
+        }
+    }
+}
+
+/// Every run of digits in a text, as a number is written out: nothing else may come out.
+fn numbers_in(text: &str) -> HashSet<String> {
+    let text = text.replace(',', ".");
+    let runs = text.split(|c: char| !c.is_ascii_digit() && c != '.').map(|run| run.trim_end_matches('.'));
+    runs.filter_map(|run| run.parse::<Decimal>().ok()).map(|number| number.to_string()).collect()
+}
+
+fn finish(kind: &str, tally: &Tally) {
+    println!(
+        "{kind:<8} {:>4} files {:>4} frames ({} held, {} ignored) {:>5} measurements {:>5} resources, {:>5} numbers compared",
+        tally.files,
+        tally.frames,
+        tally.held,
+        tally.ignored,
+        tally.measurements,
+        tally.resources,
+        tally.numbers
+    );
+    println!("         findings {:?}", tally.findings);
+    assert!(tally.faults.is_empty(), "{}", tally.faults.join("\n"));
+}
+
+/// OBX-5 of every NM observation with a value, split plainly: an oracle that shares nothing with the parser.
+fn numbers_of_hl7(message: &str) -> Vec<String> {
+    let mut segments = message.split(['\r', '\n']).filter(|line| line.len() > 3);
+    let separator = message.find("MSH").and_then(|at| message[at + 3..].chars().next()).unwrap_or('|');
+    let fields = |line: &str| line.split(separator).map(String::from).collect::<Vec<_>>();
+    let mut numbers = Vec::new();
+    for line in segments.by_ref().map(fields).filter(|f| f[0] == "OBX" && f.get(2).is_some_and(|t| t == "NM"))
+    {
+        let value = line.get(5).cloned().unwrap_or_default();
+        numbers.extend(
+            value
+                .split('~')
+                .map(|v| v.split('^').next().unwrap().trim().to_string())
+                .filter(|v| v.parse::<Decimal>().is_ok()),
+        );
+    }
+    numbers
+}
+
+#[test]
+fn hl7_results_come_out_as_they_were_written() {
+    let Some(folder) = samples() else { return };
+    let library = Library::embedded().unwrap();
+    let mut tally = Tally::default();
+    for path in files(&folder.join("hl7"), &["hl7", "hl7v2"]) {
+        let bytes = fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let is_result = text.split(['\r', '\n']).any(|l| l.starts_with("MSH") && l.contains("ORU"));
+        let otherwise = if text.contains("^MDC") { "ihe/pcd01-monitor" } else { "mindray/bs-chemistry" };
+        let profile = fitting(&library, &bytes, otherwise);
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        tally.files += 1;
+        // As a repository keeps it, and with the line ends of the standard.
+        let message = text.replace("\r\n", "\r").replace('\n', "\r");
+        let frames = framed(&profile, &mllp::wrap(message.as_bytes()));
+        assert_eq!(frames.len(), 1, "{name}: one message in, {} out", frames.len());
+        assert_eq!(frames[0], message.as_bytes(), "{name}: the framer changed the bytes");
+        let expected = if is_result { numbers_of_hl7(&message) } else { Vec::new() };
+        check(&mut tally, &name, &profile, &frames[0], None, &expected);
+    }
+    finish("hl7", &tally);
+    assert!(tally.files > 0, "no HL7 files in {}", folder.display());
+}
+
+/// Field 4 of every result record, by the delimiters that its header declares.
+fn numbers_of_astm(message: &str) -> Vec<String> {
+    let header =
+        message.find('H').map(|at| message[at + 1..].chars().take(4).collect::<Vec<_>>()).unwrap_or_default();
+    let [field, _repeat, component, _escape] = header.as_slice() else { return Vec::new() };
+    let results = message.split(['\r', '\n']).filter(|line| line.starts_with(&format!("R{field}")));
+    results
+        .filter_map(|line| line.split(*field).nth(3))
+        .flat_map(|value| {
+            value.split(*component).map(|v| v.trim_matches([' ', '>', '<', '=', '?']).replace(',', "."))
+        })
+        .filter(|value| value.parse::<Decimal>().is_ok())
+        .collect()
+}
+
+#[test]
+fn astm_results_come_out_as_they_were_written() {
+    let Some(folder) = samples() else { return };
+    let library = Library::embedded().unwrap();
+    let mut tally = Tally::default();
+    for path in files(&folder.join("astm"), &["txt", "astm", "bin"]) {
+        let bytes = fs::read(&path).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let generic = library.find("generic/astm-analyser").unwrap();
+        tally.files += 1;
+        let frames = if bytes.contains(&0x02) {
+            framed(&generic, &bytes)
+        } else {
+            // Records only: as an analyser would send them, in frames of 240 characters.
+            let message = generic.frame_of_capture("records.txt", &bytes).unwrap();
+            framed(&generic, &in_frames(&message, 240))
+        };
+        if frames.is_empty() {
+            tally.faults.push(format!("{name}: no message came out of the framer"));
+        }
+        for frame in frames {
+            let profile = fitting(&library, &frame, &generic.id);
+            let expected = numbers_of_astm(&String::from_utf8_lossy(&frame));
+            check(&mut tally, &name, &profile, &frame, None, &expected);
+        }
+    }
+    finish("astm", &tally);
+    assert!(tally.files > 0, "no ASTM files in {}", folder.display());
+}
+
+fn in_frames(message: &[u8], size: usize) -> Vec<u8> {
+    let pieces: Vec<&[u8]> = message.chunks(size).collect();
+    let count = pieces.len();
+    let mut stream = vec![0x05];
+    for (at, piece) in pieces.into_iter().enumerate() {
+        stream.extend(astm::frame(u8::try_from((at + 1) % 8).unwrap(), piece, at + 1 == count));
+    }
+    stream.push(0x04);
+    stream
+}
+
+/// The numbers under `data`, or at the top: what gateways put their values in. Ids and times are no values.
+fn numbers_of_json(payload: &serde_json::Value) -> Vec<String> {
+    match payload {
+        serde_json::Value::Number(number) => vec![number.to_string()],
+        serde_json::Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| {
+                !["time", "id", "mac", "scantimestamp", "weighing_mode"].contains(&name.as_str())
+            })
+            .flat_map(|(_, value)| numbers_of_json(value))
+            .collect(),
+        serde_json::Value::Array(items) => items.iter().flat_map(numbers_of_json).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn mqtt_values_come_out_as_they_were_written() {
+    let Some(folder) = samples() else { return };
+    let library = Library::embedded().unwrap();
+    let mut tally = Tally::default();
+    for path in files(&folder.join("mqtt"), &["json"]) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let envelope: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let topic = envelope["topic"].as_str().unwrap();
+        let payload = envelope["payload"].to_string();
+        let profile = fitting(&library, payload.as_bytes(), "ble-gateway/vital-kit");
+        tally.files += 1;
+        let expected = numbers_of_json(&envelope["payload"]);
+        check(&mut tally, &name, &profile, payload.as_bytes(), Some(topic), &expected);
+    }
+    finish("mqtt", &tally);
+    assert!(tally.files > 0, "no MQTT files in {}", folder.display());
+}
