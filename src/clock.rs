@@ -52,30 +52,33 @@ pub type SharedClock = Arc<dyn Clock>;
 
 /// The clock of the box.
 #[derive(Debug, Default)]
-pub struct SystemClock;
+pub struct SystemClock {
+    /// Twice the time of the last look at [`kernel_says_synchronised`], plus one when the answer was yes.
+    last_look: AtomicI64,
+}
 
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     fn now(&self) -> Timestamp {
         let micros = jiff::Timestamp::now().as_microsecond();
-        Timestamp { micros, synchronised: synchronised(micros) }
+        Timestamp { micros, synchronised: self.synchronised(micros) }
     }
 }
 
 /// How long an answer to [`kernel_says_synchronised`] is believed, in microseconds.
 const BELIEVED_MICROS: i64 = 1_000_000;
 
-/// Every frame, answer and mark is stamped, and looking costs system calls: so it is done once a second.
-fn synchronised(now: i64) -> bool {
-    /// Twice the time of the last look, plus one when the answer was yes.
-    static LAST_LOOK: AtomicI64 = AtomicI64::new(0);
-    let last = LAST_LOOK.load(Ordering::Relaxed);
-    if (0..BELIEVED_MICROS).contains(&now.saturating_sub(last >> 1)) {
-        return last & 1 == 1;
+impl SystemClock {
+    /// Every frame, answer and mark is stamped, and looking costs system calls: so it is done once a second.
+    fn synchronised(&self, now: i64) -> bool {
+        let last = self.last_look.load(Ordering::Relaxed);
+        if (0..BELIEVED_MICROS).contains(&now.saturating_sub(last >> 1)) {
+            return last & 1 == 1;
+        }
+        let found = kernel_says_synchronised();
+        self.last_look.store(now << 1 | i64::from(found), Ordering::Relaxed);
+        found
     }
-    let found = kernel_says_synchronised();
-    LAST_LOOK.store(now << 1 | i64::from(found), Ordering::Relaxed);
-    found
 }
 
 /// systemd-timesyncd, chrony and ntpd all leave a trace that can be read without a system call of our own.

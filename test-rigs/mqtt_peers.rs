@@ -39,7 +39,7 @@ impl Link {
 
     fn onto(shelf: Arc<Shelf>, config: mqtt::Config, secrets: SecretStore) -> Self {
         let (switch, stop) = Stop::pair();
-        let clock: SharedClock = Arc::new(SystemClock);
+        let clock: SharedClock = Arc::new(SystemClock::default());
         let task = tokio::spawn(mqtt::run("vitals".into(), config, secrets, shelf.clone(), clock, stop));
         Self { shelf, switch, task }
     }
@@ -267,7 +267,7 @@ impl OwnBroker {
         let shelf = Shelf::new();
         let (switch, stop) = Stop::pair();
         let secrets = SecretStore::new(Some(dir.path().into()), None);
-        let clock: SharedClock = Arc::new(SystemClock);
+        let clock: SharedClock = Arc::new(SystemClock::default());
         let task = tokio::spawn(broker::run(config, claims, secrets, shelf.clone(), clock, stop));
         shelf.until_up().await;
         Self { dir, port, tls, shelf, switch, task }

@@ -54,7 +54,7 @@ fn checked(
     zone: &str,
     json: bool,
 ) -> Result<(), CliError> {
-    let Some(context) = LinkContext::new("check", zone, SystemClock.now()) else {
+    let Some(context) = LinkContext::new("check", zone, SystemClock::default().now()) else {
         return Err(CliError::failed(format!(
             "unknown time zone \"{zone}\": use an IANA name such as Europe/Berlin"
         )));

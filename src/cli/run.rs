@@ -34,7 +34,9 @@ pub(super) fn main(arguments: Arguments) -> Result<(), CliError> {
             let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             switch.send_replace(true);
         });
-        gateway::run(config, secrets, Arc::new(SystemClock), stop, Arc::new(Terminal)).await.map_err(failure)
+        gateway::run(config, secrets, Arc::new(SystemClock::default()), stop, Arc::new(Terminal))
+            .await
+            .map_err(failure)
     })
 }
 

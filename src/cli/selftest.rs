@@ -70,7 +70,7 @@ fn text(fault: impl std::fmt::Display) -> String {
 }
 
 fn clock() -> Result<String, String> {
-    let now = SystemClock.now();
+    let now = SystemClock::default().now();
     // 2026-01-01: before it no Bedside existed, so the clock of the box is not set.
     if now.micros < 1_767_225_600_000_000 {
         return Err(format!("it is {} here; set the clock", now.rfc3339()));
@@ -96,11 +96,11 @@ fn storage() -> Result<String, String> {
     let folder = std::env::temp_dir().join(format!("bedside-selftest-{}", uuid::Uuid::new_v4().simple()));
     let done = runtime().map_err(text)?.block_on(async {
         let config = buffer::Config { dir: folder.clone(), ..buffer::Config::default() };
-        let buffer = Buffer::open(&config, Arc::new(SystemClock)).map_err(text)?;
+        let buffer = Buffer::open(&config, Arc::new(SystemClock::default())).map_err(text)?;
         let frame = NewFrame {
             link: "selftest".into(),
             peer: "selftest".into(),
-            received: SystemClock.now(),
+            received: SystemClock::default().now(),
             bytes: bytes::Bytes::from_static(b"MSH|^~\\&|"),
             topic: None,
             dedupe: true,
@@ -139,7 +139,7 @@ fn passwords() -> Result<String, String> {
 }
 
 fn tls() -> Result<String, String> {
-    let made = access::SelfMade::make("selftest", &[], SystemClock.now()).map_err(text)?;
+    let made = access::SelfMade::make("selftest", &[], SystemClock::default().now()).map_err(text)?;
     admin::Identity::try_from(&made).map_err(text)?;
     let native = rustls_native_certs::load_native_certs().certs.len();
     Ok(format!(

@@ -86,7 +86,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), CliError> {
             Told::Sent => tell(format!("{sequence}: sent")),
             Told::Again(why) => tell(format!("{sequence}: not acknowledged ({why}); saying it again")),
         };
-        device.run(Arc::new(SystemClock), stop, heard).await;
+        device.run(Arc::new(SystemClock::default()), stop, heard).await;
         Ok(())
     })
 }

@@ -67,7 +67,7 @@ fn failed(fault: impl std::fmt::Display) -> GatewayError {
 
 /// Runs the demo until `stop`; the desk listens on `desk`.
 pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Result<(), GatewayError> {
-    let clock: SharedClock = Arc::new(SystemClock);
+    let clock: SharedClock = Arc::new(SystemClock::default());
     let folder = Folder::new().map_err(failed)?;
     let key = keys::generate(Algorithm::Es384).map_err(failed)?;
     let public = SigningKey::from_pem(key.expose()).map_err(failed)?.public_jwk().clone();

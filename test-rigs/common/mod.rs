@@ -206,7 +206,7 @@ impl FhirServer {
     pub(crate) async fn start_with(change: impl FnOnce(&mut fhir_server::Config)) -> Self {
         let key = keys::generate(Algorithm::Es384).unwrap();
         let public = SigningKey::from_pem(key.expose()).unwrap().public_jwk().clone();
-        let mut config = fhir_server::Config::new(Arc::new(SystemClock));
+        let mut config = fhir_server::Config::new(Arc::new(SystemClock::default()));
         // A rig looks at everything it delivered.
         config.max_resources = 5_000_000;
         config.register(CLIENT_ID, serde_json::json!({ "keys": [public] }));

@@ -45,7 +45,7 @@ impl Keys {
 }
 
 pub(crate) fn clock() -> SharedClock {
-    Arc::new(SystemClock)
+    Arc::new(SystemClock::default())
 }
 
 pub(crate) fn connect(
