@@ -69,7 +69,10 @@ async fn a_full_quota_refuses_at_every_door_until_there_is_room() {
     println!("alarms: {alarms:?}");
     assert!(alarms.iter().any(|code| code.contains("full")), "{alarms:?}");
     assert!(clinic.metric("bedside_frames_refused_total", "monitors").await >= 1);
-    assert_eq!(clinic.bedside.status()["counts"]["waiting"], taken, "nothing was dropped to make room");
+    let counts = clinic.bedside.status()["counts"].clone();
+    // Some may be on their way to the server that does not take them.
+    let open = counts["waiting"].as_u64().unwrap() + counts["sent"].as_u64().unwrap();
+    assert_eq!(open, u64::from(taken), "nothing was dropped to make room: {counts}");
     // The server comes back, what is accepted makes room, and the senders are taken again.
     clinic.server.running.faults.clear();
     common::until(PATIENCE, "there is room again", async || {
