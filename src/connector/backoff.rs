@@ -20,16 +20,21 @@ impl Backoff {
     pub(crate) fn pause(&mut self) -> Duration {
         let span = self.next;
         self.next = (span * 2).min(self.longest);
-        // RandomState is seeded by the system: enough to spread gateways after a power cut, no secret depends on it.
-        let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-        let percent = u32::try_from(50 + random % 51).unwrap_or(100);
-        span * percent / 100
+        jittered(span)
     }
 
     /// It went well: the next failure begins with the short pause again.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
+}
+
+/// Between half and all of `span`.
+pub(crate) fn jittered(span: Duration) -> Duration {
+    // RandomState is seeded by the system: enough to spread gateways after a power cut, no secret depends on it.
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    let percent = u32::try_from(50 + random % 51).unwrap_or(100);
+    span * percent / 100
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A connector knows one outside world and nothing of what a frame means. It hands each frame to the
 //! [`Intake`] and waits for the [`Receipt`]; whatever acknowledges a frame leaves after that.
 
-mod backoff;
+pub(crate) mod backoff;
 pub mod broker;
 mod door;
 pub mod mllp;

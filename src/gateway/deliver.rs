@@ -18,6 +18,7 @@ use crate::buffer::{Buffer, BufferError, Mark, Reader, Stored, Transition};
 use crate::clock::SharedClock;
 use crate::config::Delivery;
 use crate::connector::Stop;
+use crate::connector::backoff::jittered;
 use crate::fhir::Resource;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::translated::Translated;
@@ -255,10 +256,7 @@ impl Deliver {
     fn backoff(&self, failures: u32, asked: Option<Duration>) -> Duration {
         let longest = Duration::from_secs(self.config.pause_max_s.max(1));
         let full = PAUSE_MIN.saturating_mul(1u32 << failures.saturating_sub(1).min(16)).min(longest);
-        let jitter = u64::from(self.clock.now().micros.unsigned_abs() as u32 % 1000);
-        let half = full / 2;
-        let jittered = half + half.mul_f64(jitter as f64 / 1000.0);
-        jittered.max(asked.unwrap_or_default().min(Duration::from_secs(3600)))
+        jittered(full).max(asked.unwrap_or_default().min(Duration::from_secs(3600)))
     }
 }
 
