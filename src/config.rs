@@ -142,15 +142,6 @@ impl Transport {
     }
 }
 
-const fn codec_word(codec: &Codec) -> &'static str {
-    match codec {
-        Codec::Mllp(_) => "mllp",
-        Codec::Astm(_) => "astm",
-        Codec::Lines(_) => "lines",
-        Codec::Message(_) => "message",
-    }
-}
-
 /// A fault of the file, with the place to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -342,7 +333,7 @@ fn resolve(
             "{} does not speak over {}: its codec is {}",
             profile.id,
             transport.kind(),
-            codec_word(&profile.codec)
+            profile.codec.word()
         );
         return Err(fault(here, message));
     }

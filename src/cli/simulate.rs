@@ -104,6 +104,7 @@ fn port(arguments: &Arguments, profile: &FirmwareProfile) -> Result<Port, CliErr
                 Codec::Astm(_) => "--tcp or --pty",
                 Codec::Lines(_) => "--pty",
                 Codec::Message(_) => "--mqtt and --topic",
+                _ => "nothing yet",
             };
             Err(CliError::failed(format!("{} is simulated with {ways}", profile.id)))
         }

@@ -14,6 +14,7 @@ pub(super) enum GrammarKind {
     Json,
     Astm,
     Hl7,
+    Native,
 }
 
 /// A place in a record.
@@ -66,6 +67,7 @@ impl Locator {
                 )),
             },
             GrammarKind::Astm => AstmPath::parse(text).map(Self::Astm),
+            GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),
         }
     }

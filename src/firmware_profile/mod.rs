@@ -27,6 +27,7 @@ mod hl7_device;
 mod hl7_obx;
 mod hl7_person;
 mod json;
+mod native;
 mod outcome;
 mod text;
 
@@ -160,6 +161,7 @@ impl FirmwareProfile {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };
         decoded.findings.truncate(FINDINGS_MAX);

@@ -131,6 +131,7 @@ pub(crate) enum Grammar {
     Json(super::json::JsonGrammar),
     Hl7,
     Astm(super::astm::AstmGrammar),
+    Native(super::native::Native),
 }
 
 impl Grammar {
@@ -282,7 +283,12 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
     let own_system = format!("urn:bedside:firmware-profile:{id}");
     let metrics = metrics.into_iter().map(|metric| metric.def).collect();
     let groups = groups.into_iter().map(|group| group.def).collect();
-    let table = MetricTable::build(metrics, groups, &own_system, kind == GrammarKind::Hl7);
+    let table = MetricTable::build(
+        metrics,
+        groups,
+        &own_system,
+        matches!(kind, GrammarKind::Hl7 | GrammarKind::Native),
+    );
     let mut plan = Plan {
         grammar,
         fits,

@@ -145,7 +145,7 @@ fn one_match(
     kind: GrammarKind,
     from: &mut Vec<Locator>,
 ) -> Option<Match> {
-    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm) {
+    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::Native) {
         return coded_match(section, value);
     }
     let Some(text) = value.get_ref().as_str() else {

@@ -11,6 +11,7 @@ use super::astm::AstmGrammar;
 use super::json::JsonGrammar;
 use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
+use super::native::Native;
 use super::schema::{
     BytesToSend, Caveat, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Session, Subject, Tcp,
     TestCase, Transport, Verified,
@@ -212,10 +213,25 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("astm", GrammarKind::Astm),
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
+        ("intellivue", GrammarKind::Native),
+        ("medibus", GrammarKind::Native),
+        ("nonin", GrammarKind::Native),
+        ("dri", GrammarKind::Native),
+        ("ieee11073-20601", GrammarKind::Native),
+        ("sparkplug", GrammarKind::Native),
     ];
     let text = section.required("grammar")?;
     section.chosen("grammar", &text, WORDS)
 }
+
+const NATIVE: &[(&str, Native)] = &[
+    ("intellivue", Native::Intellivue),
+    ("medibus", Native::Medibus),
+    ("nonin", Native::Nonin),
+    ("dri", Native::Dri),
+    ("ieee11073-20601", Native::Ieee11073),
+    ("sparkplug", Native::Sparkplug),
+];
 
 /// The rest of `[record]`.
 pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar> {
@@ -239,6 +255,7 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             unlisted: locators(&section, "unlisted", kind),
         })),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
+        GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),
         GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
             test: locators(&section, "test", kind),
             test_cut: section.text("test_cut").map(|at| at.value.into()),

@@ -6,6 +6,21 @@
 
 /// ASTM E1381 / CLSI LIS01-A2: laboratory analysers on serial lines and TCP.
 pub mod astm;
+/// Frames between a start and an end, with escapes, lengths and checksums as the page says.
+pub mod delimited;
+/// GE/Datex-Ohmeda S/5 Digital Record Interface.
+pub mod dri;
+mod gather;
+/// ISO/IEEE 11073-20601 agents over a byte stream.
+pub mod ieee11073;
+/// Philips IntelliVue Data Export over MIB/RS232 and LAN.
+pub mod intellivue;
+/// Dräger MEDIBUS.
+pub mod medibus;
+/// Nonin serial data formats 2, 7, 8 and 13.
+pub mod nonin;
+/// CLSI POCT01-A: XML documents without framing.
+pub mod poct1a;
 /// Lines of text, and blocks of them.
 pub mod lines;
 /// HL7's Minimal Lower Layer Protocol.
@@ -26,11 +41,36 @@ pub enum Codec {
     Mllp(mllp::Settings),
     Astm(astm::Settings),
     Lines(lines::Settings),
+    Delimited(delimited::Settings),
+    Poct1a(poct1a::Settings),
+    Intellivue(intellivue::Settings),
+    Medibus(medibus::Settings),
+    Nonin(nonin::Settings),
+    Dri(dri::Settings),
+    #[serde(rename = "ieee11073-20601")]
+    Ieee11073(ieee11073::Settings),
     /// The transport keeps messages apart by itself (MQTT): no framing.
     Message(whole::Settings),
 }
 
 impl Codec {
+    /// The word a profile's `[link]` names it by.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Mllp(_) => "mllp",
+            Self::Astm(_) => "astm",
+            Self::Lines(_) => "lines",
+            Self::Delimited(_) => "delimited",
+            Self::Poct1a(_) => "poct1a",
+            Self::Intellivue(_) => "intellivue",
+            Self::Medibus(_) => "medibus",
+            Self::Nonin(_) => "nonin",
+            Self::Dri(_) => "dri",
+            Self::Ieee11073(_) => "ieee11073-20601",
+            Self::Message(_) => "message",
+        }
+    }
+
     /// No framing, for transports that carry whole messages.
     pub fn message() -> Self {
         Self::Message(whole::Settings::default())
@@ -44,6 +84,13 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Astm(settings) => Box::new(astm::AstmFramer::new(settings.clone())),
         Codec::Lines(settings) => Box::new(lines::LineFramer::new(settings.clone())),
         Codec::Message(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Delimited(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Poct1a(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Intellivue(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Dri(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Ieee11073(_) => Box::new(whole::WholeFramer::default()),
     }
 }
 
