@@ -190,7 +190,8 @@ mod tests {
         let json = serde_json::to_string(&value).unwrap();
         assert!(json.contains("active"), "{json}");
         assert_eq!(parts.len(), 3);
-        let (value, _) = elements(&alarm(None, None));
+        let silent = alarm(None, None);
+        let (value, _) = elements(&silent);
         let json = serde_json::to_string(&value).unwrap();
         assert!(json.contains("unknown"), "no state is invented: {json}");
     }
