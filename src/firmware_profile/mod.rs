@@ -168,6 +168,11 @@ impl FirmwareProfile {
         decoded
     }
 
+    /// A fresh framer for one connection to such a device.
+    pub fn framer(&self) -> Box<dyn wire::Framer> {
+        wire::framer(&self.codec)
+    }
+
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.
     pub fn fits(&self, bytes: &[u8]) -> bool {
         let head = bytes.get(..bytes.len().min(64 << 10)).unwrap_or_default();
