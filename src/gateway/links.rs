@@ -11,12 +11,12 @@ use crate::connector::broker::Claim;
 use crate::connector::{self, Intake, Stop};
 use crate::gateway::ingest::Ingest;
 use crate::secret::SecretStore;
-use crate::wire::Codec;
+use crate::wire::Speech;
 
 /// A link as its connector needs it.
 pub(super) struct Wiring {
     name: Arc<str>,
-    codec: Codec,
+    speech: Speech,
     transport: Transport,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn plan(links: Vec<Link>, live: &Arc<Live>) -> (Vec<Wiring>, Vec<Link
             live.add_link(&link.name, link.transport.kind(), &link.profile.id);
             Wiring {
                 name: link.name.clone(),
-                codec: link.profile.codec.clone(),
+                speech: Speech { codec: link.profile.codec.clone(), dialogue: link.profile.session.clone() },
                 transport: link.transport.clone(),
             }
         })
@@ -54,17 +54,17 @@ pub(super) fn spawn(
     stop: &Stop,
 ) {
     let mut claims = Vec::new();
-    for Wiring { name, codec, transport } in wiring {
+    for Wiring { name, speech, transport } in wiring {
         let (intake, clock, stop) = (intake.clone() as Arc<dyn Intake>, clock.clone(), stop.clone());
         match transport {
             Transport::Mllp(config) => {
                 tasks.spawn(connector::mllp::run(name, config, intake, clock, stop));
             }
             Transport::Serial(config) => {
-                tasks.spawn(connector::serial::run(name, config, codec, intake, clock, stop));
+                tasks.spawn(connector::serial::run(name, config, speech, intake, clock, stop));
             }
             Transport::Tcp(config) => {
-                tasks.spawn(connector::tcp::run(name, config, codec, intake, clock, stop));
+                tasks.spawn(connector::tcp::run(name, config, speech, intake, clock, stop));
             }
             Transport::Mqtt(config) => {
                 let secrets = secrets.clone();
