@@ -16,7 +16,7 @@ use super::mllp::acknowledger;
 use super::stream::{Connection, Ended, Quiet};
 use super::{Intake, LinkState, Stop};
 use crate::clock::SharedClock;
-use crate::wire::{self, Codec};
+use crate::wire::{Codec, Speech};
 
 /// A port and how it speaks. The defaults are those of most devices: 9600 8N1 without flow control.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -128,13 +128,13 @@ impl TryFrom<u8> for StopBits {
 pub async fn run(
     link: Arc<str>,
     config: Config,
-    codec: Codec,
+    speech: Speech,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
     mut stop: Stop,
 ) {
     let peer: Arc<str> = config.port.to_string_lossy().into();
-    let acknowledger = matches!(codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
+    let acknowledger = matches!(speech.codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
     let connection =
         Connection { peer: peer.clone(), acknowledger, ..Connection::new(&link, &intake, &clock) };
     let mut lines = ModemLines { said: false };
@@ -149,7 +149,7 @@ pub async fn run(
                 intake.state(&link, up.clone());
                 let connection = Connection { quiet: quiet(&config, up), ..connection.clone() };
                 let since = tokio::time::Instant::now();
-                let ended = connection.drive(port, wire::framer(&codec), &mut stop).await;
+                let ended = connection.drive(port, speech.framer(), &mut stop).await;
                 if since.elapsed() > LASTED {
                     backoff.reset();
                 }

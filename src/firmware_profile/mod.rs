@@ -14,6 +14,7 @@ mod person;
 mod rules;
 mod schema;
 mod schema_metric;
+mod session;
 mod section;
 mod sections;
 mod show;
@@ -39,7 +40,7 @@ use serde::Serialize;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
-pub use schema::{BytesToSend, Caveat, Mqtt, Serial, Session, Tcp, TestCase, Transport, Verified};
+pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};
@@ -75,7 +76,7 @@ pub struct FirmwareProfile {
     /// The link layer, from `[link]`; [`wire::Codec::Message`] where the transport keeps messages apart.
     pub codec: wire::Codec,
     /// The only bytes that may ever be sent to the device beside the codec's own answers.
-    pub session: Session,
+    pub session: wire::session::Dialogue,
     /// SHA-256 of the page, hex: which text decoded a frame.
     pub hash: String,
     pub tests: Vec<TestCase>,
@@ -168,9 +169,9 @@ impl FirmwareProfile {
         decoded
     }
 
-    /// A fresh framer for one connection to such a device.
-    pub fn framer(&self) -> Box<dyn wire::Framer> {
-        wire::framer(&self.codec)
+    /// How a link to such a device speaks.
+    pub fn speech(&self) -> wire::Speech {
+        wire::Speech { codec: self.codec.clone(), dialogue: self.session.clone() }
     }
 
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.

@@ -17,7 +17,7 @@ use crate::admin::pairing::{Guess, ScanFound, ScanView, Trial};
 use crate::clock::SharedClock;
 use crate::connector::{Stop, serial};
 use crate::firmware_profile::{FirmwareProfile, Library, LinkContext};
-use crate::wire::{Answer, Codec, Framer, Step};
+use crate::wire::{self, Answer, Codec, Framer, Step};
 
 /// How long a setting is listened to, and how much longer when bytes come.
 const LISTEN: Duration = Duration::from_secs(3);
@@ -277,7 +277,8 @@ impl Attempt {
         let mut ears: Vec<Ear> = Vec::new();
         for profile in &self.profiles {
             if self.ask || !ears.iter().any(|ear| ear.codec == profile.codec) {
-                let framer = profile.framer();
+                // A dialogue belongs to one profile; who only listens hears what is common to the codec.
+                let framer = if self.ask { profile.speech().framer() } else { wire::framer(&profile.codec) };
                 let own = self.ask.then(|| profile.id.clone());
                 ears.push(Ear { codec: profile.codec.clone(), profile: own, framer, frames: Vec::new() });
             }
@@ -387,7 +388,7 @@ fn plan(library: &Library, wanted: &[String], ask: bool) -> Vec<Attempt> {
 fn asks(profile: &FirmwareProfile) -> bool {
     match &profile.codec {
         Codec::Mllp(_) | Codec::Astm(_) | Codec::Poct1a(_) | Codec::Message(_) => false,
-        _ => profile.framer().deadline().is_some() || profile.session.allowed().next().is_some(),
+        _ => profile.speech().framer().deadline().is_some(),
     }
 }
 
