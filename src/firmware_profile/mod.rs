@@ -6,6 +6,7 @@
 
 mod check;
 mod compose;
+mod condition;
 mod fault;
 mod library;
 mod locate;

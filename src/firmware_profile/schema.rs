@@ -175,6 +175,7 @@ impl Plan {
             let single = [&metric.unit_from, &metric.flags_from, &metric.range_from];
             let times = metric.time.iter().flat_map(|time| time.from.iter().flatten());
             let conditions = metric.when.iter().map(|(at, _)| at);
+            let conditions = conditions.chain(metric.condition.iter().flat_map(|when| when.places()));
             metric.from.iter().chain(single.into_iter().flatten()).chain(times).chain(conditions)
         });
         let (who, subject) = (&self.identify, &self.subject);

@@ -221,6 +221,9 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
         GrammarKind::Columns => columns(&section).map(|shape| text_grammar(&section, shape)),
         GrammarKind::Json => Some(Grammar::Json(JsonGrammar {
             items: locators(&section, "items", kind),
+            all_items: section.boolean("all_items").unwrap_or(false),
+            code: section.text("code").and_then(|at| locator(&section, &at, kind)),
+            value: section.text("value").and_then(|at| locator(&section, &at, kind)),
             unlisted: locators(&section, "unlisted", kind),
         })),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
@@ -376,7 +379,7 @@ pub(super) fn value_rules(section: Section<'_>, kind: GrammarKind) -> ValueRules
 }
 
 /// A list of tokens, or a table token → reason.
-fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
+pub(super) fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
     const REASONS: &[(&str, AbsentReason)] = &[
         ("unknown", AbsentReason::Unknown),
         ("temp-unknown", AbsentReason::TempUnknown),
