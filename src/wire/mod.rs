@@ -75,6 +75,14 @@ impl Codec {
         }
     }
 
+    /// As it is spoken over UDP; the other codecs have no datagrams.
+    pub(crate) fn on_datagrams(&self) -> Option<Self> {
+        match self {
+            Self::Intellivue(settings) => Some(Self::Intellivue(settings.clone().on_lan())),
+            _ => None,
+        }
+    }
+
     /// No framing, for transports that carry whole messages.
     pub fn message() -> Self {
         Self::Message(whole::Settings::default())
@@ -116,7 +124,7 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Message(_) => Box::new(whole::WholeFramer::default()),
         Codec::Delimited(settings) => Box::new(delimited::DelimitedFramer::new(settings.clone())),
         Codec::Poct1a(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Intellivue(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Intellivue(settings) => Box::new(intellivue::IntellivueFramer::new(settings.clone())),
         Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
         Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
         Codec::Dri(_) => Box::new(whole::WholeFramer::default()),
