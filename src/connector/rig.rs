@@ -123,12 +123,7 @@ impl Intake for FakeIntake {
         Box::pin(std::future::ready(self.reply.lock().unwrap().take()))
     }
 
-    fn replied(
-        &self,
-        _link: Arc<str>,
-        reference: Arc<str>,
-        outcome: Result<(), String>,
-    ) -> Later<'_, ()> {
+    fn replied(&self, _link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
         self.replied.lock().unwrap().push((reference, outcome));
         Box::pin(std::future::ready(()))
     }

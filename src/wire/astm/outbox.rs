@@ -127,7 +127,7 @@ const WAITING_MAX: usize = 64;
 /// Whatever the analyser says, a message is sent whole or said to be unsent, exactly once.
 pub(super) fn fuzz(bytes: &[u8]) {
     let mut framer = AstmFramer::new(super::Settings::default());
-    if framer.send(b"H|\\^&\rL|1|N\r".to_vec(), Duration::ZERO).is_err() {
+    if Framer::send(&mut framer, b"H|\\^&\rL|1|N\r".to_vec(), Duration::ZERO).is_err() {
         return;
     }
     let (mut outcomes, mut sent, mut now) = (0, false, QUIET_BEFORE_ENQUIRY);
