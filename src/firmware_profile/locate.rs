@@ -69,7 +69,9 @@ impl Locator {
                 let up = text.matches("../").count();
                 let rest = text.trim_start_matches("../");
                 if rest.is_empty() || up > 8 {
-                    return Err(format!("`{text}` must name a member of what holds the item, such as ../time"));
+                    return Err(format!(
+                        "`{text}` must name a member of what holds the item, such as ../time"
+                    ));
                 }
                 Ok(Self::Outer { up, pointer: format!("/{rest}").into() })
             }
@@ -89,6 +91,11 @@ impl Locator {
             GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),
         }
+    }
+
+    /// The field of a LIS02 record, if it is one.
+    pub(super) fn astm(self) -> Option<AstmPath> {
+        if let Self::Astm(path) = self { Some(path) } else { None }
     }
 
     /// The device's own name for what stands here: a code for what has no other.

@@ -23,6 +23,7 @@ mod time;
 mod value;
 
 mod astm;
+mod astm_orders;
 mod flat;
 mod hl7;
 mod hl7_device;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+pub use astm_orders::{Order, Query};
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};

@@ -8,6 +8,7 @@ use serde::Serialize;
 use toml::de::DeTable;
 
 use super::FirmwareProfile;
+use super::astm_orders::OrderRules;
 use super::fault::Fault;
 use super::locate::{GrammarKind, Locator};
 use super::metric::MetricTable;
@@ -114,6 +115,22 @@ pub(crate) struct IgnoreRule {
     pub(super) reason: String,
 }
 
+/// A place and the texts there that mark a control; any text when neither list nor pattern is given.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlRule {
+    pub(super) at: Locator,
+    pub(super) equals: Vec<String>,
+    pub(super) matches: Option<Regex>,
+}
+
+impl ControlRule {
+    pub(super) fn holds(&self, text: &str) -> bool {
+        let listed = self.equals.iter().any(|wanted| wanted == text);
+        let plain = self.equals.is_empty() && self.matches.is_none() && !text.is_empty();
+        plain || listed || self.matches.as_ref().is_some_and(|pattern| pattern.is_match(text))
+    }
+}
+
 /// Where the device says who it is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identify {
@@ -161,7 +178,9 @@ pub(crate) struct Plan {
     pub(super) time: TimeRules,
     pub(super) subject: Subject,
     /// Places and texts that mark a control, which is never a patient's result.
-    pub(super) quality_control: Vec<(Locator, Vec<String>)>,
+    pub(super) quality_control: Vec<ControlRule>,
+    /// How the device's queries are answered; without it they are not.
+    pub(super) orders: Option<OrderRules>,
     pub(super) table: MetricTable,
     /// Every place the profile speaks of, so that the rest can be told.
     pub(super) claimed: HashSet<String>,
@@ -237,6 +256,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
     let ignore = sections::ignore_rules(&record, kind);
     let grammar = sections::grammar(record, kind);
     let quality_control = sections::quality_control(&root, kind);
+    let orders = sections::orders(&root, kind);
     let (groups, metrics) = schema_metric::read(&root, kind);
     let (codec, transport) = (sections::codec(&root), sections::transport(&root));
     let session =
@@ -264,6 +284,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         time,
         subject,
         quality_control,
+        orders,
         table,
         claimed: HashSet::new(),
     };

@@ -8,12 +8,14 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::astm::AstmGrammar;
+use super::astm_orders::{self, OrderRules};
 use super::json::JsonGrammar;
 use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
 use super::schema::{
-    Caveat, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase, Transport, Verified,
+    Caveat, ControlRule, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase,
+    Transport, Verified,
 };
 use super::section::{At, Section};
 use super::text::{Shape, TextGrammar};
@@ -229,9 +231,11 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
         GrammarKind::Hl7 => Some(Grammar::Hl7),
         GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),
         GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
-            test: locators(&section, "test", kind),
+            test: joined_locators(&section, "test", kind),
             test_cut: section.text("test_cut").map(|at| at.value.into()),
             value: locators(&section, "value", kind),
+            taken: locators(&section, "taken", kind).into_iter().filter_map(Locator::astm).collect(),
+            flag_separator: section.text("flag_separator").map(|at| at.value.into()),
         })),
     };
     section.finish();
@@ -281,14 +285,24 @@ fn ignore_rule(section: Section<'_>, kind: GrammarKind) -> Option<IgnoreRule> {
 }
 
 /// `[[quality_control]]`: where it stands that a result is of a control.
-pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<String>)> {
+pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<ControlRule> {
     let rule = |section: Section<'_>| {
         let at = section.required("at").and_then(|text| locator(&section, &text, kind));
         let equals = section.texts("equals").into_iter().map(|at| at.value).collect();
+        let matches = pattern(&section, "matches");
         section.finish();
-        Some((at?, equals))
+        Some(ControlRule { at: at?, equals, matches })
     };
     root.sections("quality_control").into_iter().filter_map(rule).collect()
+}
+
+/// `[orders]`: how the queries of an analyser are answered.
+pub(super) fn orders(root: &Section<'_>, kind: GrammarKind) -> Option<OrderRules> {
+    let section = root.section("orders")?;
+    if kind != GrammarKind::Astm {
+        section.fault(section.span.clone(), "[orders] is for devices that speak LIS02 (grammar \"astm\")");
+    }
+    Some(astm_orders::read(section))
 }
 
 pub(super) fn identify(section: Section<'_>, kind: GrammarKind) -> (Option<Regex>, Identify) {

@@ -149,6 +149,10 @@ pub enum Step {
     Broken { warning: Warning },
     /// Something a person should see; nothing was lost by it.
     Note(Warning),
+    /// A message of [`Framer::send`] was taken by the other side, all of it.
+    Sent { ticket: Ticket },
+    /// A message of [`Framer::send`] was not taken: nothing of it may be believed delivered.
+    Unsent { ticket: Ticket, warning: Warning },
     /// The other side cannot be followed any more: close the connection.
     Close(Warning),
 }
@@ -196,6 +200,19 @@ pub trait Framer: Send {
     fn tick(&mut self, now: Duration);
     /// The connection ended: what is half there becomes a `Broken` or a `Note`.
     fn end(&mut self, now: Duration);
+    /// Whether this link layer carries messages to the device too (see [`Framer::send`]).
+    fn sends(&self) -> bool {
+        false
+    }
+    /// Has `message` sent when the line is free, and says later by [`Step::Sent`] or [`Step::Unsent`] what became
+    /// of it. Only the answer to a device's own query goes this way.
+    ///
+    /// # Errors
+    /// When this link layer carries no messages to the device, or cannot carry this one.
+    fn send(&mut self, message: Vec<u8>, now: Duration) -> Result<Ticket, Warning> {
+        let _ = (message, now);
+        Err(Warning::new("cannot-send", "This link carries no messages to the device."))
+    }
 }
 
 /// Feeds `bytes` whole and in pieces of the sizes that `bytes` itself suggests, and holds the promise of this
@@ -229,7 +246,11 @@ fn frames_of(mut framer: Box<dyn Framer>, chunks: &mut dyn Iterator<Item = &[u8]
                     framer.answer(ticket, Answer::Refused { body: None }, Duration::ZERO);
                 }
                 Step::Close(_) => *closed = true,
-                Step::Send(_) | Step::Broken { .. } | Step::Note(_) => {}
+                Step::Send(_)
+                | Step::Broken { .. }
+                | Step::Note(_)
+                | Step::Sent { .. }
+                | Step::Unsent { .. } => {}
             }
         }
     };
