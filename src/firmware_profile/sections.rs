@@ -125,7 +125,8 @@ fn mqtt(section: Section<'_>) -> Mqtt {
 
 /// `[link]`, read by `wire`: its settings are known there.
 pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
-    const CODECS: &[(&str, ())] = &[("mllp", ()), ("astm", ()), ("lines", ()), ("message", ())];
+    const CODECS: &[(&str, ())] =
+        &[("mllp", ()), ("astm", ()), ("lines", ()), ("poct1a", ()), ("message", ())];
     let Some(value) = root.any("link") else {
         root.fault(0..0, "the profile needs a [link] with its codec");
         return None;

@@ -85,7 +85,7 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Lines(settings) => Box::new(lines::LineFramer::new(settings.clone())),
         Codec::Message(_) => Box::new(whole::WholeFramer::default()),
         Codec::Delimited(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Poct1a(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Poct1a(settings) => Box::new(poct1a::Poct1aFramer::new(settings.clone())),
         Codec::Intellivue(_) => Box::new(whole::WholeFramer::default()),
         Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
         Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
@@ -156,6 +156,8 @@ pub trait Framer: Send {
     fn deadline(&self) -> Option<Duration>;
     /// Time passed; timers may have run out.
     fn tick(&mut self, now: Duration);
+    /// The time of day, for protocols whose answers state it. Told before each of the calls above.
+    fn wall_clock(&mut self, _at: crate::clock::Timestamp) {}
     /// The connection ended: what is half there becomes a `Broken` or a `Note`.
     fn end(&mut self, now: Duration);
 }
