@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::xml::XmlPath;
 use crate::hl7v2;
 
 /// The grammars of `[record]`.
@@ -14,6 +15,9 @@ pub(super) enum GrammarKind {
     Json,
     Astm,
     Hl7,
+    /// Items that name their own code, and values that each have a place.
+    XmlCoded,
+    Xml,
     Native,
 }
 
@@ -31,6 +35,7 @@ pub(super) enum Locator {
     Topic(usize),
     Astm(AstmPath),
     Hl7(hl7v2::Path),
+    Xml(XmlPath),
 }
 
 /// `O-3.1`: record type, field and component, counted from 1 with the record type as field 1 (LIS02 §6).
@@ -68,6 +73,7 @@ impl Locator {
             },
             GrammarKind::Astm => AstmPath::parse(text).map(Self::Astm),
             GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
+            GrammarKind::Xml | GrammarKind::XmlCoded => XmlPath::parse(text).map(Self::Xml),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),
         }
     }
@@ -80,6 +86,7 @@ impl Locator {
             Self::Topic(level) => format!("topic:{level}"),
             Self::Astm(path) => format!("{}-{}", char::from(path.record), path.field),
             Self::Hl7(path) => path.to_string(),
+            Self::Xml(path) => path.own_code(),
         }
     }
 
@@ -88,6 +95,7 @@ impl Locator {
         match self {
             Self::Name(name) => name.to_string(),
             Self::Pointer { relative, pointer } => format!("{}{pointer}", if *relative { "." } else { "" }),
+            Self::Xml(path) => path.written().to_owned(),
             other => other.own_code(),
         }
     }

@@ -15,6 +15,7 @@ mod rules;
 mod schema;
 mod schema_metric;
 mod section;
+mod section_xml;
 mod sections;
 mod show;
 mod time;
@@ -30,6 +31,8 @@ mod json;
 mod native;
 mod outcome;
 mod text;
+mod xml;
+mod xml_coded;
 
 use std::sync::Arc;
 
@@ -161,6 +164,7 @@ impl FirmwareProfile {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };

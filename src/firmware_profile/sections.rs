@@ -17,6 +17,7 @@ use super::schema::{
     TestCase, Transport, Verified,
 };
 use super::section::{At, Section};
+use super::section_xml;
 use super::text::{Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
@@ -214,6 +215,7 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("astm", GrammarKind::Astm),
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
+        ("xml", GrammarKind::Xml),
         ("intellivue", GrammarKind::Native),
         ("medibus", GrammarKind::Native),
         ("nonin", GrammarKind::Native),
@@ -222,7 +224,8 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("sparkplug", GrammarKind::Native),
     ];
     let text = section.required("grammar")?;
-    section.chosen("grammar", &text, WORDS)
+    let kind = section.chosen("grammar", &text, WORDS)?;
+    Some(if kind == GrammarKind::Xml && section.has("code") { GrammarKind::XmlCoded } else { kind })
 }
 
 const NATIVE: &[(&str, Native)] = &[
@@ -255,6 +258,7 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             items: locators(&section, "items", kind),
             unlisted: locators(&section, "unlisted", kind),
         })),
+        GrammarKind::Xml | GrammarKind::XmlCoded => Some(Grammar::Xml(section_xml::grammar(&section, kind))),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
         GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),
         GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
@@ -431,7 +435,7 @@ fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
         .collect()
 }
 
-fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
+pub(super) fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
     let text = value.get_ref().as_str().map(|text| At { value: text.to_owned(), span: value.span() });
     if text.is_none() {
         section.fault(value.span(), format!("each entry of `{key}` must be a text in quotes"));
