@@ -17,6 +17,7 @@ mod schema;
 mod schema_metric;
 mod session;
 mod section;
+mod section_xml;
 mod sections;
 mod show;
 mod time;
@@ -33,6 +34,8 @@ mod json;
 mod native;
 mod outcome;
 mod text;
+mod xml;
+mod xml_coded;
 
 use std::sync::Arc;
 
@@ -165,6 +168,7 @@ impl FirmwareProfile {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };

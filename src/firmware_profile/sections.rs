@@ -18,6 +18,7 @@ use super::schema::{
     Transport, Verified,
 };
 use super::section::{At, Section};
+use super::section_xml;
 use super::text::{Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
@@ -126,8 +127,6 @@ fn mqtt(section: Section<'_>) -> Mqtt {
 
 /// `[link]`, read by `wire`: its settings are known there.
 pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
-    const CODECS: &[(&str, ())] =
-        &[("mllp", ()), ("astm", ()), ("lines", ()), ("delimited", ()), ("message", ())];
     let Some(value) = root.any("link") else {
         root.fault(0..0, "the profile needs a [link] with its codec");
         return None;
@@ -137,7 +136,7 @@ pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
         return None;
     };
     let codec = section.required("codec")?;
-    section.chosen("codec", &codec, CODECS)?;
+    section.chosen("codec", &codec, wire::CODECS)?;
     match wire::Codec::deserialize(plain(value.get_ref())) {
         Ok(codec) => Some(codec),
         Err(error) => {
@@ -184,6 +183,7 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("astm", GrammarKind::Astm),
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
+        ("xml", GrammarKind::Xml),
         ("intellivue", GrammarKind::Native),
         ("medibus", GrammarKind::Native),
         ("nonin", GrammarKind::Native),
@@ -192,7 +192,8 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("sparkplug", GrammarKind::Native),
     ];
     let text = section.required("grammar")?;
-    section.chosen("grammar", &text, WORDS)
+    let kind = section.chosen("grammar", &text, WORDS)?;
+    Some(if kind == GrammarKind::Xml && section.has("code") { GrammarKind::XmlCoded } else { kind })
 }
 
 const NATIVE: &[(&str, Native)] = &[
@@ -228,6 +229,7 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             value: section.text("value").and_then(|at| locator(&section, &at, kind)),
             unlisted: locators(&section, "unlisted", kind),
         })),
+        GrammarKind::Xml | GrammarKind::XmlCoded => Some(Grammar::Xml(section_xml::grammar(&section, kind))),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
         GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),
         GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
@@ -416,7 +418,7 @@ pub(super) fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
         .collect()
 }
 
-fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
+pub(super) fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
     let text = value.get_ref().as_str().map(|text| At { value: text.to_owned(), span: value.span() });
     if text.is_none() {
         section.fault(value.span(), format!("each entry of `{key}` must be a text in quotes"));
