@@ -11,8 +11,8 @@ use super::outcome::{self, Row};
 use super::value::Marks;
 use super::{FirmwareProfile, LinkContext, finding, hl7};
 use crate::device::{
-    AbsentReason, ClockSource, Coding, Containment, Decimal, Domain, Finding, LOINC, MDC, Moment,
-    ResultStatus, UCUM, Unit, Value,
+    AbsentReason, ClockSource, Coding, Containment, Decimal, Domain, Finding, LOINC, MDC, Measurement,
+    Metric, MetricClass, Moment, ResultStatus, UCUM, Unit, Value,
 };
 use crate::hl7v2::{Element, Segment};
 use crate::nomenclature;
@@ -82,7 +82,7 @@ impl<'m> Obx<'m> {
     pub(super) fn is_structure(&self) -> bool {
         let partition = self.mdc().map(|code| code >> 16);
         if matches!(partition, Some(nomenclature::PARTITION_OBJECTS)) {
-            return true;
+            return !self.is_figure();
         }
         if self.has_value() || !self.field(2).raw().trim().is_empty() {
             return false;
@@ -90,6 +90,13 @@ impl<'m> Obx<'m> {
         // IHE PCD TF-2: OBX-2 and OBX-5 of a containment row are empty, and OBX-4 ends above the metric.
         matches!(partition, Some(nomenclature::PARTITION_INFRASTRUCTURE))
             || self.containment.is_none_or(|c| c.metric == 0)
+    }
+
+    /// An attribute that changes and is worth a measurement: a number such as the charge of a battery, or what a pump
+    /// says of an event (MDC_ATTR_EVT_COND, MDC_ATTR_AL_COND), its power and its battery.
+    fn is_figure(&self) -> bool {
+        let telling = matches!(self.mdc(), Some(68_487 | 68_012 | 67_925 | 68_020));
+        self.has_value() && (telling || self.field(2).raw().trim() == "NM")
     }
 
     /// The measurement this row is; `None` for what is none.
@@ -151,6 +158,20 @@ impl<'m> Obx<'m> {
             quality_control: false,
             domain: self.domain(profile),
         })
+    }
+
+    /// OBX-17: a setting that a person or the device chose is no measurement, though the code be the same (IHE PCD TF-2,
+    /// observation method: ASET, MSET, RSET).
+    pub(super) fn set_class(&self, measurement: &mut Measurement) {
+        let is_set = self
+            .field(17)
+            .repetitions()
+            .any(|method| matches!(method.component(1).raw().trim(), "ASET" | "MSET" | "RSET"));
+        if is_set && measurement.metric.class == MetricClass::Measurement {
+            let mut metric = Metric::clone(&measurement.metric);
+            metric.class = MetricClass::Setting;
+            measurement.metric = Arc::new(metric);
+        }
     }
 
     /// What OBX-3 calls itself.

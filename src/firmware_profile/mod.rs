@@ -23,6 +23,7 @@ mod value;
 mod astm;
 mod flat;
 mod hl7;
+mod hl7_alarm;
 mod hl7_device;
 mod hl7_obx;
 mod hl7_person;
