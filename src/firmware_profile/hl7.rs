@@ -13,7 +13,7 @@ use super::locate::Locator;
 use super::outcome::{self, About};
 use super::time::received;
 use super::{Decoded, FirmwareProfile, LinkContext, finding, hl7_alarm, hl7_person, person};
-use crate::device::{Finding, Measurement, Moment};
+use crate::device::{Finding, Measurement, Moment, Person};
 use crate::hl7v2::{Element, Message, Segment};
 
 /// More messages than this in one frame are not looked at.
@@ -254,8 +254,7 @@ impl<'m> Walk<'m> {
             Some(patient) if !control => hl7_person::person(profile, &patient, findings),
             _ => None,
         };
-        let own = || person::from_fields(&profile.plan.subject, &self.here, &mut self.decoded.findings);
-        let person = if control { None } else { person.or_else(own) };
+        let person = if control { None } else { self.as_the_page_says(person) };
         let findings = &mut self.decoded.findings;
         let specimen = hl7_person::specimen(profile, &self.here, findings);
         let about = About {
@@ -271,6 +270,25 @@ impl<'m> Walk<'m> {
         self.devices.learn(&rows);
         self.emit(&rows, group, &about, &fallback, control);
         self.rows += rows.len();
+    }
+
+    /// Makers who put the patient's number or the name's parts elsewhere than PID: the page's places count before it.
+    fn as_the_page_says(&mut self, person: Option<Person>) -> Option<Person> {
+        let subject = &self.profile.plan.subject;
+        let unknown = self.here.patient.is_some_and(|pid| pid.field(31).raw().trim() == "Y");
+        if unknown || (subject.id.is_empty() && subject.family.is_empty() && subject.given.is_empty()) {
+            return person;
+        }
+        let own = person::from_fields(subject, &self.here, &mut self.decoded.findings).unwrap_or_default();
+        let mut person = person.unwrap_or_default();
+        if !subject.id.is_empty() {
+            person.identifiers = own.identifiers;
+        }
+        if !subject.family.is_empty() || !subject.given.is_empty() {
+            (person.family, person.given) = (own.family, own.given);
+        }
+        let named = person.family.is_some() || !person.given.is_empty();
+        (named || !person.identifiers.is_empty()).then_some(person)
     }
 
     fn rows_of(&self, group: &[Segment<'m>]) -> Vec<Obx<'m>> {
@@ -314,6 +332,7 @@ impl<'m> Walk<'m> {
             }
             let (mut measurement, group) = made.measurement(self.profile, specimen.as_deref());
             row.set_class(&mut measurement);
+            hl7_alarm::simple(self.profile, &mut measurement);
             let mds = measurement.containment.map_or(only, |c| c.mds);
             push(self.profile, &mut open, mds, measurement, group);
         }

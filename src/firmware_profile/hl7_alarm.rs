@@ -74,6 +74,35 @@ pub(super) fn is_sign_of_life(rows: &[Obx<'_>]) -> bool {
     events.peek().is_some() && events.all(|row| row.mdc() == Some(EVT_ACTIVE))
 }
 
+/// A row that its page calls an alarm: what it shows becomes the alarm, and its code the code. Stars before the text
+/// are its priority (IEC 60601-1-8 as patient monitors write it: `***` high, `**` medium, `*` low).
+pub(super) fn simple(profile: &FirmwareProfile, measurement: &mut Measurement) {
+    if measurement.metric.class != MetricClass::Alarm {
+        return;
+    }
+    let (coding, text) = match &measurement.value {
+        Value::Coded { codings, text } => (codings.first().cloned(), text.clone()),
+        Value::Text(text) => (None, Some(Arc::clone(text))),
+        _ => return,
+    };
+    let stars = text.as_deref().map_or(0, |text| text.len() - text.trim_start_matches('*').len());
+    let priority = match stars {
+        0 => None,
+        1 => Some(AlarmPriority::Low),
+        2 => Some(AlarmPriority::Medium),
+        _ => Some(AlarmPriority::High),
+    };
+    let mut metric = Metric::clone(&measurement.metric);
+    if let Some(coding) = coding {
+        let system = if coding.system.is_empty() { &profile.plan.table.own_system } else { &coding.system };
+        metric.codings = vec![Coding { system: Arc::clone(system), ..coding }];
+    }
+    metric.label = text.clone().unwrap_or(metric.label);
+    let alarm = Alarm { text, priority, phase: Some(AlarmPhase::Present), ..Alarm::default() };
+    measurement.metric = Arc::new(metric);
+    measurement.value = Value::Alarm(Box::new(alarm));
+}
+
 /// What is needed of the message around the rows.
 pub(super) struct Around<'a> {
     pub(super) profile: &'a FirmwareProfile,

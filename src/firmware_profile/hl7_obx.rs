@@ -46,6 +46,19 @@ struct At<'r> {
     place: &'r dyn Fn(u8) -> String,
 }
 
+impl At<'_> {
+    fn is_alarm(&self) -> bool {
+        self.metric.is_some_and(|(def, _)| def.class == MetricClass::Alarm)
+    }
+
+    /// The code of a CE without a system, under the device's own.
+    fn own_code(&self, field: &Element<'_>) -> Vec<Coding> {
+        let system = &self.profile.plan.table.own_system;
+        let code = field.component(1).value().filter(|_| field.component(2).value().is_some());
+        code.map(|code| Coding::new(system, code.trim(), None)).into_iter().collect()
+    }
+}
+
 impl<'m> Obx<'m> {
     pub(super) fn read(segment: Segment<'m>, number: usize) -> Self {
         let mut fields = Vec::with_capacity(FIELDS);
@@ -128,8 +141,12 @@ impl<'m> Obx<'m> {
                 findings,
             );
         }
+        // `H~N`: a second letter for normal takes nothing back.
+        if marks.interpretation.len() > 1 {
+            marks.interpretation.retain(|code| &**code != "N");
+        }
         let (unit, rule) = self.unit(&at, findings);
-        let result_status = self.result_status(&mut marks, findings)?;
+        let result_status = self.result_status(profile, &mut marks, findings)?;
         let mut read = self.value(&at, unit.clone(), rule, devices, &mut marks, findings);
         flat::withhold(&mut read.value, &marks, &|| self.place(5), findings);
         let lacks_unit = matches!(&read.value, Value::Numeric { unit: None, .. });
@@ -138,7 +155,6 @@ impl<'m> Obx<'m> {
             findings.push(finding("no-unit", self.place(6), text));
         }
         let taken = hl7::moment(profile, context, &self.field(14), &|| self.place(14), findings);
-        let range = self.field(7).value().map(|text| Arc::from(text.trim()));
         let site = Some(self.field(20)).filter(|site| site.component(1).value().is_some());
         let site = site.map(|site| coding(&site, 1));
         Some(Row {
@@ -152,12 +168,24 @@ impl<'m> Obx<'m> {
             result_status,
             taken: taken.unwrap_or_else(|| fallback_time(fallback, findings)),
             containment: self.containment,
-            range,
+            range: self.range(),
             site,
             note,
             quality_control: false,
             domain: self.domain(profile),
         })
+    }
+
+    /// OBX-7 as written; limits in two components (`90^160`) with a hyphen between them.
+    fn range(&self) -> Option<Arc<str>> {
+        let field = self.field(7);
+        let (low, high) = (field.component(1), field.component(2));
+        match (low.value(), high.value()) {
+            (Some(low), Some(high)) if field.component(3).is_empty() => {
+                Some(format!("{}-{}", low.trim(), high.trim()).into())
+            }
+            _ => field.value().map(|text| Arc::from(text.trim())),
+        }
     }
 
     /// OBX-17: a setting that a person or the device chose is no measurement, though the code be the same (IHE PCD TF-2,
@@ -262,9 +290,14 @@ impl<'m> Obx<'m> {
 
     /// OBX-11 (HL7 table 0085) with the sense IHE PCD gives it: R is valid, X with a value is a value. `None` for
     /// a row that only orders something.
-    fn result_status(&self, marks: &mut Marks, findings: &mut Vec<Finding>) -> Option<ResultStatus> {
+    fn result_status(
+        &self,
+        profile: &FirmwareProfile,
+        marks: &mut Marks,
+        findings: &mut Vec<Finding>,
+    ) -> Option<ResultStatus> {
         let field = self.field(11);
-        let laboratory = self.system != MDC;
+        let laboratory = self.system != MDC && !profile.point_of_care;
         Some(match field.raw().trim() {
             "" | "F" | "R" | "U" | "V" => ResultStatus::Final,
             "P" | "S" => ResultStatus::Preliminary,
@@ -394,7 +427,11 @@ impl<'m> Obx<'m> {
         });
         let codings: Vec<Coding> = match own {
             Some(codings) => codings.clone(),
-            None => codings(&field),
+            None => match codings(&field) {
+                // The number of an alarm without its system is the device's own.
+                none if none.is_empty() && at.is_alarm() => at.own_code(&field),
+                codings => codings,
+            },
         };
         Value::Coded { codings, text }.into()
     }
