@@ -262,6 +262,12 @@ impl<'m> Obx<'m> {
         let [code, text, ..] = &said;
         let (code, text) = (code.text(), text.text());
         let (code, text) = (code.trim(), text.trim());
+        // `10^9/L` of senders who do not know that the caret parts components: the power must not be lost.
+        let power =
+            (code == "10" && text.starts_with(|c: char| c.is_ascii_digit())).then(|| format!("10*{text}"));
+        if let Some(power) = power {
+            return (Some(flat::unit_of_text(&power)), None);
+        }
         let own = def.and_then(|def| def.units.get(code).or_else(|| def.units.get(text)));
         if let Some(rule) = own {
             return (Some(rule.unit.clone()), Some(rule));
@@ -385,7 +391,11 @@ impl<'m> Obx<'m> {
                 }
                 return read;
             }
-            return Value::Text(text.trim().into()).into();
+            let missing = at.profile.plan.value.missing.iter().find(|(token, _)| token == text.trim());
+            return match missing {
+                Some((_, reason)) => Value::Absent(*reason).into(),
+                None => Value::Text(text.trim().into()).into(),
+            };
         };
         let place = || (at.place)(5);
         flat::read_value(at.profile, def, text, flat::UnitSaid::Known(unit, rule), &place, marks, findings)
