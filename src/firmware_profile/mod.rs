@@ -27,6 +27,7 @@ mod astm;
 mod astm_orders;
 mod flat;
 mod hl7;
+mod hl7_alarm;
 mod hl7_device;
 mod hl7_obx;
 mod hl7_person;
