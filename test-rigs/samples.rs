@@ -63,11 +63,11 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
 /// The profile whose fingerprint knows these bytes and that speaks the same codec as `otherwise`; else `otherwise`.
 fn fitting(library: &Library, bytes: &[u8], otherwise: &str) -> Arc<FirmwareProfile> {
     let otherwise = library.find(otherwise).unwrap();
-    let same = |profile: &&Arc<FirmwareProfile>| {
+    let same = |profile: &Arc<FirmwareProfile>| {
         std::mem::discriminant(&profile.codec) == std::mem::discriminant(&otherwise.codec)
             && !profile.id.starts_with("generic/")
     };
-    library.profiles().filter(same).find(|profile| profile.fits(bytes)).cloned().unwrap_or(otherwise)
+    library.fitting(bytes).into_iter().find(same).unwrap_or(otherwise)
 }
 
 /// Everything that comes out of a framer of `profile` when it is fed `stream` in pieces of 7 bytes.

@@ -172,8 +172,14 @@ impl FirmwareProfile {
 
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.
     pub fn fits(&self, bytes: &[u8]) -> bool {
+        self.fit(bytes).is_some()
+    }
+
+    /// How many characters of the frame the fingerprint recognises.
+    pub(crate) fn fit(&self, bytes: &[u8]) -> Option<usize> {
         let head = bytes.get(..bytes.len().min(64 << 10)).unwrap_or_default();
-        self.plan.fits.as_ref().is_some_and(|fits| fits.is_match(&String::from_utf8_lossy(head)))
+        let found = self.plan.fits.as_ref()?.find(&String::from_utf8_lossy(head))?.len();
+        Some(found)
     }
 
     /// The device before a frame says more about it.
