@@ -210,6 +210,12 @@ pub fn fuzz(bytes: &[u8]) {
     if let (Some(profile), Some(context)) = (chosen, context) {
         let decoded = profile.decode(frame, Some("fuzz/topic"), &context);
         assert!(!decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some());
+        if let Some(query) = profile.query(frame, &context) {
+            let order =
+                |id: &String| Order { specimen: id.clone(), tests: vec![id.clone()], ..Order::default() };
+            let orders: Vec<_> = query.specimens.iter().map(order).collect();
+            drop(profile.encode_orders(&query, &orders, &context));
+        }
     }
     if let Ok(page) = std::str::from_utf8(frame) {
         // A page is outside input too; its faults must be drawn without panic.
