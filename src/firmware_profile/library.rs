@@ -76,6 +76,21 @@ impl Library {
         self.profiles.values()
     }
 
+    /// The profiles whose fingerprint knows this frame, the best first: the one that recognises most of it, and pages
+    /// of no particular device last.
+    pub fn fitting(&self, bytes: &[u8]) -> Vec<Arc<FirmwareProfile>> {
+        let mut fitting: Vec<_> =
+            self.profiles.values().filter_map(|p| Some((p.fit(bytes)?, Arc::clone(p)))).collect();
+        // A stable sort: what fits equally well stays in the order of the ids.
+        fitting.sort_by_key(|(fit, profile)| (profile.id.starts_with("generic/"), std::cmp::Reverse(*fit)));
+        fitting.into_iter().map(|(_, profile)| profile).collect()
+    }
+
+    /// The profile that fits a frame best, if any does.
+    pub fn best(&self, bytes: &[u8]) -> Option<Arc<FirmwareProfile>> {
+        self.fitting(bytes).into_iter().next()
+    }
+
     /// The built-in captures of a profile, as frames: file name and bytes. Simulated devices send them.
     pub fn captures(&self, id: &str) -> Vec<(String, Vec<u8>)> {
         let Some(profile) = self.find(id) else { return Vec::new() };
@@ -194,6 +209,22 @@ mod tests {
                 "no real device has said otherwise"
             );
         }
+    }
+
+    #[test]
+    fn an_analyser_is_known_by_its_own_page_and_the_general_one_comes_last() {
+        let library = Library::embedded().unwrap();
+        let analysers = library.profiles().filter(|profile| profile.codec.word() == "astm");
+        for profile in analysers.filter(|profile| !profile.id.starts_with("generic/")) {
+            for (name, frame) in library.captures(&profile.id) {
+                let fitting: Vec<_> = library.fitting(&frame).iter().map(|p| p.id.to_string()).collect();
+                assert_eq!(fitting.first().map(String::as_str), Some(&*profile.id), "{name}: {fitting:?}");
+                assert_eq!(fitting.iter().filter(|id| !id.starts_with("generic/")).count(), 1, "{fitting:?}");
+            }
+        }
+        let unknown = b"H|\\^&|||NOBODY-KNOWS^1\rL|1\r";
+        assert_eq!(&*library.best(unknown).unwrap().id, "generic/astm-analyser");
+        assert!(library.best(b"nothing at all").is_none());
     }
 
     #[test]

@@ -184,8 +184,14 @@ impl FirmwareProfile {
 
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.
     pub fn fits(&self, bytes: &[u8]) -> bool {
+        self.fit(bytes).is_some()
+    }
+
+    /// How many characters of the frame the fingerprint recognises.
+    pub(crate) fn fit(&self, bytes: &[u8]) -> Option<usize> {
         let head = bytes.get(..bytes.len().min(64 << 10)).unwrap_or_default();
-        self.plan.fits.as_ref().is_some_and(|fits| fits.is_match(&String::from_utf8_lossy(head)))
+        let found = self.plan.fits.as_ref()?.find(&String::from_utf8_lossy(head))?.len();
+        Some(found)
     }
 
     /// The device before a frame says more about it.
@@ -216,6 +222,12 @@ pub fn fuzz(bytes: &[u8]) {
     if let (Some(profile), Some(context)) = (chosen, context) {
         let decoded = profile.decode(frame, Some("fuzz/topic"), &context);
         assert!(!decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some());
+        if let Some(query) = profile.query(frame, &context) {
+            let order =
+                |id: &String| Order { specimen: id.clone(), tests: vec![id.clone()], ..Order::default() };
+            let orders: Vec<_> = query.specimens.iter().map(order).collect();
+            drop(profile.encode_orders(&query, &orders, &context));
+        }
     }
     if let Ok(page) = std::str::from_utf8(frame) {
         // A page is outside input too; its faults must be drawn without panic.
