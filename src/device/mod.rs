@@ -53,6 +53,8 @@ pub enum MetricClass {
     Calculation,
     QualityControl,
     Waveform,
+    /// What the device warns of; its value is a text or code.
+    Alarm,
 }
 
 /// What is measured: codes, unit and place. Shared by all measurements of it.

@@ -236,6 +236,7 @@ fn read_meaning(
         ("calculation", MetricClass::Calculation),
         ("quality-control", MetricClass::QualityControl),
         ("waveform", MetricClass::Waveform),
+        ("alarm", MetricClass::Alarm),
     ];
     let word = section.text("as");
     def.kind = word.as_ref().and_then(|w| section.chosen("as", w, KINDS)).unwrap_or(ValueKind::Quantity);

@@ -321,7 +321,7 @@ fn add_metric<'a>(
             MetricClass::Measurement | MetricClass::Waveform => "measurement",
             MetricClass::Setting => "setting",
             MetricClass::Calculation => "calculation",
-            MetricClass::QualityControl => "unspecified",
+            MetricClass::QualityControl | MetricClass::Alarm => "unspecified",
         },
     };
     list.add("DeviceMetric", id.clone(), identity.clone(), false, &resource)?;

@@ -87,8 +87,8 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Delimited(_) => Box::new(whole::WholeFramer::default()),
         Codec::Poct1a(_) => Box::new(whole::WholeFramer::default()),
         Codec::Intellivue(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Medibus(settings) => Box::new(medibus::MedibusFramer::new(settings.clone())),
+        Codec::Nonin(settings) => Box::new(nonin::NoninFramer::new(settings.clone())),
         Codec::Dri(_) => Box::new(whole::WholeFramer::default()),
         Codec::Ieee11073(_) => Box::new(whole::WholeFramer::default()),
     }
