@@ -10,7 +10,9 @@ mod names;
 mod realtime;
 
 use super::{Said, Silent, Spoken, Statement, absent};
-use crate::device::{AbsentReason, Decimal, Finding, MetricClass, Moment, Value};
+use crate::device::{
+    AbsentReason, Alarm, AlarmPhase, AlarmState, Decimal, Finding, MetricClass, Moment, Value,
+};
 use crate::firmware_profile::{FirmwareProfile, LinkContext, finding, time};
 use crate::wire::medibus::{Kind, Message, Piece, pieces};
 
@@ -172,7 +174,13 @@ impl Frame<'_> {
             };
             let phrase = text_of(phrase).trim().to_owned();
             let words = if phrase.is_empty() { format!("{page}:{code}") } else { phrase };
-            let spoken = Spoken::Value(Value::Text(words.as_str().into()));
+            let alarm = Alarm {
+                text: Some(words.as_str().into()),
+                phase: Some(AlarmPhase::Present),
+                state: Some(AlarmState::Active),
+                ..Alarm::default()
+            };
+            let spoken = Spoken::Value(Value::Alarm(Box::new(alarm)));
             let note = Some(format!("MEDIBUS alarm priority {priority}"));
             let class = Some(MetricClass::Alarm);
             self.said.statements.push(Statement { class, note, ..statement(page, &code, &words, spoken) });

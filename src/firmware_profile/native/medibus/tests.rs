@@ -37,6 +37,7 @@ fn shown(measurement: &Measurement) -> String {
             format!("{value} {}", unit.as_ref().map_or("-", |unit| &*unit.ucum))
         }
         Value::Text(text) => text.to_string(),
+        Value::Alarm(alarm) => alarm.text.as_deref().unwrap_or_default().to_owned(),
         Value::Absent(reason) => reason.code().into(),
         other => other.kind().into(),
     }
