@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
-use bedside::wire::{astm, delimited, lines, mllp, poct1a};
+use bedside::wire::{astm, delimited, lines, medibus, mllp, nonin, poct1a};
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
 /// Longest input that is tried.
@@ -48,6 +48,13 @@ fn bodies() -> Vec<Body> {
         body("wire::poct1a", poct1a::fuzz, 8000, captures(&["poct1a/device", "siemens/dca-vantage"])),
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
         body("wire::delimited", delimited::fuzz, 8000, on_delimited()),
+        body("wire::medibus", medibus::fuzz, 6000, captures(&["drager/evita", "drager/v500"])),
+        body(
+            "wire::nonin",
+            nonin::fuzz,
+            6000,
+            captures(&["nonin/oem3", "nonin/xpod", "nonin/3230-format13"]),
+        ),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
         body("fhir::answer", fhir::fuzz, 40_000, answers()),
         body("upstream", upstream::fuzz, 20_000, answers()),

@@ -440,3 +440,51 @@ fn mqtt_values_come_out_as_they_were_written() {
     finish("mqtt", &tally);
     assert!(tally.files > 0, "no MQTT files in {}", folder.display());
 }
+
+/// What a vendor document or a test of a reader says its bytes mean, here by hand: an oracle of its own.
+fn meant(name: &str) -> Option<&'static [&'static str]> {
+    Some(match name {
+        "09_reply_spo2_pulse.bin" => &["98", "70"],
+        _ => return None,
+    })
+}
+
+#[test]
+fn medibus_and_nonin_bytes_say_what_their_source_says() {
+    let Some(folder) = samples() else { return };
+    let library = Library::embedded().unwrap();
+    let mut tally = Tally::default();
+    for (kind, page) in [("medibus", "drager/v500"), ("nonin", "nonin/oem3")] {
+        let profile = library.find(page).unwrap();
+        for path in files(&folder.join(kind), &["bin"]) {
+            let bytes = fs::read(&path).unwrap();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            tally.files += 1;
+            let frames = framed(&profile, &bytes);
+            let said: Vec<Report> = frames
+                .iter()
+                .flat_map(|frame| meaning::read(&profile, frame, None, meaning::Setting::default()).0.reports)
+                .collect();
+            tally.frames += u32::try_from(frames.len()).unwrap();
+            let numbers: Vec<String> = said_numbers(&said);
+            tally.measurements += said.iter().map(|report| report.measurements.len()).sum::<usize>();
+            for number in meant(&name).unwrap_or_default() {
+                tally.numbers += 1;
+                if !numbers.iter().any(|own| own == number) {
+                    tally.faults.push(format!("{name}: {number} is not among {numbers:?}"));
+                }
+            }
+            // The published packets of the oximeter hold a rate of 72 and a saturation of 97; nothing else may come out.
+            let allowed = if kind == "nonin" { &["72", "97"][..] } else { meant(&name).unwrap_or_default() };
+            for number in numbers.iter().filter(|number| !allowed.contains(&number.as_str())) {
+                tally.faults.push(format!("{name}: {number} came out"));
+            }
+        }
+    }
+    finish("serial", &tally);
+    assert!(tally.files > 0, "no MEDIBUS or Nonin files in {}", folder.display());
+}
+
+fn said_numbers(reports: &[Report]) -> Vec<String> {
+    said(reports).0.iter().map(ToString::to_string).collect()
+}

@@ -199,7 +199,10 @@ fn measurement(
         return None;
     }
     let place = || statement.place.clone();
-    if metric.is_none() {
+    // Alarms, limits and settings that the grammar can name need no line in the page.
+    let named = matches!(statement.class, Some(MetricClass::Alarm | MetricClass::Setting))
+        && !statement.text.is_empty();
+    if metric.is_none() && !named {
         let text = "The code is not known; its value is kept under the code as it came.";
         findings.push(finding("unknown-code", place(), text));
     }

@@ -140,8 +140,8 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Delimited(settings) => Box::new(delimited::DelimitedFramer::new(settings.clone())),
         Codec::Poct1a(settings) => Box::new(poct1a::Poct1aFramer::new(settings.clone())),
         Codec::Intellivue(settings) => Box::new(intellivue::IntellivueFramer::new(settings.clone())),
-        Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Medibus(settings) => Box::new(medibus::MedibusFramer::new(settings.clone())),
+        Codec::Nonin(settings) => Box::new(nonin::NoninFramer::new(settings.clone())),
         Codec::Dri(_) => Box::new(whole::WholeFramer::default()),
         Codec::Ieee11073(_) => Box::new(whole::WholeFramer::default()),
     }
