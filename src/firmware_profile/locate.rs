@@ -11,6 +11,8 @@ pub(super) enum GrammarKind {
     KeyValue,
     Regex,
     Columns,
+    Csv,
+    Bytes,
     Json,
     Astm,
     Hl7,
@@ -51,7 +53,11 @@ impl Locator {
             };
         }
         match grammar {
-            GrammarKind::KeyValue | GrammarKind::Regex | GrammarKind::Columns => {
+            GrammarKind::KeyValue
+            | GrammarKind::Regex
+            | GrammarKind::Columns
+            | GrammarKind::Csv
+            | GrammarKind::Bytes => {
                 if text.trim().is_empty() {
                     Err("an empty name".into())
                 } else {

@@ -7,6 +7,7 @@
 mod check;
 mod compose;
 mod fault;
+mod layout;
 mod library;
 mod locate;
 mod metric;
@@ -160,6 +161,7 @@ impl FirmwareProfile {
         }
         let mut decoded = match &self.plan.grammar {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
+            schema::Grammar::Bytes(layouts) => layout::decode_bytes(self, layouts, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
