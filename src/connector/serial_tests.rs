@@ -169,7 +169,7 @@ async fn a_port_is_ours_alone() {
     let (bedside, _device) = bedside("lines", "", true);
     bedside.intake.until("open", up).await;
     let config: Config = toml::from_str(&format!("port = {:?}", bedside.name.to_str().unwrap())).unwrap();
-    let refused = open(&config).unwrap_err();
+    let refused = opened(&config).unwrap_err();
     assert!(refused.contains("in use by another program"), "{refused}");
 }
 

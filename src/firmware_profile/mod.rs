@@ -6,6 +6,7 @@
 
 mod check;
 mod compose;
+mod condition;
 mod fault;
 mod layout;
 mod library;
@@ -17,12 +18,14 @@ mod schema;
 mod schema_metric;
 mod session;
 mod section;
+mod section_xml;
 mod sections;
 mod show;
 mod time;
 mod value;
 
 mod astm;
+mod astm_orders;
 mod flat;
 mod hl7;
 mod hl7_device;
@@ -32,12 +35,15 @@ mod json;
 mod native;
 mod outcome;
 mod text;
+mod xml;
+mod xml_coded;
 
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+pub use astm_orders::{Order, Query};
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
@@ -164,11 +170,17 @@ impl FirmwareProfile {
             schema::Grammar::Bytes(layouts) => layout::decode_bytes(self, layouts, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };
         decoded.findings.truncate(FINDINGS_MAX);
         decoded
+    }
+
+    /// How a link to such a device speaks.
+    pub fn speech(&self) -> wire::Speech {
+        wire::Speech { codec: self.codec.clone(), dialogue: self.session.clone() }
     }
 
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.
