@@ -12,6 +12,8 @@ pub(super) enum GrammarKind {
     KeyValue,
     Regex,
     Columns,
+    Csv,
+    Bytes,
     Json,
     Astm,
     Hl7,
@@ -68,7 +70,11 @@ impl Locator {
             };
         }
         match grammar {
-            GrammarKind::KeyValue | GrammarKind::Regex | GrammarKind::Columns => {
+            GrammarKind::KeyValue
+            | GrammarKind::Regex
+            | GrammarKind::Columns
+            | GrammarKind::Csv
+            | GrammarKind::Bytes => {
                 if text.trim().is_empty() {
                     Err("an empty name".into())
                 } else {

@@ -8,6 +8,7 @@ mod check;
 mod compose;
 mod condition;
 mod fault;
+mod layout;
 mod library;
 mod locate;
 mod metric;
@@ -167,6 +168,7 @@ impl FirmwareProfile {
         }
         let mut decoded = match &self.plan.grammar {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
+            schema::Grammar::Bytes(layouts) => layout::decode_bytes(self, layouts, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
             schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fault::did_you_mean;
+use super::layout::Layout;
 use super::locate::Locator;
 use super::metric::ValueKind;
 use super::schema::Grammar;
@@ -81,18 +82,30 @@ fn place_exists(source: &Source<'_>, metric: &ReadMetric, grammar: Option<&Gramm
             }
         }
     }
-    let Some(Grammar::Text(grammar)) = grammar else { return };
-    let (names, what): (Vec<&str>, &str) = match &grammar.shape {
-        Shape::Regex(patterns) => {
-            (patterns.iter().flat_map(|p| p.capture_names().flatten()).collect(), "named group")
-        }
-        Shape::Columns { names, .. } => (names.iter().map(|name| &**name).collect(), "column"),
-        Shape::KeyValue { .. } => return,
+    let layouts = |layouts: &'_ [Layout]| -> Vec<String> {
+        layouts.iter().flat_map(Layout::names).map(str::to_owned).collect()
+    };
+    let (names, what): (Vec<String>, &str) = match grammar {
+        Some(Grammar::Bytes(all)) => (layouts(all), "field"),
+        Some(Grammar::Text(grammar)) => match &grammar.shape {
+            Shape::Regex(patterns) => {
+                let all = patterns.iter().chain(&grammar.context).flat_map(|p| p.capture_names().flatten());
+                let names: Vec<String> = all.map(str::to_owned).collect();
+                if names.iter().any(|name| name == "key") {
+                    return;
+                }
+                (names, "named group")
+            }
+            Shape::Columns { names, .. } => (names.iter().map(|name| name.to_string()).collect(), "column"),
+            Shape::Csv { header: None, layouts: all, .. } => (layouts(all), "field"),
+            Shape::Csv { .. } | Shape::KeyValue { .. } => return,
+        },
+        _ => return,
     };
     for (at, span) in metric.def.from.iter().zip(&metric.match_spans) {
         let Locator::Name(name) = at else { continue };
-        if !names.contains(&&**name) {
-            let hint = did_you_mean(name, names.iter().copied())
+        if !names.iter().any(|known| **known == **name) {
+            let hint = did_you_mean(name, names.iter().map(String::as_str))
                 .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             source.fault(span.clone(), format!("[record] has no {what} `{name}`{hint}"));
         }

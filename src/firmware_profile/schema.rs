@@ -93,6 +93,7 @@ pub struct TestCase {
 #[derive(Clone, Debug)]
 pub(crate) enum Grammar {
     Text(super::text::TextGrammar),
+    Bytes(Vec<super::layout::Layout>),
     Json(super::json::JsonGrammar),
     Xml(super::xml::XmlGrammar),
     Hl7,
@@ -103,7 +104,7 @@ pub(crate) enum Grammar {
 impl Grammar {
     /// HL7 (2.5 §2.5.1) and LIS02 (§5.4) end their lines with CR alone.
     pub(super) const fn ends_lines_with_cr(&self) -> bool {
-        !matches!(self, Self::Text(_) | Self::Json(_) | Self::Xml(_))
+        !matches!(self, Self::Text(_) | Self::Bytes(_) | Self::Json(_) | Self::Xml(_))
     }
 }
 
@@ -217,6 +218,9 @@ impl Plan {
         let rest = rest.chain(self.ignore.iter().filter_map(|rule| rule.at.as_ref().map(|(at, _)| at)));
         let rest = rest.chain(self.value.bit_fields.iter().map(|bits| &bits.from));
         self.claimed = of_metrics.chain(rest).map(Locator::claim).collect();
+        if let Grammar::Text(grammar) = &self.grammar {
+            self.claimed.extend(grammar.group_names());
+        }
     }
 }
 

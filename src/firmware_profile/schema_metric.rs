@@ -13,7 +13,7 @@ use super::metric::{
     ucum_unit,
 };
 use super::section::{At, Section};
-use super::sections::{locator, locators, missing, time_rules};
+use super::sections::{locator, locators, missing, pattern, time_rules};
 use crate::device::{Coding, Domain, LOINC, MDC, Metric, MetricClass};
 use crate::nomenclature;
 
@@ -90,6 +90,7 @@ fn metric(section: Section<'_>, kind: GrammarKind, groups: &[ReadGroup]) -> Opti
     let ucum = read_units(&section, &mut def);
     def.scale = section.decimal("scale");
     def.offset = section.decimal("offset");
+    def.pick = pattern(&section, "pick");
     def.unit_from = one_locator(&section, "unit_from", kind);
     def.flags_from = one_locator(&section, "flags_from", kind);
     def.range_from = one_locator(&section, "range_from", kind);

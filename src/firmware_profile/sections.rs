@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use super::astm::AstmGrammar;
 use super::astm_orders::{self, OrderRules};
 use super::json::JsonGrammar;
+use super::layout::{self, Layout};
 use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
@@ -19,7 +20,7 @@ use super::schema::{
 };
 use super::section::{At, Section};
 use super::section_xml;
-use super::text::{Shape, TextGrammar};
+use super::text::{Joined, Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
 use crate::device::{AbsentReason, Coding};
@@ -180,6 +181,8 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("key-value", GrammarKind::KeyValue),
         ("regex", GrammarKind::Regex),
         ("columns", GrammarKind::Columns),
+        ("csv", GrammarKind::Csv),
+        ("bytes", GrammarKind::Bytes),
         ("astm", GrammarKind::Astm),
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
@@ -211,7 +214,9 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
         GrammarKind::KeyValue => {
             let assign = section.text("assign").map_or_else(|| "=".into(), |at| at.value.into());
             let separator = section.text("separator").map(|at| at.value.into());
-            Some(text_grammar(&section, Shape::KeyValue { assign, separator }))
+            let key_width =
+                section.integer("key_width", 1..=64).and_then(|at| usize::try_from(at.value).ok());
+            Some(text_grammar(&section, Shape::KeyValue { assign, separator, key_width }))
         }
         GrammarKind::Regex => {
             let patterns: Vec<Regex> =
@@ -222,6 +227,14 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             Some(text_grammar(&section, Shape::Regex(patterns)))
         }
         GrammarKind::Columns => columns(&section).map(|shape| text_grammar(&section, shape)),
+        GrammarKind::Csv => {
+            let separator =
+                section.text("separator").map_or(Some(','), |text| layout::separator(&section, &text));
+            let header = pattern(&section, "header");
+            let layouts = layouts(&section, true, header.is_none());
+            separator.map(|separator| text_grammar(&section, Shape::Csv { separator, header, layouts }))
+        }
+        GrammarKind::Bytes => Some(Grammar::Bytes(layouts(&section, false, true))),
         GrammarKind::Json => Some(Grammar::Json(JsonGrammar {
             items: locators(&section, "items", kind),
             all_items: section.boolean("all_items").unwrap_or(false),
@@ -244,9 +257,36 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
     grammar
 }
 
+fn layouts(section: &Section<'_>, numbered: bool, needed: bool) -> Vec<Layout> {
+    let layouts: Vec<Layout> =
+        section.sections("layout").into_iter().filter_map(|one| Layout::read(one, numbered)).collect();
+    if needed && !section.has("layout") {
+        section.fault(
+            section.span.clone(),
+            "the grammar needs a [[record.layout]] that says which field is which",
+        );
+    }
+    layouts
+}
+
 fn text_grammar(section: &Section<'_>, shape: Shape) -> Grammar {
     let accept = pattern(section, "accept");
-    Grammar::Text(TextGrammar { shape, accept, whole: section.boolean("whole").unwrap_or(false) })
+    let context =
+        section.texts("context").iter().filter_map(|text| regex(section, "context", text)).collect();
+    let begins = pattern(section, "begins");
+    let joined = match section.any("joined").map(|value| (value.get_ref(), value.span())) {
+        None => Joined::Lines,
+        Some((DeValue::Boolean(false), _)) => Joined::Lines,
+        Some((DeValue::Boolean(true), _)) => Joined::Frame(begins),
+        Some((DeValue::String(name), _)) => Joined::By((&**name).into()),
+        Some((_, span)) => {
+            section.fault(span, "`joined` is true, or the name of what the lines of one record share");
+            Joined::Lines
+        }
+    };
+    let whole = section.boolean("whole").unwrap_or(false);
+    let line_end = section.text("line_end").map(|at| at.value.into());
+    Grammar::Text(TextGrammar { shape, accept, whole, context, line_end, joined })
 }
 
 fn columns(section: &Section<'_>) -> Option<Shape> {
@@ -458,8 +498,9 @@ fn bit_field(section: Section<'_>, kind: GrammarKind) -> Option<BitField> {
         let effect = word(&section, "bits", value).and_then(|text| effect(&section, &text));
         bits.extend(number.zip(effect));
     }
+    let only = section.texts("only").into_iter().map(|at| at.value).collect();
     section.finish();
-    Some(BitField { from: from?, radix, bits })
+    Some(BitField { from: from?, radix, bits, only })
 }
 
 pub(super) fn locator(section: &Section<'_>, text: &At<String>, kind: GrammarKind) -> Option<Locator> {
@@ -480,12 +521,12 @@ fn joined_locators(section: &Section<'_>, key: &'static str, kind: GrammarKind) 
     section.texts(key).iter().filter_map(parts).filter(|parts| !parts.is_empty()).collect()
 }
 
-fn pattern(section: &Section<'_>, key: &'static str) -> Option<Regex> {
+pub(super) fn pattern(section: &Section<'_>, key: &'static str) -> Option<Regex> {
     let text = section.text(key)?;
     regex(section, key, &text)
 }
 
-fn regex(section: &Section<'_>, key: &str, text: &At<String>) -> Option<Regex> {
+pub(super) fn regex(section: &Section<'_>, key: &str, text: &At<String>) -> Option<Regex> {
     let built = regex::RegexBuilder::new(&text.value).size_limit(REGEX_BYTES_MAX).build();
     match built {
         Ok(regex) => Some(regex),
