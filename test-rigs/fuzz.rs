@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
-use bedside::wire::{astm, lines, mllp};
+use bedside::wire::{astm, lines, mllp, sparkplug};
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
 /// Longest input that is tried.
@@ -46,6 +46,7 @@ fn bodies() -> Vec<Body> {
         body("wire::mllp", mllp::fuzz, 15_000, on_mllp()),
         body("wire::astm", astm::fuzz, 8000, on_astm()),
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
+        body("wire::sparkplug", sparkplug::fuzz, 15_000, captures(&["sparkplug/edge-node"])),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
         body("fhir::answer", fhir::fuzz, 40_000, answers()),
         body("upstream", upstream::fuzz, 20_000, answers()),

@@ -209,6 +209,7 @@ mod tests {
         };
         for profile in library.profiles() {
             for (name, frame) in library.captures(&profile.id) {
+                let topic = topic_of(profile, &name);
                 for _ in 0..60 {
                     let mut bytes = frame.clone();
                     for _ in 0..=next(4) {
@@ -223,7 +224,7 @@ mod tests {
                             }
                         }
                     }
-                    let decoded = profile.decode(&bytes, Some("a/b/c"), &context);
+                    let decoded = profile.decode(&bytes, topic.as_deref().or(Some("a/b/c")), &context);
                     assert!(
                         !decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some(),
                         "{name}: a frame vanished"

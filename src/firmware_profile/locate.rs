@@ -69,7 +69,9 @@ impl Locator {
                 let up = text.matches("../").count();
                 let rest = text.trim_start_matches("../");
                 if rest.is_empty() || up > 8 {
-                    return Err(format!("`{text}` must name a member of what holds the item, such as ../time"));
+                    return Err(format!(
+                        "`{text}` must name a member of what holds the item, such as ../time"
+                    ));
                 }
                 Ok(Self::Outer { up, pointer: format!("/{rest}").into() })
             }

@@ -162,7 +162,7 @@ impl FirmwareProfile {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
-            schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
+            schema::Grammar::Native(native) => native::decode(self, *native, bytes, topic, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };
         decoded.findings.truncate(FINDINGS_MAX);
@@ -201,7 +201,8 @@ pub fn fuzz(bytes: &[u8]) {
         LinkContext::new("fuzz", "Asia/Kolkata", Timestamp::from_micros(1_773_477_000_000_000, true));
     let chosen = usize::from(*choice).checked_rem(profiles.len()).and_then(|at| profiles.get(at));
     if let (Some(profile), Some(context)) = (chosen, context) {
-        let decoded = profile.decode(frame, Some("fuzz/topic"), &context);
+        let sparkplug = profile.codec.is_sparkplug().then_some("spBv1.0/g/DDATA/e/d");
+        let decoded = profile.decode(frame, sparkplug.or(Some("fuzz/topic")), &context);
         assert!(!decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some());
     }
     if let Ok(page) = std::str::from_utf8(frame) {

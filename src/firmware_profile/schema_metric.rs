@@ -379,7 +379,10 @@ fn conditions(section: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<Str
     let mut conditions = Vec::new();
     let Some(when) = section.any("when") else { return conditions };
     if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::Native) {
-        section.fault(section.span_of("when"), "`when` has no meaning in this grammar: match by code and system");
+        section.fault(
+            section.span_of("when"),
+            "`when` has no meaning in this grammar: match by code and system",
+        );
     }
     if when.get_ref().is_str() {
         return conditions;

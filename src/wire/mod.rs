@@ -27,6 +27,8 @@ pub mod lines;
 pub mod mllp;
 #[cfg(test)]
 mod rig;
+/// Sparkplug B payloads over MQTT, and their birth certificates.
+pub mod sparkplug;
 mod whole;
 
 use std::time::Duration;
@@ -69,6 +71,11 @@ impl Codec {
             Self::Ieee11073(_) => "ieee11073-20601",
             Self::Message(_) => "message",
         }
+    }
+
+    /// Whether messages are kept with the birth certificate that names their metrics.
+    pub(crate) const fn is_sparkplug(&self) -> bool {
+        matches!(self, Self::Message(whole::Settings { sparkplug: true }))
     }
 
     /// No framing, for transports that carry whole messages.
