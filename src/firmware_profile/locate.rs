@@ -93,6 +93,11 @@ impl Locator {
         }
     }
 
+    /// The field of a LIS02 record, if it is one.
+    pub(super) fn astm(self) -> Option<AstmPath> {
+        if let Self::Astm(path) = self { Some(path) } else { None }
+    }
+
     /// The device's own name for what stands here: a code for what has no other.
     pub(super) fn own_code(&self) -> String {
         match self {
