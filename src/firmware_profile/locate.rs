@@ -60,7 +60,7 @@ impl Locator {
         match grammar {
             GrammarKind::KeyValue | GrammarKind::Regex | GrammarKind::Columns => {
                 if text.trim().is_empty() {
-                    Err("an empty name".into())
+                    Err("an empty name: write the device's own name for the value".into())
                 } else {
                     Ok(Self::Name(text.into()))
                 }

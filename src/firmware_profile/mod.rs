@@ -7,6 +7,7 @@
 mod check;
 mod compose;
 mod condition;
+mod editor;
 mod fault;
 mod library;
 mod locate;
@@ -40,6 +41,8 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 pub use astm_orders::{Order, Query};
+pub use editor::schema as page_schema;
+pub use check::missing_captures;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
@@ -190,7 +193,7 @@ impl FirmwareProfile {
             model: Arc::clone(&self.model),
             kind: self.kind.clone(),
             point_of_care: self.point_of_care,
-            simulated: self.verified == Verified::Simulator,
+            simulated: self.verified <= Verified::Simulator,
             ..Device::default()
         }
     }
