@@ -245,12 +245,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
             self.connection.intake.state(&self.connection.link, quiet.up.clone());
         }
         let now = self.now();
+        self.framer.wall_clock(self.received);
         self.framer.feed(bytes, now);
     }
 
     fn time_passed(&mut self) {
         let now = self.now();
         if self.framer.deadline().is_some_and(|deadline| now >= deadline) {
+            self.framer.wall_clock(self.connection.clock.now());
             self.framer.tick(now);
         }
         let silence = self.heard.elapsed();

@@ -67,11 +67,19 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     (
         "",
         &[
-            needed("device", Shape::Table("device"), "What the device is, and against what the page was tried"),
+            needed(
+                "device",
+                Shape::Table("device"),
+                "What the device is, and against what the page was tried",
+            ),
             key("transport", Shape::Table("transport"), "Settings to suggest when a link is made"),
             needed("link", Shape::Table("link"), "How frames are cut out of the bytes"),
             key("session", Shape::Table("session"), "The only bytes that may be sent to the device"),
-            key("identify", Shape::Table("identify"), "How the device is recognised, and where it says who it is"),
+            key(
+                "identify",
+                Shape::Table("identify"),
+                "How the device is recognised, and where it says who it is",
+            ),
             needed("record", Shape::Table("record"), "How a frame is taken apart"),
             key("orders", Shape::Table("orders"), "How the queries of an analyser are answered (astm)"),
             key("value", Shape::Table("value"), "How values are written"),
@@ -79,7 +87,11 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("subject", Shape::Table("subject"), "Where the person stands"),
             key("specimen", Shape::Table("specimen"), "Where the sample stands"),
             key("place", Shape::Table("place"), "Where ward, room and bed stand"),
-            key("quality_control", Shape::Tables("quality_control"), "What marks a control, never a patient's result"),
+            key(
+                "quality_control",
+                Shape::Tables("quality_control"),
+                "What marks a control, never a patient's result",
+            ),
             key("group", Shape::Tables("group"), "Values of one act of measuring, such as a cuff pressure"),
             needed("metric", Shape::Tables("metric"), "What the device measures"),
             key("test", Shape::Tables("test"), "The captures of the folder"),
@@ -92,7 +104,11 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             needed("model", Shape::Text, "What it is called"),
             key("firmware", Shape::Text, "The firmware versions the page was written for"),
             key("mdc_type", Shape::Integer(1, MDC_MAX), "MDC number of the kind of device"),
-            key("point_of_care", Shape::Boolean, "true for bedside devices, false for personal and spot devices"),
+            key(
+                "point_of_care",
+                Shape::Boolean,
+                "true for bedside devices, false for personal and spot devices",
+            ),
             needed(
                 "verified",
                 Shape::Word(&["document", "simulator", "bench", "clinic"]),
@@ -103,7 +119,10 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ),
     (
         "device.caveat",
-        &[needed("text", Shape::Text, "What a reader must know"), needed("source", Shape::Text, "Where it is written")],
+        &[
+            needed("text", Shape::Text, "What a reader must know"),
+            needed("source", Shape::Text, "Where it is written"),
+        ],
     ),
     (
         "transport",
@@ -123,13 +142,21 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("flow", Shape::Word(&["none", "hardware", "software"]), "none when not said"),
             key("dtr", Shape::Boolean, "The DTR line while connected"),
             key("rts", Shape::Boolean, "The RTS line while connected"),
-            key("quiet_timeout_s", Shape::Integer(1, 86_400), "Silence longer than this means the device is gone"),
+            key(
+                "quiet_timeout_s",
+                Shape::Integer(1, 86_400),
+                "Silence longer than this means the device is gone",
+            ),
         ],
     ),
     (
         "transport.tcp",
         &[
-            needed("role", Shape::Word(&["listen", "connect"]), "listen: the device dials; connect: this box dials"),
+            needed(
+                "role",
+                Shape::Word(&["listen", "connect"]),
+                "listen: the device dials; connect: this box dials",
+            ),
             key("port", Shape::Integer(1, 65_535), "The usual port"),
         ],
     ),
@@ -178,6 +205,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                     "astm",
                     "hl7",
                     "json",
+                    "xml",
                     "intellivue",
                     "medibus",
                     "nonin",
@@ -194,16 +222,47 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("pattern", Shape::Texts, "regex: patterns with named groups; the first that fits"),
             key("columns", Shape::Texts, "columns: their names in order"),
             key("widths", Shape::Integers(1, 1000), "columns: their widths in characters"),
-            key("items", Shape::Places, "json: where the records are; a step * goes into every item"),
+            key("items", Shape::Places, "json and xml: where the records are; a step * goes into every item"),
             key("all_items", Shape::Boolean, "json: read all places of `items`, not the first that is there"),
-            key("code", Shape::Place, "json: where an item says what it is, for `match = \"code:…\"`"),
-            key("value", Shape::Places, "json: where the value of such an item stands; astm: where values stand"),
+            key(
+                "code",
+                Shape::Places,
+                "json and xml: where an item says what it is, for `match = \"code:…\"`",
+            ),
+            key(
+                "value",
+                Shape::Places,
+                "json and xml: where the value of such an item stands; astm: where values stand",
+            ),
             key("unlisted", Shape::Places, "json: objects whose unknown members are kept"),
             key("test", Shape::Texts, "astm: where the code of a test stands"),
             key("test_cut", Shape::Text, "astm: what ends the code within its field"),
             key("taken", Shape::Places, "astm: where the time of a result stands"),
             key("flag_separator", Shape::Text, "astm: between flags of one field"),
+            key("system", Shape::Places, "xml: where the system of the code stands"),
+            key("name", Shape::Places, "xml: where the words of the code stand"),
+            key("unit", Shape::Places, "xml: where the unit stands"),
+            key("absent", Shape::Places, "xml: where it is said that there is no value"),
+            key("flags", Shape::Places, "xml: where flags stand"),
+            key("range", Shape::Places, "xml: where the reference range stands"),
+            key("status", Shape::Places, "xml: where the status of the result stands"),
+            key(
+                "statuses",
+                Shape::Each(&Shape::Word(&["final", "preliminary", "corrected", "rejected"])),
+                "xml: the device's word for a status → ours",
+            ),
+            key("order", Shape::Places, "xml: where the order's number stands"),
+            key("remark", Shape::Tables("record.remark"), "xml: what is kept as a note"),
+            key("known", Shape::Places, "xml: places that are known and say nothing to deliver"),
             key("ignore", Shape::Tables("record.ignore"), "Records that carry nothing to deliver"),
+        ],
+    ),
+    (
+        "record.remark",
+        &[
+            needed("at", Shape::Place, "Where it stands"),
+            key("label", Shape::Text, "What it is, for people"),
+            key("texts", Shape::Each(&Shape::Text), "The device's word → words for people"),
         ],
     ),
     (
@@ -235,7 +294,11 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
         "value",
         &[
             key("missing", MISSING, "Texts that stand for no value, with the reason they give"),
-            key("decimal", Shape::Word(&["point", "comma", "either"]), "The sign before decimals; point when not said"),
+            key(
+                "decimal",
+                Shape::Word(&["point", "comma", "either"]),
+                "The sign before decimals; point when not said",
+            ),
             key("unit_in_value", Shape::Boolean, "A unit may follow the number (098%)"),
             key("flags", Shape::Each(&Shape::Text), "Flag → HL7 table 0078 code, a status word, or nothing"),
             key("bits", Shape::Tables("value.bits"), "Status words of the device, bit by bit"),
@@ -283,7 +346,11 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     (
         "quality_control",
         &[
-            needed("at", Shape::Place, "A place; without `equals` or `matches` it is enough that it says something"),
+            needed(
+                "at",
+                Shape::Place,
+                "A place; without `equals` or `matches` it is enough that it says something",
+            ),
             key("equals", Shape::Texts, "The texts that mark a control"),
             key("matches", Shape::Text, "Regular expression that marks a control"),
         ],
@@ -304,7 +371,12 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
         &[
             needed(
                 "match",
-                Shape::Any(&[Shape::Text, Shape::Table("metric.match"), Shape::Tables("metric.match"), Shape::Texts]),
+                Shape::Any(&[
+                    Shape::Text,
+                    Shape::Table("metric.match"),
+                    Shape::Tables("metric.match"),
+                    Shape::Texts,
+                ]),
                 "The device's code or place for it",
             ),
             key("mdc", Shape::Integer(1, MDC_MAX), "MDC number"),
@@ -333,10 +405,18 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                 "measurement when not said",
             ),
             key("domain", DOMAINS, "Which kind of Observation it becomes"),
-            key("site", Shape::Any(&[Shape::Integer(1, MDC_MAX), CODING]), "Body site: MDC number or a coding"),
+            key(
+                "site",
+                Shape::Any(&[Shape::Integer(1, MDC_MAX), CODING]),
+                "Body site: MDC number or a coding",
+            ),
             key("group", Shape::Text, "The [[group]] it is a member of"),
             key("unit", Shape::Text, "UCUM unit when the device states none"),
-            key("units", Shape::Each(&Shape::Any(&[Shape::Text, Shape::Table("metric.units")])), "Device's unit → UCUM"),
+            key(
+                "units",
+                Shape::Each(&Shape::Any(&[Shape::Text, Shape::Table("metric.units")])),
+                "Device's unit → UCUM",
+            ),
             key("unit_from", Shape::Place, "Where the unit stands"),
             key("flags_from", Shape::Place, "Where flags stand"),
             key("range_from", Shape::Place, "Where the reference range stands"),
@@ -359,14 +439,21 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ),
     (
         "metric.match",
-        &[needed("code", Shape::Text, "The code"), key("system", Shape::Text, "Its coding system; any when not said")],
+        &[
+            needed("code", Shape::Text, "The code"),
+            key("system", Shape::Text, "Its coding system; any when not said"),
+        ],
     ),
     (
         "metric.loinc",
         &[
             needed("code", Shape::Text, "LOINC code"),
             key("unit", Shape::Texts, "UCUM units in which it is true"),
-            key("specimen", Shape::Texts, "Specimens for which it is true; an empty text stands for none said"),
+            key(
+                "specimen",
+                Shape::Texts,
+                "Specimens for which it is true; an empty text stands for none said",
+            ),
         ],
     ),
     (
@@ -401,7 +488,11 @@ const TIME: &[Key] = &[
     key("from", Shape::Places, "Places in order of trust; parts of one place with blanks between"),
     key("formats", Shape::Texts, "epoch-s, epoch-ms, rfc3339, hl7, or a pattern such as %d/%m/%Y %H:%M:%S"),
     key("zone", Shape::Text, "IANA zone of the device's clock; the link's when not said"),
-    key("max_skew_s", Shape::Integer(1, 10_000_000), "Further off than this, the time of receipt is taken and told"),
+    key(
+        "max_skew_s",
+        Shape::Integer(1, 10_000_000),
+        "Further off than this, the time of receipt is taken and told",
+    ),
 ];
 const SEND: Key = needed("send", Shape::Text, "The bytes: a text with \\x05, or hex:02 70 03");
 const EXPECT: Key = key("expect", Shape::Text, "What the device answers");

@@ -57,6 +57,8 @@ missing = { a = "x" }
     "[device]\n[record]\ngrammar = \"hl7\"\n",
     "[device]\n[record]\ngrammar = \"astm\"\n[orders]\ncancel = \"A\"\n",
     "[device]\n[record]\ngrammar = \"nonin\"\n",
+    "[device]\n[record]\ngrammar = \"xml\"\n",
+    "[device]\n[record]\ngrammar = \"xml\"\ncode = \"a\"\nremark = [{}]\nstatuses = { a = \"x\" }\n",
     "[device]\nverified = \"x\"\n[transport.serial]\nparity = \"x\"\nflow = \"x\"\n[value]\ndecimal = \"x\"\n[record]\ngrammar = \"x\"\n",
     "[device]\nverified = \"x\"\n[transport.serial]\nparity = \"x\"\nflow = \"x\"\n[value]\ndecimal = \"x\"\n[record]\ngrammar = \"hl7\"\n",
 ];
@@ -97,7 +99,11 @@ fn the_schema_lists_exactly_the_keys_the_parser_asks_for() {
             continue;
         }
         let listed: BTreeSet<String> = keys.iter().map(|key| key.name.to_owned()).collect();
-        assert_eq!(asked.remove(*name).unwrap_or_default(), listed, "section [{name}]: asked and listed differ");
+        assert_eq!(
+            asked.remove(*name).unwrap_or_default(),
+            listed,
+            "section [{name}]: asked and listed differ"
+        );
     }
     assert!(asked.is_empty(), "the parser asks for sections that the schema does not list: {asked:?}");
 }

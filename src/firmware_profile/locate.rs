@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::xml::XmlPath;
 use crate::hl7v2;
 
 /// The grammars of `[record]`.
@@ -14,6 +15,9 @@ pub(super) enum GrammarKind {
     Json,
     Astm,
     Hl7,
+    /// Items that name their own code, and values that each have a place.
+    XmlCoded,
+    Xml,
     Native,
 }
 
@@ -38,6 +42,7 @@ pub(super) enum Locator {
     Topic(usize),
     Astm(AstmPath),
     Hl7(hl7v2::Path),
+    Xml(XmlPath),
 }
 
 /// `O-3.1`: record type, field and component, counted from 1 with the record type as field 1 (LIS02 §6).
@@ -89,6 +94,7 @@ impl Locator {
             },
             GrammarKind::Astm => AstmPath::parse(text).map(Self::Astm),
             GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
+            GrammarKind::Xml | GrammarKind::XmlCoded => XmlPath::parse(text).map(Self::Xml),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),
         }
     }
@@ -108,6 +114,7 @@ impl Locator {
             Self::Topic(level) => format!("topic:{level}"),
             Self::Astm(path) => format!("{}-{}", char::from(path.record), path.field),
             Self::Hl7(path) => path.to_string(),
+            Self::Xml(path) => path.own_code(),
         }
     }
 
@@ -118,6 +125,7 @@ impl Locator {
             Self::Pointer { relative, pointer } => format!("{}{pointer}", if *relative { "." } else { "" }),
             Self::Outer { up, pointer } => format!("{up}{pointer}"),
             Self::Coded(code) => format!("code:{code}"),
+            Self::Xml(path) => path.written().to_owned(),
             other => other.own_code(),
         }
     }

@@ -18,6 +18,7 @@ mod schema;
 mod schema_metric;
 mod session;
 mod section;
+mod section_xml;
 mod sections;
 mod show;
 mod time;
@@ -34,6 +35,8 @@ mod json;
 mod native;
 mod outcome;
 mod text;
+mod xml;
+mod xml_coded;
 
 use std::sync::Arc;
 
@@ -41,9 +44,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 pub use astm_orders::{Order, Query};
-pub use editor::schema as page_schema;
 pub use check::missing_captures;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
+pub use editor::schema as page_schema;
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
 pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
@@ -168,6 +171,7 @@ impl FirmwareProfile {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, topic, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };

@@ -59,7 +59,10 @@ fn duplicate_match(source: &Source<'_>, metrics: &[ReadMetric]) {
             );
             if let Some(first) = seen.insert(key, span.start) {
                 let line = line_of(source, first);
-                let message = format!("`{}` is already matched on line {line}; a second metric needs a `when`", own.code);
+                let message = format!(
+                    "`{}` is already matched on line {line}; a second metric needs a `when`",
+                    own.code
+                );
                 source.fault(span.clone(), message);
             }
         }
@@ -108,7 +111,8 @@ fn unknown_mdc(source: &Source<'_>, metric: &ReadMetric) {
         let message = format!("MDC {mdc} is a unit, not a metric: units are written in UCUM, in `unit`");
         source.fault(metric.mdc_span.clone(), message);
     } else if nomenclature::term(mdc).is_none() && !metric.labelled {
-        let message = format!("MDC {mdc} is not in the nomenclature: check the number, or say in `label` what it is");
+        let message =
+            format!("MDC {mdc} is not in the nomenclature: check the number, or say in `label` what it is");
         source.fault(metric.mdc_span.clone(), message);
     }
 }
@@ -143,8 +147,7 @@ fn unit_is_ucum(source: &Source<'_>, metric: &ReadMetric) {
         if nomenclature::is_ucum(&unit.value) {
             continue;
         }
-        let hint = nomenclature::spelled_unit(&unit.value)
-            .map_or_else(
+        let hint = nomenclature::spelled_unit(&unit.value).map_or_else(
             || ": write UCUM such as mm[Hg], /min or Cel, and the device's spelling in `units`".into(),
             |ucum| format!("; in UCUM it is `{ucum}`"),
         );
@@ -236,11 +239,7 @@ fn coded_has_values(source: &Source<'_>, metric: &ReadMetric) {
 /// The members of a pressure reading are components, never observations of their own.
 fn panel_is_a_group(source: &Source<'_>, metric: &ReadMetric) {
     let pressure = metric.def.loincs.iter().any(|rule| ["8480-6", "8462-4"].contains(&&*rule.code));
-    if pressure
-        && !metric.grouped
-        && metric.def.kind != ValueKind::Ignore
-        && !metric.def.from.is_empty()
-    {
+    if pressure && !metric.grouped && metric.def.kind != ValueKind::Ignore && !metric.def.from.is_empty() {
         source.fault(
             metric.span.clone(),
             "a systolic or diastolic pressure needs its `group`: FHIR wants one observation with components",

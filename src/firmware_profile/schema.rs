@@ -96,6 +96,7 @@ pub struct TestCase {
 pub(crate) enum Grammar {
     Text(super::text::TextGrammar),
     Json(super::json::JsonGrammar),
+    Xml(super::xml::XmlGrammar),
     Hl7,
     Astm(super::astm::AstmGrammar),
     Native(super::native::Native),
@@ -104,7 +105,7 @@ pub(crate) enum Grammar {
 impl Grammar {
     /// HL7 (2.5 §2.5.1) and LIS02 (§5.4) end their lines with CR alone.
     pub(super) const fn ends_lines_with_cr(&self) -> bool {
-        !matches!(self, Self::Text(_) | Self::Json(_))
+        !matches!(self, Self::Text(_) | Self::Json(_) | Self::Xml(_))
     }
 }
 
@@ -286,7 +287,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         metrics,
         groups,
         &own_system,
-        matches!(kind, GrammarKind::Hl7 | GrammarKind::Native),
+        matches!(kind, GrammarKind::Hl7 | GrammarKind::Native | GrammarKind::XmlCoded),
     );
     let mut plan = Plan {
         grammar,

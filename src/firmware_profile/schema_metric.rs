@@ -158,7 +158,7 @@ fn one_match(
     kind: GrammarKind,
     from: &mut Vec<Locator>,
 ) -> Option<Match> {
-    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::Native) {
+    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::XmlCoded | GrammarKind::Native) {
         return coded_match(section, value);
     }
     let Some(text) = value.get_ref().as_str() else {
@@ -205,7 +205,7 @@ fn read_codes(section: &Section<'_>, def: &mut MetricDef, mdc: Option<u32>, kind
         def.loincs = term.loinc.iter().map(loinc_rule).collect();
     }
     // A laboratory code sent as LOINC is its own LOINC.
-    if kind == GrammarKind::Hl7 && def.loincs.is_empty() {
+    if matches!(kind, GrammarKind::Hl7 | GrammarKind::XmlCoded) && def.loincs.is_empty() {
         let own = def.matches.iter().filter(|m| m.system.as_deref() == Some(LOINC));
         def.loincs =
             own.map(|m| LoincRule { code: m.code.clone(), units: vec![], specimens: vec![] }).collect();
@@ -258,7 +258,9 @@ fn read_meaning(
     }
     def.class = section.choice("class", CLASSES).unwrap_or(MetricClass::Measurement);
     let usual = match (mdc.and_then(nomenclature::term).map(|term| term.kind), kind) {
-        (Some(nomenclature::Kind::Laboratory), _) | (None, GrammarKind::Astm) => Domain::Laboratory,
+        (Some(nomenclature::Kind::Laboratory), _) | (None, GrammarKind::Astm | GrammarKind::XmlCoded) => {
+            Domain::Laboratory
+        }
         (Some(nomenclature::Kind::Device), _) => Domain::Device,
         _ => Domain::VitalSigns,
     };

@@ -116,7 +116,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "\"mmol/L\"",
     ),
     ("grammar = \"key-value\"", "grammar = \"json\"", "is no JSON pointer", "\"T\""),
-    ("grammar = \"key-value\"", "grammar = \"hl7\"", "is no", "\"T\""),
+    ("grammar = \"key-value\"", "grammar = \"hl7\"", "does not begin with a segment name", "\"T\""),
     (
         "[time]",
         "[session]\npoll = [{ send = \"INF_START\", every_ms = 1000 }]\n[time]",

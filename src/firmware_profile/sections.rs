@@ -19,6 +19,7 @@ use super::schema::{
     Transport, Verified,
 };
 use super::section::{At, Section};
+use super::section_xml;
 use super::text::{Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
@@ -40,8 +41,12 @@ pub(super) struct About {
 }
 
 pub(super) fn about(section: Section<'_>) -> Option<About> {
-    const WORDS: &[(&str, Verified)] =
-        &[("document", Verified::Document), ("simulator", Verified::Simulator), ("bench", Verified::Bench), ("clinic", Verified::Clinic)];
+    const WORDS: &[(&str, Verified)] = &[
+        ("document", Verified::Document),
+        ("simulator", Verified::Simulator),
+        ("bench", Verified::Bench),
+        ("clinic", Verified::Clinic),
+    ];
     let manufacturer = section.required("manufacturer");
     let model = section.required("model");
     let verified = section.required("verified").and_then(|text| section.chosen("verified", &text, WORDS));
@@ -127,8 +132,6 @@ fn mqtt(section: Section<'_>) -> Mqtt {
 
 /// `[link]`, read by `wire`: its settings are known there.
 pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
-    const CODECS: &[(&str, ())] =
-        &[("mllp", ()), ("astm", ()), ("lines", ()), ("delimited", ()), ("message", ())];
     let Some(value) = root.any("link") else {
         root.fault(0..0, "the profile needs a [link] with its codec, such as codec = \"lines\"");
         return None;
@@ -138,7 +141,7 @@ pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
         return None;
     };
     let codec = section.required("codec")?;
-    section.chosen("codec", &codec, CODECS)?;
+    section.chosen("codec", &codec, wire::CODECS)?;
     match wire::Codec::deserialize(plain(value.get_ref())) {
         Ok(codec) => Some(codec),
         Err(error) => {
@@ -196,6 +199,7 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("astm", GrammarKind::Astm),
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
+        ("xml", GrammarKind::Xml),
         ("intellivue", GrammarKind::Native),
         ("medibus", GrammarKind::Native),
         ("nonin", GrammarKind::Native),
@@ -204,7 +208,8 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("sparkplug", GrammarKind::Native),
     ];
     let text = section.required("grammar")?;
-    section.chosen("grammar", &text, WORDS)
+    let kind = section.chosen("grammar", &text, WORDS)?;
+    Some(if kind == GrammarKind::Xml && section.has("code") { GrammarKind::XmlCoded } else { kind })
 }
 
 const NATIVE: &[(&str, Native)] = &[
@@ -240,6 +245,7 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             value: section.text("value").and_then(|at| locator(&section, &at, kind)),
             unlisted: locators(&section, "unlisted", kind),
         })),
+        GrammarKind::Xml | GrammarKind::XmlCoded => Some(Grammar::Xml(section_xml::grammar(&section, kind))),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
         GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),
         GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
@@ -428,7 +434,7 @@ pub(super) fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
         .collect()
 }
 
-fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
+pub(super) fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
     let text = value.get_ref().as_str().map(|text| At { value: text.to_owned(), span: value.span() });
     if text.is_none() {
         section.fault(value.span(), format!("each entry of `{key}` must be a text in quotes"));

@@ -59,6 +59,21 @@ pub enum Codec {
     Message(whole::Settings),
 }
 
+/// Every codec's word.
+pub const CODECS: &[(&str, ())] = &[
+    ("mllp", ()),
+    ("astm", ()),
+    ("lines", ()),
+    ("delimited", ()),
+    ("poct1a", ()),
+    ("intellivue", ()),
+    ("medibus", ()),
+    ("nonin", ()),
+    ("dri", ()),
+    ("ieee11073-20601", ()),
+    ("message", ()),
+];
+
 impl Codec {
     /// The word a profile's `[link]` names it by.
     pub const fn word(&self) -> &'static str {
@@ -152,7 +167,7 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Lines(settings) => Box::new(lines::LineFramer::new(settings.clone())),
         Codec::Message(_) => Box::new(whole::WholeFramer::default()),
         Codec::Delimited(settings) => Box::new(delimited::DelimitedFramer::new(settings.clone())),
-        Codec::Poct1a(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Poct1a(settings) => Box::new(poct1a::Poct1aFramer::new(settings.clone())),
         Codec::Intellivue(settings) => Box::new(intellivue::IntellivueFramer::new(settings.clone())),
         Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
         Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
@@ -227,6 +242,8 @@ pub trait Framer: Send {
     fn deadline(&self) -> Option<Duration>;
     /// Time passed; timers may have run out.
     fn tick(&mut self, now: Duration);
+    /// The time of day, for protocols whose answers state it. Told before each of the calls above.
+    fn wall_clock(&mut self, _at: crate::clock::Timestamp) {}
     /// The connection ended: what is half there becomes a `Broken` or a `Note`.
     fn end(&mut self, now: Duration);
     /// Whether this link layer carries messages to the device too (see [`Framer::send`]).
