@@ -76,7 +76,7 @@ impl Locator {
             | GrammarKind::Csv
             | GrammarKind::Bytes => {
                 if text.trim().is_empty() {
-                    Err("an empty name".into())
+                    Err("an empty name: write the device's own name for the value".into())
                 } else {
                     Ok(Self::Name(text.into()))
                 }

@@ -7,6 +7,7 @@
 mod check;
 mod compose;
 mod condition;
+mod editor;
 mod fault;
 mod layout;
 mod library;
@@ -45,7 +46,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 pub use astm_orders::{Order, Query};
+pub use check::missing_captures;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
+pub use editor::schema as page_schema;
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
 pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
@@ -172,7 +175,7 @@ impl FirmwareProfile {
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
             schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
-            schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
+            schema::Grammar::Native(native) => native::decode(self, *native, bytes, topic, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };
         decoded.findings.truncate(FINDINGS_MAX);
@@ -203,7 +206,7 @@ impl FirmwareProfile {
             model: Arc::clone(&self.model),
             kind: self.kind.clone(),
             point_of_care: self.point_of_care,
-            simulated: self.verified == Verified::Simulator,
+            simulated: self.verified <= Verified::Simulator,
             ..Device::default()
         }
     }
@@ -222,7 +225,8 @@ pub fn fuzz(bytes: &[u8]) {
         LinkContext::new("fuzz", "Asia/Kolkata", Timestamp::from_micros(1_773_477_000_000_000, true));
     let chosen = usize::from(*choice).checked_rem(profiles.len()).and_then(|at| profiles.get(at));
     if let (Some(profile), Some(context)) = (chosen, context) {
-        let decoded = profile.decode(frame, Some("fuzz/topic"), &context);
+        let sparkplug = profile.codec.is_sparkplug().then_some("spBv1.0/g/DDATA/e/d");
+        let decoded = profile.decode(frame, sparkplug.or(Some("fuzz/topic")), &context);
         assert!(!decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some());
         if let Some(query) = profile.query(frame, &context) {
             let order =

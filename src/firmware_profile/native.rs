@@ -125,7 +125,10 @@ impl Native {
             Self::Nonin => nonin::read,
             Self::Dri => dri::read,
             Self::Ieee11073 => ieee11073::read,
-            Self::Sparkplug => sparkplug::read,
+            // Needs the topic, see `decode`.
+            Self::Sparkplug => {
+                |bytes, profile, context, findings| sparkplug::read(bytes, None, profile, context, findings)
+            }
         }
     }
 }
@@ -134,10 +137,15 @@ pub(super) fn decode(
     profile: &FirmwareProfile,
     native: Native,
     bytes: &[u8],
+    topic: Option<&str>,
     context: &LinkContext,
 ) -> Decoded {
     let mut decoded = Decoded::default();
-    let said = match native.reader()(bytes, profile, context, &mut decoded.findings) {
+    let said = match native {
+        Native::Sparkplug => sparkplug::read(bytes, topic, profile, context, &mut decoded.findings),
+        other => other.reader()(bytes, profile, context, &mut decoded.findings),
+    };
+    let said = match said {
         Ok(said) => said,
         Err(Silent::Held(reason)) => {
             decoded.held = Some(reason);
@@ -269,8 +277,12 @@ fn words(
 ) -> Read {
     match def {
         Some(def) => {
-            let unit = unit.or_else(|| def.unit.as_ref().map(|rule| rule.unit.clone()));
-            flat::read_value(profile, def, text, UnitSaid::Known(unit, None), place, marks, findings)
+            let rule = unit.as_ref().and_then(|unit| def.units.get(&*unit.display));
+            let unit = match rule {
+                Some(rule) => Some(rule.unit.clone()),
+                None => unit.or_else(|| def.unit.as_ref().map(|rule| rule.unit.clone())),
+            };
+            flat::read_value(profile, def, text, UnitSaid::Known(unit, rule), place, marks, findings)
         }
         None => outcome::unlisted_value(profile, text, unit, marks),
     }

@@ -22,6 +22,8 @@ use super::{rules, schema_metric, session};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verified {
+    /// Only against a document of the vendor.
+    Document,
     /// Only against a simulated device.
     Simulator,
     /// Against a real device on a bench.
@@ -244,6 +246,16 @@ pub(super) fn parse(id: &str, text: &str) -> Result<FirmwareProfile, Vec<Fault>>
     }
 }
 
+/// Everything the parser asks for while it reads a page, good or not.
+#[cfg(test)]
+pub(super) fn heard(text: &str) -> super::section::Heard {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let source = Source::new(text);
+    drop(read("test/page", &source, document.get_ref()));
+    let heard = source.heard.borrow().clone();
+    heard
+}
+
 fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<FirmwareProfile> {
     let root = Section::new(source, "the profile".into(), table, 0..0);
     let (device, record) = (root.section("device"), root.section("record"));
@@ -268,8 +280,9 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         root.section("session").map(|section| session::read(section, codec.as_ref())).unwrap_or_default();
     let tests = root.sections("test").into_iter().filter_map(sections::test_case).collect();
     let about = sections::about(device);
+    let lists_metrics = root.has("metric");
     root.finish();
-    rules::check(source, &metrics, &groups, grammar.as_ref());
+    rules::check(source, &metrics, &groups, grammar.as_ref(), lists_metrics);
     let (about, grammar, codec) = (about?, grammar?, codec?);
     let own_system = format!("urn:bedside:firmware-profile:{id}");
     let metrics = metrics.into_iter().map(|metric| metric.def).collect();

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 
 use super::astm::AstmGrammar;
 use super::astm_orders::{self, OrderRules};
+use super::fault::did_you_mean;
 use super::json::JsonGrammar;
 use super::layout::{self, Layout};
 use super::locate::{GrammarKind, Locator};
@@ -41,8 +42,12 @@ pub(super) struct About {
 }
 
 pub(super) fn about(section: Section<'_>) -> Option<About> {
-    const WORDS: &[(&str, Verified)] =
-        &[("simulator", Verified::Simulator), ("bench", Verified::Bench), ("clinic", Verified::Clinic)];
+    const WORDS: &[(&str, Verified)] = &[
+        ("document", Verified::Document),
+        ("simulator", Verified::Simulator),
+        ("bench", Verified::Bench),
+        ("clinic", Verified::Clinic),
+    ];
     let manufacturer = section.required("manufacturer");
     let model = section.required("model");
     let verified = section.required("verified").and_then(|text| section.chosen("verified", &text, WORDS));
@@ -129,7 +134,7 @@ fn mqtt(section: Section<'_>) -> Mqtt {
 /// `[link]`, read by `wire`: its settings are known there.
 pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
     let Some(value) = root.any("link") else {
-        root.fault(0..0, "the profile needs a [link] with its codec");
+        root.fault(0..0, "the profile needs a [link] with its codec, such as codec = \"lines\"");
         return None;
     };
     let Some(section) = root.of_value("link", value) else {
@@ -141,10 +146,21 @@ pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
     match wire::Codec::deserialize(plain(value.get_ref())) {
         Ok(codec) => Some(codec),
         Err(error) => {
-            section.fault(value.span(), format!("[link]: {}", error.message()));
+            link_fault(&section, value, error.message());
             None
         }
     }
+}
+
+/// Points at the setting that the codec's own words name.
+fn link_fault(section: &Section<'_>, value: &Spanned<DeValue<'_>>, message: &str) {
+    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let table = value.get_ref().as_table();
+    let named = words.first().and_then(|word| table?.iter().find(|(key, _)| &**key.get_ref() == *word));
+    let hint = words.split_first().and_then(|(word, known)| did_you_mean(word, known.iter().copied()));
+    let hint = hint.map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+    let span = named.map_or_else(|| value.span(), |(key, _)| key.span());
+    section.fault(span, format!("[link]: {message}{hint}"));
 }
 
 fn plain(value: &DeValue<'_>) -> toml::Value {
@@ -413,7 +429,7 @@ pub(super) fn time_rules(section: Section<'_>, kind: GrammarKind) -> TimeRules {
         zone,
         max_skew_s: section.integer("max_skew_s", 1..=10_000_000).and_then(|at| i64::try_from(at.value).ok()),
     };
-    if !rules.from.is_empty() && rules.formats.is_empty() {
+    if !rules.from.is_empty() && !section.has("formats") {
         section.fault(section.span.clone(), format!("{} needs `formats` for its `from`", section.name));
     }
     section.finish();
@@ -483,7 +499,18 @@ fn effect(section: &Section<'_>, text: &At<String>) -> Option<Effect> {
     if INTERPRETATIONS.contains(&text.value.as_str()) {
         return Some(Effect::Interpretation(text.value.as_str().into()));
     }
-    section.chosen("flags", text, STATUS_WORDS).map(Effect::Status)
+    let status = STATUS_WORDS.iter().find(|(word, _)| *word == text.value);
+    if status.is_none() {
+        let words: Vec<&str> = STATUS_WORDS.iter().map(|(word, _)| *word).collect();
+        let hint = did_you_mean(&text.value, words.iter().copied())
+            .map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+        let message = format!(
+            "a flag means a code of HL7 table 0078 such as H, L or A, or one of nothing, {}{hint}",
+            words.join(", ")
+        );
+        section.fault(text.span.clone(), message);
+    }
+    status.map(|(_, word)| Effect::Status(*word))
 }
 
 fn bit_field(section: Section<'_>, kind: GrammarKind) -> Option<BitField> {
