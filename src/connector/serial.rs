@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_serial::{ErrorKind, SerialPort, SerialStream};
 
 use super::call::{Again, Attempt, Opener};
@@ -15,7 +16,7 @@ use super::mllp::acknowledger;
 use super::stream::{Connection, Ended, Quiet};
 use super::{Intake, LinkState, Stop};
 use crate::clock::SharedClock;
-use crate::wire::{self, Codec};
+use crate::wire::{Codec, Speech};
 
 /// A port and how it speaks. The defaults are those of most devices: 9600 8N1 without flow control.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -127,24 +128,24 @@ impl TryFrom<u8> for StopBits {
 pub async fn run(
     link: Arc<str>,
     config: Config,
-    codec: Codec,
+    speech: Speech,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
     stop: Stop,
 ) {
     let peer: Arc<str> = config.port.to_string_lossy().into();
-    let acknowledger = matches!(codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
+    let acknowledger = matches!(speech.codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
     let connection =
         Connection { peer: peer.clone(), acknowledger, ..Connection::new(&link, &intake, &clock) };
     let again = Again { link, intake, first: FIRST_PAUSE, longest: LONGEST_PAUSE, good: LASTED };
     let lines = ModemLines { said: false };
-    again.run(Port { config, codec, connection, lines, peer }, stop).await;
+    again.run(Port { config, speech, connection, lines, peer }, stop).await;
 }
 
 /// A port with what it is opened and served with.
 struct Port {
     config: Config,
-    codec: Codec,
+    speech: Speech,
     connection: Connection,
     lines: ModemLines,
     peer: Arc<str>,
@@ -153,7 +154,7 @@ struct Port {
 impl Opener for Port {
     async fn attempt(&mut self, stop: &mut Stop) -> Attempt {
         let (peer, config) = (self.peer.clone(), &self.config);
-        let mut port = match open(config) {
+        let mut port = match opened(config) {
             Ok(port) => port,
             Err(detail) => return Attempt::Over { detail, lasted: Duration::ZERO },
         };
@@ -162,7 +163,7 @@ impl Opener for Port {
         self.connection.intake.state(&self.connection.link, up.clone());
         let connection = Connection { quiet: quiet(config, up), ..self.connection.clone() };
         let since = tokio::time::Instant::now();
-        let detail = match connection.drive(port, wire::framer(&self.codec), stop).await {
+        let detail = match connection.drive(port, self.speech.framer(), stop).await {
             Ended::Stopped => return Attempt::Stopped,
             Ended::Closed => format!("{peer} was unplugged"),
             Ended::Failed(reason) => format!("{peer} was unplugged: {reason}"),
@@ -172,8 +173,23 @@ impl Opener for Port {
     }
 }
 
-/// Opens the port for us alone, or says in words why not.
-fn open(config: &Config) -> Result<SerialStream, String> {
+/// Opens the port for us alone, to listen before there is a link; the error says in words why not.
+///
+/// # Errors
+/// A sentence: the port is missing, in use or not ours to open.
+pub fn open(config: &Config) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, String> {
+    let mut port = opened(config)?;
+    // Adapters and pseudo-terminals without modem lines are common; listening goes on without.
+    set_lines(&mut port, config).ok();
+    Ok(port)
+}
+
+fn set_lines(port: &mut SerialStream, config: &Config) -> tokio_serial::Result<()> {
+    let dtr = config.dtr.map_or(Ok(()), |level| port.write_data_terminal_ready(level));
+    dtr.and(config.rts.map_or(Ok(()), |level| port.write_request_to_send(level)))
+}
+
+fn opened(config: &Config) -> Result<SerialStream, String> {
     let path = config.port.to_string_lossy();
     let builder = tokio_serial::new(path.clone(), config.baud)
         .data_bits(match config.data_bits {
@@ -229,9 +245,7 @@ struct ModemLines {
 
 impl ModemLines {
     fn set(&mut self, port: &mut SerialStream, config: &Config, connection: &Connection) {
-        let dtr = config.dtr.map_or(Ok(()), |level| port.write_data_terminal_ready(level));
-        let rts = config.rts.map_or(Ok(()), |level| port.write_request_to_send(level));
-        if let Err(error) = dtr.and(rts)
+        if let Err(error) = set_lines(port, config)
             && !std::mem::replace(&mut self.said, true)
         {
             let text = format!("The port has no modem lines, DTR and RTS stay as they are: {error}.");

@@ -13,7 +13,7 @@ use super::mllp::{acknowledger, idle_timeout_s, max_connections};
 use super::stream::Connection;
 use super::{Intake, Stop};
 use crate::clock::SharedClock;
-use crate::wire::{self, Codec};
+use crate::wire::{Codec, Speech};
 
 /// One device or several: exactly one of `listen` and `connect`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -65,12 +65,12 @@ impl TryFrom<Written> for Config {
 pub async fn run(
     link: Arc<str>,
     config: Config,
-    codec: Codec,
+    speech: Speech,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
     stop: Stop,
 ) {
-    let acknowledger = matches!(codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
+    let acknowledger = matches!(speech.codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
     let connection = Connection { acknowledger, ..Connection::new(&link, &intake, &clock) };
     match config.side {
         Side::Listen(address) => {
@@ -79,15 +79,15 @@ pub async fn run(
             let door = Door { link, address, max_connections, allow, intake };
             let serve = |socket, peer, mut stop: Stop| {
                 let connection = Connection { peer, idle, ..connection.clone() };
-                let codec = codec.clone();
+                let speech = speech.clone();
                 async move {
-                    drop(call::serve(&connection, socket, wire::framer(&codec), &mut stop).await);
+                    drop(call::serve(&connection, socket, speech.framer(), &mut stop).await);
                 }
             };
             door.run(serve, stop).await;
         }
         Side::Connect(address) => {
-            let framer: MakeFramer = Arc::new(move || wire::framer(&codec));
+            let framer: MakeFramer = Arc::new(move || speech.framer());
             Dial { connection, address, quiet_s: config.quiet_timeout_s, framer }.run(stop).await;
         }
     }
