@@ -89,8 +89,8 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Intellivue(_) => Box::new(whole::WholeFramer::default()),
         Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
         Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Dri(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Ieee11073(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Dri(settings) => Box::new(dri::DriFramer::new(settings.clone())),
+        Codec::Ieee11073(settings) => Box::new(ieee11073::ManagerFramer::new(settings.clone())),
     }
 }
 
