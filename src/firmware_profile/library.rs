@@ -188,9 +188,8 @@ mod tests {
                 let decoded = decoded(profile, name, frame);
                 assert!(decoded.measurements() > 0, "{}: {name} says nothing", profile.id);
             }
-            assert_eq!(
-                profile.verified,
-                crate::firmware_profile::Verified::Simulator,
+            assert!(
+                profile.verified <= crate::firmware_profile::Verified::Simulator,
                 "no real device has said otherwise"
             );
         }

@@ -181,7 +181,7 @@ impl FirmwareProfile {
             model: Arc::clone(&self.model),
             kind: self.kind.clone(),
             point_of_care: self.point_of_care,
-            simulated: self.verified == Verified::Simulator,
+            simulated: self.verified <= Verified::Simulator,
             ..Device::default()
         }
     }

@@ -22,6 +22,8 @@ use super::{rules, schema_metric};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verified {
+    /// Against nothing: written from a document of the maker, or from those who read it.
+    Document,
     /// Only against a simulated device.
     Simulator,
     /// Against a real device on a bench.

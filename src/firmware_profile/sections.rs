@@ -38,8 +38,12 @@ pub(super) struct About {
 }
 
 pub(super) fn about(section: Section<'_>) -> Option<About> {
-    const WORDS: &[(&str, Verified)] =
-        &[("simulator", Verified::Simulator), ("bench", Verified::Bench), ("clinic", Verified::Clinic)];
+    const WORDS: &[(&str, Verified)] = &[
+        ("document", Verified::Document),
+        ("simulator", Verified::Simulator),
+        ("bench", Verified::Bench),
+        ("clinic", Verified::Clinic),
+    ];
     let manufacturer = section.required("manufacturer");
     let model = section.required("model");
     let verified = section.required("verified").and_then(|text| section.chosen("verified", &text, WORDS));
