@@ -8,6 +8,7 @@ pub mod broker;
 mod door;
 pub mod mllp;
 pub mod mqtt;
+pub mod ports;
 #[cfg(test)]
 mod rig;
 pub mod serial;

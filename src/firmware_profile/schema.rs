@@ -1,7 +1,6 @@
 //! The schema of a profile page: TOML → [`FirmwareProfile`], strictly. What a page may say is listed here.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 
 use regex::Regex;
@@ -16,7 +15,7 @@ use super::section::{Section, Source};
 use super::sections;
 use super::time::TimeRules;
 use super::value::ValueRules;
-use super::{rules, schema_metric};
+use super::{rules, schema_metric, session};
 
 /// Against what a profile was tried. A claim is raised only by trying it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -77,41 +76,6 @@ pub struct Tcp {
 pub struct Mqtt {
     pub topics: Vec<String>,
     pub qos: u8,
-}
-
-/// Bytes a profile allows to be sent.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-pub struct BytesToSend {
-    pub bytes: Vec<u8>,
-    /// How often, for polls and keep-alives.
-    pub every_ms: Option<u64>,
-    /// What must be received for this to be sent, for replies.
-    pub after: Option<Vec<u8>>,
-}
-
-impl fmt::Debug for BytesToSend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.bytes.escape_ascii())
-    }
-}
-
-/// Everything that may ever be sent to the device: a gateway reads and never commands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Session {
-    pub on_connect: Vec<BytesToSend>,
-    pub poll: Vec<BytesToSend>,
-    pub keep_alive: Vec<BytesToSend>,
-    pub reply: Vec<BytesToSend>,
-}
-
-impl Session {
-    /// Every byte sequence that may be sent.
-    pub fn allowed(&self) -> impl Iterator<Item = &[u8]> {
-        [&self.on_connect, &self.poll, &self.keep_alive, &self.reply]
-            .into_iter()
-            .flatten()
-            .map(|sent| sent.bytes.as_slice())
-    }
 }
 
 /// A capture of the folder and what it is for.
@@ -213,6 +177,7 @@ impl Plan {
             let single = [&metric.unit_from, &metric.flags_from, &metric.range_from];
             let times = metric.time.iter().flat_map(|time| time.from.iter().flatten());
             let conditions = metric.when.iter().map(|(at, _)| at);
+            let conditions = conditions.chain(metric.condition.iter().flat_map(|when| when.places()));
             metric.from.iter().chain(single.into_iter().flatten()).chain(times).chain(conditions)
         });
         let (who, subject) = (&self.identify, &self.subject);
@@ -276,7 +241,8 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
     let quality_control = sections::quality_control(&root, kind);
     let (groups, metrics) = schema_metric::read(&root, kind);
     let (codec, transport) = (sections::codec(&root), sections::transport(&root));
-    let session = root.section("session").map(sections::session).unwrap_or_default();
+    let session =
+        root.section("session").map(|section| session::read(section, codec.as_ref())).unwrap_or_default();
     let tests = root.sections("test").into_iter().filter_map(sections::test_case).collect();
     let about = sections::about(device);
     root.finish();

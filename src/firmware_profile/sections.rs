@@ -13,8 +13,7 @@ use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
 use super::schema::{
-    BytesToSend, Caveat, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Session, Subject, Tcp,
-    TestCase, Transport, Verified,
+    Caveat, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase, Transport, Verified,
 };
 use super::section::{At, Section};
 use super::text::{Shape, TextGrammar};
@@ -129,7 +128,8 @@ fn mqtt(section: Section<'_>) -> Mqtt {
 
 /// `[link]`, read by `wire`: its settings are known there.
 pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
-    const CODECS: &[(&str, ())] = &[("mllp", ()), ("astm", ()), ("lines", ()), ("message", ())];
+    const CODECS: &[(&str, ())] =
+        &[("mllp", ()), ("astm", ()), ("lines", ()), ("delimited", ()), ("message", ())];
     let Some(value) = root.any("link") else {
         root.fault(0..0, "the profile needs a [link] with its codec");
         return None;
@@ -164,37 +164,6 @@ fn plain(value: &DeValue<'_>) -> toml::Value {
             table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect(),
         ),
     }
-}
-
-pub(super) fn session(section: Section<'_>) -> Session {
-    let list = |key| section.sections(key).into_iter().filter_map(sent).collect();
-    let session = Session {
-        on_connect: list("on_connect"),
-        poll: list("poll"),
-        keep_alive: list("keep_alive"),
-        reply: list("reply"),
-    };
-    section.finish();
-    session
-}
-
-fn sent(section: Section<'_>) -> Option<BytesToSend> {
-    let bytes = section.required("send").and_then(|text| raw_bytes(&section, &text));
-    let after = section.text("after").and_then(|text| raw_bytes(&section, &text));
-    let every_ms = section.integer("every_ms", 10..=86_400_000).map(|at| at.value);
-    section.finish();
-    Some(BytesToSend { bytes: bytes?, every_ms, after })
-}
-
-/// A text as it is, or `hex:02 70 03`.
-fn raw_bytes(section: &Section<'_>, text: &At<String>) -> Option<Vec<u8>> {
-    let Some(hex) = text.value.strip_prefix("hex:") else { return Some(text.value.clone().into_bytes()) };
-    let bytes: Option<Vec<u8>> =
-        hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    if bytes.is_none() {
-        section.fault(text.span.clone(), "hex: must be followed by bytes such as 02 70 03");
-    }
-    bytes
 }
 
 pub(super) fn test_case(section: Section<'_>) -> Option<TestCase> {
@@ -256,6 +225,9 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
         GrammarKind::Columns => columns(&section).map(|shape| text_grammar(&section, shape)),
         GrammarKind::Json => Some(Grammar::Json(JsonGrammar {
             items: locators(&section, "items", kind),
+            all_items: section.boolean("all_items").unwrap_or(false),
+            code: section.text("code").and_then(|at| locator(&section, &at, kind)),
+            value: section.text("value").and_then(|at| locator(&section, &at, kind)),
             unlisted: locators(&section, "unlisted", kind),
         })),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
@@ -411,7 +383,7 @@ pub(super) fn value_rules(section: Section<'_>, kind: GrammarKind) -> ValueRules
 }
 
 /// A list of tokens, or a table token → reason.
-fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
+pub(super) fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
     const REASONS: &[(&str, AbsentReason)] = &[
         ("unknown", AbsentReason::Unknown),
         ("temp-unknown", AbsentReason::TempUnknown),

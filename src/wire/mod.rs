@@ -25,8 +25,12 @@ pub mod poct1a;
 pub mod lines;
 /// HL7's Minimal Lower Layer Protocol.
 pub mod mllp;
+/// Bytes as a page writes them.
+pub mod notation;
 #[cfg(test)]
 mod rig;
+/// Polls, handshakes and keep-alives over any framer: the only bytes that are ever sent beside a codec's own.
+pub mod session;
 mod whole;
 
 use std::time::Duration;
@@ -71,10 +75,44 @@ impl Codec {
         }
     }
 
+    /// As it is spoken over UDP; the other codecs have no datagrams.
+    pub(crate) fn on_datagrams(&self) -> Option<Self> {
+        match self {
+            Self::Intellivue(settings) => Some(Self::Intellivue(settings.clone().on_lan())),
+            _ => None,
+        }
+    }
+
     /// No framing, for transports that carry whole messages.
     pub fn message() -> Self {
         Self::Message(whole::Settings::default())
     }
+}
+
+/// How a link speaks: its codec, and what may be said beside the codec's own answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Speech {
+    pub codec: Codec,
+    pub dialogue: session::Dialogue,
+}
+
+impl From<Codec> for Speech {
+    /// Says nothing but the codec's own answers.
+    fn from(codec: Codec) -> Self {
+        Self { codec, dialogue: session::Dialogue::default() }
+    }
+}
+
+impl Speech {
+    /// A fresh framer for one connection, with its dialogue.
+    pub fn framer(&self) -> Box<dyn Framer> {
+        session::framer(framer(&self.codec), &self.dialogue)
+    }
+}
+
+/// The frames in a piece of a stream.
+pub fn frames(codec: &Codec, bytes: &[u8]) -> Vec<Vec<u8>> {
+    frames_of(framer(codec), &mut std::iter::once(bytes))
 }
 
 /// A fresh framer for one connection.
@@ -84,9 +122,9 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Astm(settings) => Box::new(astm::AstmFramer::new(settings.clone())),
         Codec::Lines(settings) => Box::new(lines::LineFramer::new(settings.clone())),
         Codec::Message(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Delimited(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Delimited(settings) => Box::new(delimited::DelimitedFramer::new(settings.clone())),
         Codec::Poct1a(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Intellivue(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Intellivue(settings) => Box::new(intellivue::IntellivueFramer::new(settings.clone())),
         Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
         Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
         Codec::Dri(settings) => Box::new(dri::DriFramer::new(settings.clone())),

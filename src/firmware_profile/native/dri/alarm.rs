@@ -1,8 +1,9 @@
-//! Alarm status records: up to five alarms the monitor shows, each with its text and colour.
+//! Alarm status records: up to five alarms the monitor shows, each with its text and colour: white, yellow and red
+//! are the low, medium and high priority of IEC 60601-1-8.
 
 use super::super::{Spoken, Statement};
 use super::{Reading, containment};
-use crate::device::{Moment, Value};
+use crate::device::{Alarm as Alert, AlarmPhase, AlarmPriority, AlarmState, MetricClass, Moment, Value};
 use crate::wire::dri::record::{Record, u16_at};
 
 /// Subrecord type of the alarm status.
@@ -26,16 +27,25 @@ pub(super) fn read(record: &Record<'_>, sent: Option<&Moment>, place: &str, read
             continue;
         };
         for (number, alarm) in alarms.into_iter().enumerate().filter(|(_, alarm)| alarm.colour > 0) {
-            let mut statement =
-                Statement::new("alarm", "", Spoken::Value(Value::Text(alarm.text.as_str().into())));
+            let priority = match alarm.colour {
+                1 => AlarmPriority::Low,
+                2 => AlarmPriority::Medium,
+                _ => AlarmPriority::High,
+            };
+            let value = Alert {
+                text: Some(alarm.text.as_str().into()),
+                phase: Some(AlarmPhase::Present),
+                state: Some(AlarmState::Active),
+                priority: Some(priority),
+                ..Alert::default()
+            };
+            let mut statement = Statement::new("alarm", "", Spoken::Value(Value::Alarm(Box::new(value))));
             statement.text = "Alarm".into();
+            statement.class = Some(MetricClass::Alarm);
             statement.taken = sent.cloned();
-            statement.status.in_alarm = true;
             statement.containment =
                 Some(containment(20, u32::try_from(number).unwrap_or_default().saturating_add(1)));
             statement.place = format!("{place}, alarm {}", number + 1);
-            let colour = ["none", "white", "yellow", "red"].get(usize::from(alarm.colour)).unwrap_or(&"unknown");
-            statement.note = Some(format!("Priority colour: {colour}"));
             reading.statements.push(statement);
         }
     }
