@@ -177,7 +177,10 @@ impl Framer for DriFramer {
         if self.ask_at.is_some_and(|at| now >= at) {
             if self.asked {
                 let silence = now.saturating_sub(self.heard).as_secs();
-                self.note("asked-again", format!("Nothing came for {silence} s; the monitor is asked again."));
+                self.note(
+                    "asked-again",
+                    format!("Nothing came for {silence} s; the monitor is asked again."),
+                );
             }
             self.ask();
             self.ask_at = Some(now + self.patience());

@@ -224,7 +224,8 @@ impl ManagerFramer {
             self.leave();
         }
         let Some(association) = apdu::association(contents) else { return self.malformed() };
-        let mder = |offer: &Offer<'_>| offer.encoding_rules & 0x8000 != 0 && offer.protocol_version >> 31 == 1;
+        let mder =
+            |offer: &Offer<'_>| offer.encoding_rules & 0x8000 != 0 && offer.protocol_version >> 31 == 1;
         let refusal = match association.offer {
             _ if association.version >> 31 == 0 => Some(UNSUPPORTED_VERSION),
             None => Some(NO_COMMON_PROTOCOL),
@@ -429,13 +430,19 @@ impl Framer for ManagerFramer {
     fn answer(&mut self, ticket: Ticket, answer: Answer, _now: Duration) {
         let Some(at) = self.open.iter().position(|(open, _)| *open == ticket) else {
             if matches!(answer, Answer::Refused { .. }) {
-                self.note("not-kept", "An unconfirmed report could not be kept; the agent does not repeat it.");
+                self.note(
+                    "not-kept",
+                    "An unconfirmed report could not be kept; the agent does not repeat it.",
+                );
             }
             return;
         };
         let Some((_, confirmation)) = self.open.remove(at) else { return };
         if matches!(answer, Answer::Refused { .. }) {
-            return self.note("not-confirmed", "A report could not be kept and is not confirmed; the agent keeps it.");
+            return self.note(
+                "not-confirmed",
+                "A report could not be kept and is not confirmed; the agent keeps it.",
+            );
         }
         let mut arguments = confirmation.handle.to_be_bytes().to_vec();
         arguments.extend([0; 4]);
@@ -459,7 +466,10 @@ impl Framer for ManagerFramer {
                 self.abort(ABORT_CONFIGURATION_TIMEOUT);
             }
             State::Asking { until } if now >= until => {
-                self.note("no-mds", "The agent did not tell its attributes; its reports are kept without them.");
+                self.note(
+                    "no-mds",
+                    "The agent did not tell its attributes; its reports are kept without them.",
+                );
                 self.operate(now);
             }
             _ => {}

@@ -102,7 +102,11 @@ impl Reading<'_> {
             match kind {
                 DISPLAYED => self.displayed(bytes, sent, &place),
                 TREND_10_S | TREND_60_S => {
-                    self.tell("trend", &place, "A trend nobody asked for is left out; displayed values are read.");
+                    self.tell(
+                        "trend",
+                        &place,
+                        "A trend nobody asked for is left out; displayed values are read.",
+                    );
                 }
                 AUXILIARY => {}
                 other => {
@@ -134,8 +138,12 @@ fn reason(raw: i16) -> Option<Special> {
     Some(match raw {
         -32000.. => return None,
         -32762 => Special::new(AbsentReason::Error, |status| status.invalid = true),
-        -32763 => Special { interpretation: Some(">"), ..Special::new(AbsentReason::PositiveInfinity, |_| ()) },
-        -32764 => Special { interpretation: Some("<"), ..Special::new(AbsentReason::NegativeInfinity, |_| ()) },
+        -32763 => {
+            Special { interpretation: Some(">"), ..Special::new(AbsentReason::PositiveInfinity, |_| ()) }
+        }
+        -32764 => {
+            Special { interpretation: Some("<"), ..Special::new(AbsentReason::NegativeInfinity, |_| ()) }
+        }
         -32765 => Special::new(AbsentReason::TempUnknown, |status| status.calibration_ongoing = true),
         -32766 | -32767 => Special::new(AbsentReason::TempUnknown, |status| status.not_available = true),
         _ => Special::new(AbsentReason::Unknown, |_| ()),

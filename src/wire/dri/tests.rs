@@ -53,7 +53,8 @@ fn a_monitor_is_asked_at_once_and_again_when_nothing_comes() {
     assert_eq!(bench.sent(), b"");
     bench.wait(s(1));
     let asked =
-        [Command::DisplayedValues { interval_s: 10 }.frame(), Command::StartWaves(&[Wave::Ecg1]).frame()].concat();
+        [Command::DisplayedValues { interval_s: 10 }.frame(), Command::StartWaves(&[Wave::Ecg1]).frame()]
+            .concat();
     assert_eq!(bench.sent(), asked);
     bench.wait(s(28));
     assert_eq!(bench.sent(), b"");
@@ -86,7 +87,10 @@ fn nothing_but_requests_to_transmit_and_to_stop_is_ever_sent() {
             other => panic!("main type {other}"),
         }
     }
-    assert_eq!(sent.last().unwrap(), &records(&Command::StopDisplayedValues.frame()).next().unwrap().unwrap());
+    assert_eq!(
+        sent.last().unwrap(),
+        &records(&Command::StopDisplayedValues.frame()).next().unwrap().unwrap()
+    );
 }
 
 #[test]

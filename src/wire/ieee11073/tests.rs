@@ -50,7 +50,8 @@ fn a_known_configuration_is_accepted_and_the_attributes_are_asked_for() {
     let mut bench = Bench::new(manager());
     bench.feed(&association_request(AGENT, 0x0190));
     // The association response and the Get of the standard's own examples (Annex H), with this manager's system id.
-    let response = hex("E3 00 00 2C 00 00 50 79 00 26 80 00 00 00 80 00 80 00 00 00 00 00 00 00 80 00 00 00 00 08
+    let response =
+        hex("E3 00 00 2C 00 00 50 79 00 26 80 00 00 00 80 00 80 00 00 00 00 00 00 00 80 00 00 00 00 08
          02 42 45 44 53 49 44 45 00 00 00 00 00 00 00 00 00 00");
     let get = hex("E7 00 00 0E 00 0C 00 01 01 03 00 06 00 00 00 00 00 00");
     assert_eq!(bench.sent(), [response, get].concat());
@@ -150,7 +151,10 @@ fn reports_wait_a_moment_for_the_attributes() {
     bench.feed(&attributes(1)).feed(&scan(6, true));
     assert_eq!(bench.said.notes, ["no-mds", "unexpected"]);
     let (first, _) = &bench.said.frames[1];
-    assert!(!first.windows(4).any(|window| window == b"TEST"), "one association, one description of the agent");
+    assert!(
+        !first.windows(4).any(|window| window == b"TEST"),
+        "one association, one description of the agent"
+    );
 }
 
 #[test]
@@ -222,9 +226,30 @@ fn day() -> Vec<u8> {
 
 #[test]
 fn any_cut_of_the_stream_gives_the_same() {
-    let said = any_cut_gives_the_same(manager, &day());
-    assert_eq!(said.frames.len(), 5);
-    assert_eq!(said.notes.first(), Some(&"stray-bytes"));
+    let orderly = [
+        b"noise".to_vec(),
+        association_request(AGENT, 0x4000),
+        told_configuration(0x4000, &configuration(0x02BC).unwrap()),
+        scan(1, true),
+        attributes(1),
+        scan(2, true),
+        scan(3, false),
+        scan(4, true),
+        vec![0xE7; 5],
+    ]
+    .concat();
+    let said = any_cut_gives_the_same(manager, &orderly);
+    assert_eq!((said.frames.len(), said.notes), (5, vec!["stray-bytes", "stray-bytes"]));
+}
+
+#[test]
+fn what_is_kept_of_a_wild_agent_does_not_depend_on_the_cut() {
+    let frames = |size: usize| crate::wire::frames_of(Box::new(manager()), &mut day().chunks(size));
+    let whole = frames(10_000);
+    assert_eq!(whole.len(), 5);
+    for size in 1..60 {
+        assert_eq!(frames(size), whole, "{size} octets at a time");
+    }
 }
 
 #[test]

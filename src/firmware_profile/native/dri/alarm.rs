@@ -64,7 +64,8 @@ fn alarms(bytes: &[u8], stride: usize) -> Option<Vec<Alarm>> {
         }
         let end = text.iter().position(|byte| *byte == 0).unwrap_or(TEXT);
         let (said, rest) = text.split_at(end);
-        let prints = said.iter().all(|byte| *byte >= 0x20) && (end == 0 || said.iter().any(u8::is_ascii_alphabetic));
+        let prints =
+            said.iter().all(|byte| *byte >= 0x20) && (end == 0 || said.iter().any(u8::is_ascii_alphabetic));
         if !prints || (end == 0 && rest.iter().any(|byte| *byte != 0)) {
             return None;
         }

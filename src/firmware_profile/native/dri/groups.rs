@@ -309,14 +309,22 @@ pub(super) fn read(
             continue;
         }
         if is_old(group, field.0, label) && cuff_time.is_none() {
-            reading.tell("old-value", &place(), "A value older than 60 s was told when it was new; it is left out.");
+            reading.tell(
+                "old-value",
+                &place(),
+                "A value older than 60 s was told when it was new; it is left out.",
+            );
             continue;
         }
         let Some((code, name)) = code(group, field, label, status) else { continue };
         let mut statement = statement(&code, raw, field.2, field.3, &name);
         if !measures {
             statement.status.questionable = true;
-            reading.tell("inactive-module", &place(), "A module that does not measure shows a value; it is questionable.");
+            reading.tell(
+                "inactive-module",
+                &place(),
+                "A module that does not measure shows a value; it is questionable.",
+            );
         }
         statement.containment = Some(containment(group.vmd, group.channel));
         statement.taken = taken.cloned();
@@ -380,8 +388,8 @@ fn pressure(field: &Field, label: u16) -> (String, String) {
 }
 
 const PRESSURE_NAMES: &[&str] = &[
-    "p", "art", "cvp", "pa", "rap", "rvp", "lap", "icp", "abp", "p1", "p2", "p3", "p4", "p5", "p6", "sp", "fem",
-    "uac", "uvc", "icp2", "p7", "p8", "femv",
+    "p", "art", "cvp", "pa", "rap", "rvp", "lap", "icp", "abp", "p1", "p2", "p3", "p4", "p5", "p6", "sp",
+    "fem", "uac", "uvc", "icp2", "p7", "p8", "femv",
 ];
 
 /// Temperatures by their label: a room is not a body.
@@ -444,9 +452,10 @@ fn note(group: &Group, field: usize, label: u16, status: u32) -> Option<String> 
             let lead = usize::from((label >> (4 * (field - 1))) & 0xF);
             (lead != 0).then(|| format!("Lead by its label: {}", words(&LEADS, lead)))
         }
-        (Label::Pressure, 0..=2) if !(1..=8).contains(&label) => {
-            Some(format!("Label of the channel: {}", words(PRESSURE_NAMES, usize::from(label)).to_uppercase()))
-        }
+        (Label::Pressure, 0..=2) if !(1..=8).contains(&label) => Some(format!(
+            "Label of the channel: {}",
+            words(PRESSURE_NAMES, usize::from(label)).to_uppercase()
+        )),
         (Label::Relaxation, 1) => {
             const MODES: [&str; 4] = ["train of four", "double burst", "single twitch", "post-tetanic count"];
             Some(format!("Mode: {}", words(&MODES, usize::try_from((status >> 2) & 3).unwrap_or(0))))

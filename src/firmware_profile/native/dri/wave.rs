@@ -96,12 +96,17 @@ impl Waves {
             let all: Option<Vec<i16>> =
                 (0..usize::from(count)).map(|at| i16_at(bytes, HEADER + 2 * at)).collect();
             let Some(all) = all else {
-                findings.push(finding("cut-record", place, "A waveform is shorter than it says; it is left out."));
+                findings.push(finding(
+                    "cut-record",
+                    place,
+                    "A waveform is shorter than it says; it is left out.",
+                ));
                 continue;
             };
             let off = status & LEAD_OFF != 0;
-            let samples =
-                all.into_iter().map(|raw| (!off && reason(raw).is_none() && raw > -32000).then(|| raw.into()));
+            let samples = all
+                .into_iter()
+                .map(|raw| (!off && reason(raw).is_none() && raw > -32000).then(|| raw.into()));
             self.append(kind, status, samples.collect(), sent, place);
         }
     }

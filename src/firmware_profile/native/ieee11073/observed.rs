@@ -43,8 +43,7 @@ pub(super) fn statements(
     }
     // MDC_ATTR_MSMT_STAT
     let status = object.word(2375).map(status).unwrap_or_default();
-    let mut observed =
-        Observed { object, kind, unit: None, status, place, findings, statements: Vec::new() };
+    let mut observed = Observed { object, kind, unit: None, status, place, findings, statements: Vec::new() };
     // MDC_ATTR_UNIT_CODE
     observed.unit = object.word(2454).and_then(|code| observed.unit_of(code));
     for id in told {
@@ -122,7 +121,10 @@ impl Observed<'_> {
         match nomenclature::mdc_unit(number) {
             Some(unit) => Some(Unit { ucum: unit.ucum.into(), display: unit.display.into() }),
             None => {
-                self.tell("unknown-unit", "The unit is not known; its number is kept as text, without a code.");
+                self.tell(
+                    "unknown-unit",
+                    "The unit is not known; its number is kept as text, without a code.",
+                );
                 Some(Unit { ucum: "".into(), display: format!("MDC {number}").into() })
             }
         }
@@ -235,7 +237,10 @@ impl Observed<'_> {
         match sample_array(self.object, octets, self.unit.clone()) {
             Some(value) => self.say_value(value),
             None => {
-                self.tell("no-scale", "Samples without period, size or scale have no meaning; they are left out.");
+                self.tell(
+                    "no-scale",
+                    "Samples without period, size or scale have no meaning; they are left out.",
+                );
             }
         }
     }

@@ -141,7 +141,8 @@ impl Scan<'_> {
         match parts(&map, data) {
             Some((told, as_mapped)) => {
                 if !as_mapped {
-                    let text = format!("The value of object {handle} is longer or shorter than its map says.");
+                    let text =
+                        format!("The value of object {handle} is longer or shorter than its map says.");
                     self.findings.push(finding("other-length", self.place.clone(), text));
                 }
                 self.observe(object, told);
