@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
-use bedside::wire::{astm, delimited, dri, ieee11073, lines, mllp};
+use bedside::wire::{astm, delimited, dri, ieee11073, lines, mllp, poct1a};
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
 /// Longest input that is tried.
@@ -45,6 +45,7 @@ fn bodies() -> Vec<Body> {
     vec![
         body("wire::mllp", mllp::fuzz, 15_000, on_mllp()),
         body("wire::astm", astm::fuzz, 8000, on_astm()),
+        body("wire::poct1a", poct1a::fuzz, 8000, captures(&["poct1a/device", "siemens/dca-vantage"])),
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
         body("wire::delimited", delimited::fuzz, 8000, on_delimited()),
         body("wire::dri", dri::fuzz, 4000, captures(&["ge/datex-s5"])),

@@ -65,7 +65,7 @@ fn fitting(library: &Library, bytes: &[u8], otherwise: &str) -> Arc<FirmwareProf
     let otherwise = library.find(otherwise).unwrap();
     let same = |profile: &&Arc<FirmwareProfile>| {
         std::mem::discriminant(&profile.codec) == std::mem::discriminant(&otherwise.codec)
-            && !profile.id.starts_with("generic/")
+            && !["generic/", "ihe/"].iter().any(|fallback| profile.id.starts_with(fallback))
     };
     library.profiles().filter(same).find(|profile| profile.fits(bytes)).cloned().unwrap_or(otherwise)
 }

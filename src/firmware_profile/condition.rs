@@ -23,13 +23,44 @@ const NODES_MAX: usize = 120;
 
 /// Operators by CEL's own names, and the functions a condition may use.
 const ALLOWED: &[&str] = &[
-    "_&&_", "_||_", "!_", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "_+_", "_-_", "_*_", "_/_", "-_", "@in",
-    "_?_:_", "startsWith", "endsWith", "contains", "size",
+    "_&&_",
+    "_||_",
+    "!_",
+    "_==_",
+    "_!=_",
+    "_<_",
+    "_<=_",
+    "_>_",
+    "_>=_",
+    "_+_",
+    "_-_",
+    "_*_",
+    "_/_",
+    "-_",
+    "@in",
+    "_?_:_",
+    "startsWith",
+    "endsWith",
+    "contains",
+    "size",
 ];
 const FUNCTIONS: &str = "startsWith, endsWith, contains and size";
 /// Those whose outcome is true or false.
-const TRUTHS: &[&str] =
-    &["_&&_", "_||_", "!_", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in", "startsWith", "endsWith", "contains"];
+const TRUTHS: &[&str] = &[
+    "_&&_",
+    "_||_",
+    "!_",
+    "_==_",
+    "_!=_",
+    "_<_",
+    "_<=_",
+    "_>_",
+    "_>=_",
+    "@in",
+    "startsWith",
+    "endsWith",
+    "contains",
+];
 
 /// A condition with the places its names stand for.
 #[derive(Clone)]
@@ -276,7 +307,8 @@ mod tests {
             ("gap", "---"),
             ("ok", "true"),
         ]);
-        let condition = Condition::parse(text, GrammarKind::KeyValue).unwrap_or_else(|w| panic!("{}", w.message));
+        let condition =
+            Condition::parse(text, GrammarKind::KeyValue).unwrap_or_else(|w| panic!("{}", w.message));
         condition.holds(&fields, &Locator::Name("SPO2".into()), &ValueRules::default())
     }
 
@@ -320,7 +352,8 @@ mod tests {
             ("a.b == 1", "no field of this grammar", 0),
             ("{1: 2} == {}", "no maps", 0),
         ] {
-            let wrong = Condition::parse(text, GrammarKind::KeyValue).err().unwrap_or_else(|| panic!("{text}"));
+            let wrong =
+                Condition::parse(text, GrammarKind::KeyValue).err().unwrap_or_else(|| panic!("{text}"));
             assert!(wrong.message.contains(says), "{text}: {}", wrong.message);
             assert_eq!(wrong.at.start, at, "{text}: {}", wrong.message);
         }
@@ -333,7 +366,8 @@ mod tests {
     #[test]
     fn in_a_document_a_name_is_a_member_of_the_item() {
         let condition = Condition::parse("mode == 'Body' && document.data.kind == 'x'", GrammarKind::Json);
-        let places: Vec<String> = condition.unwrap_or_else(|w| panic!("{}", w.message)).places().map(Locator::claim).collect();
+        let places: Vec<String> =
+            condition.unwrap_or_else(|w| panic!("{}", w.message)).places().map(Locator::claim).collect();
         assert_eq!(places, [".//mode".replace("//", "/"), "/data/kind".into()]);
     }
 }

@@ -365,7 +365,12 @@ pub(super) fn read_value(
 }
 
 /// Takes off the digits the device does not have. What it wrote is then a note, so that nothing is lost.
-fn without_noise(metric: &MetricDef, value: Decimal, text: &str, made: impl FnOnce(Decimal) -> Value) -> Read {
+fn without_noise(
+    metric: &MetricDef,
+    value: Decimal,
+    text: &str,
+    made: impl FnOnce(Decimal) -> Value,
+) -> Read {
     let short = metric.decimals.map_or(value, |places| value.rounded(places));
     let rest = value.plus(Decimal::new(-short.mantissa, short.exponent));
     let same = rest.is_some_and(|rest| rest.mantissa == 0);

@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn items_in_items_know_what_holds_them() {
         let record = "items = \"/beds/*/results\"\n[subject]\nid = \"../../mrn\"\n[[metric]]\nmatch = \"./hr\"\nlabel = \"HR\"";
-        let document = r#"{"beds":[{"mrn":"A1","results":[{"hr":70},{"hr":71}]},{"mrn":"B2","results":[{"hr":80}]}]}"#;
+        let document =
+            r#"{"beds":[{"mrn":"A1","results":[{"hr":70},{"hr":71}]},{"mrn":"B2","results":[{"hr":80}]}]}"#;
         let said = said(&decoded(record, "", document));
         let heads: Vec<String> = said.iter().map(|s| s.chars().take(5).collect()).collect();
         assert_eq!(heads, ["A1 HR", "A1 HR", "B2 HR"], "{said:?}");

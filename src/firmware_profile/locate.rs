@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::xml::XmlPath;
 use crate::hl7v2;
 
 /// The grammars of `[record]`.
@@ -14,6 +15,9 @@ pub(super) enum GrammarKind {
     Json,
     Astm,
     Hl7,
+    /// Items that name their own code, and values that each have a place.
+    XmlCoded,
+    Xml,
     Native,
 }
 
@@ -38,6 +42,12 @@ pub(super) enum Locator {
     Topic(usize),
     Astm(AstmPath),
     Hl7(hl7v2::Path),
+    Xml(XmlPath),
+    /// `OBX{2301}-5`: in the first row whose OBX-3 begins with this code.
+    Hl7Row {
+        code: Arc<str>,
+        path: hl7v2::Path,
+    },
 }
 
 /// `O-3.1`: record type, field and component, counted from 1 with the record type as field 1 (LIS02 §6).
@@ -69,7 +79,9 @@ impl Locator {
                 let up = text.matches("../").count();
                 let rest = text.trim_start_matches("../");
                 if rest.is_empty() || up > 8 {
-                    return Err(format!("`{text}` must name a member of what holds the item, such as ../time"));
+                    return Err(format!(
+                        "`{text}` must name a member of what holds the item, such as ../time"
+                    ));
                 }
                 Ok(Self::Outer { up, pointer: format!("/{rest}").into() })
             }
@@ -87,8 +99,15 @@ impl Locator {
             },
             GrammarKind::Astm => AstmPath::parse(text).map(Self::Astm),
             GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
+            GrammarKind::Xml | GrammarKind::XmlCoded => XmlPath::parse(text).map(Self::Xml),
+            GrammarKind::Hl7 if text.starts_with("OBX{") => row_of_code(text),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),
         }
+    }
+
+    /// The field of a LIS02 record, if it is one.
+    pub(super) fn astm(self) -> Option<AstmPath> {
+        if let Self::Astm(path) = self { Some(path) } else { None }
     }
 
     /// The device's own name for what stands here: a code for what has no other.
@@ -101,6 +120,8 @@ impl Locator {
             Self::Topic(level) => format!("topic:{level}"),
             Self::Astm(path) => format!("{}-{}", char::from(path.record), path.field),
             Self::Hl7(path) => path.to_string(),
+            Self::Xml(path) => path.own_code(),
+            Self::Hl7Row { code, path } => path.to_string().replacen("OBX", &format!("OBX{{{code}}}"), 1),
         }
     }
 
@@ -111,9 +132,20 @@ impl Locator {
             Self::Pointer { relative, pointer } => format!("{}{pointer}", if *relative { "." } else { "" }),
             Self::Outer { up, pointer } => format!("{up}{pointer}"),
             Self::Coded(code) => format!("code:{code}"),
+            Self::Xml(path) => path.written().to_owned(),
             other => other.own_code(),
         }
     }
+}
+
+fn row_of_code(text: &str) -> Result<Locator, String> {
+    let shape = || format!("`{text}` is no row by its code: write for example OBX{{2301}}-5");
+    let (code, rest) = text.strip_prefix("OBX{").and_then(|rest| rest.split_once('}')).ok_or_else(shape)?;
+    if code.trim().is_empty() {
+        return Err(shape());
+    }
+    let path = hl7v2::Path::parse(&format!("OBX{rest}")).map_err(|error| error.to_string())?;
+    Ok(Locator::Hl7Row { code: code.trim().into(), path })
 }
 
 impl AstmPath {
@@ -149,6 +181,7 @@ mod tests {
             Ok(Locator::Astm(AstmPath { record: b'O', field: 3, component: Some(1) }))
         );
         assert!(parse("PID-3[2].1", GrammarKind::Hl7).is_ok());
+        assert_eq!(parse("OBX{2301}-5.1", GrammarKind::Hl7).unwrap().own_code(), "OBX{2301}-5.1");
     }
 
     #[test]
@@ -159,6 +192,7 @@ mod tests {
             ("O-0", GrammarKind::Astm, "for example O-3"),
             ("OO-3", GrammarKind::Astm, "for example O-3"),
             ("PID.3", GrammarKind::Hl7, "PID-3"),
+            ("OBX{}-5", GrammarKind::Hl7, "OBX{2301}-5"),
             ("topic:x", GrammarKind::Json, "level"),
             (" ", GrammarKind::Columns, "empty"),
         ] {

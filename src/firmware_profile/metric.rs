@@ -130,6 +130,10 @@ impl MetricDef {
         };
         def.loincs = term.loinc.iter().map(loinc_rule).collect();
         def.codings = vec![mdc_coding(term.code)];
+        // What has no unit is a word or a code.
+        if term.ucum.is_empty() {
+            def.kind = ValueKind::Text;
+        }
         if nomenclature::WAVES.contains(term) {
             def.class = MetricClass::Waveform;
         }

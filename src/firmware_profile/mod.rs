@@ -17,14 +17,17 @@ mod schema;
 mod schema_metric;
 mod session;
 mod section;
+mod section_xml;
 mod sections;
 mod show;
 mod time;
 mod value;
 
 mod astm;
+mod astm_orders;
 mod flat;
 mod hl7;
+mod hl7_alarm;
 mod hl7_device;
 mod hl7_obx;
 mod hl7_person;
@@ -32,12 +35,15 @@ mod json;
 mod native;
 mod outcome;
 mod text;
+mod xml;
+mod xml_coded;
 
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+pub use astm_orders::{Order, Query};
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
@@ -163,6 +169,7 @@ impl FirmwareProfile {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };

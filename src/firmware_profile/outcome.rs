@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::compose::Composer;
 use super::flat::{self, Fields, Read};
-use super::locate::Locator;
 use super::metric::{MetricDef, unlisted};
+use super::schema::ControlRule;
 use super::value::{Effect, INTERPRETATIONS, Marks, Number, StatusWord};
 use super::{FirmwareProfile, MEASUREMENTS_MAX, finding};
 use crate::device::{
-    AbsentReason, Coding, Containment, Device, Domain, Finding, Identifier, Measurement, Metric, MetricClass,
-    Moment, Person, Place, Report, ResultStatus, Specimen, Unit, Value,
+    AbsentReason, Coding, Containment, Device, Domain, Finding, Identifier, MDC, Measurement, Metric,
+    MetricClass, Moment, Person, Place, Report, ResultStatus, Specimen, Unit, Value,
 };
 
 /// OBX-8 words of IHE PCD-01 beside table 0078 (PoCD mappingv2).
@@ -149,7 +149,11 @@ impl Row<'_> {
         };
         let text = self.text.trim();
         let display = (!text.is_empty()).then(|| Arc::from(text));
-        let codings = if self.code.trim().is_empty() {
+        // Code 0 of MDC is no code: what the row calls itself stands for it, in the device's own system.
+        let codings = if self.code == "0" && &*self.system == MDC && !text.is_empty() {
+            let own = Arc::clone(&profile.plan.table.own_system);
+            vec![Coding { system: own, code: Arc::from(text), display: None }]
+        } else if self.code.trim().is_empty() {
             Vec::new()
         } else {
             vec![Coding { system, code: Arc::from(self.code.trim()), display: display.clone() }]
@@ -216,13 +220,8 @@ pub(super) fn close(reports: &mut Vec<Report>, about: About, composer: Composer)
 }
 
 /// Whether the profile says that these fields are of a control and not of a patient.
-pub(super) fn is_control(rules: &[(Locator, Vec<String>)], fields: &impl Fields) -> bool {
-    rules.iter().any(|(at, texts)| {
-        fields.text(at).is_some_and(|text| {
-            let text = text.trim();
-            if texts.is_empty() { !text.is_empty() } else { texts.iter().any(|wanted| wanted == text) }
-        })
-    })
+pub(super) fn is_control(rules: &[ControlRule], fields: &impl Fields) -> bool {
+    rules.iter().any(|rule| fields.text(&rule.at).is_some_and(|text| rule.holds(text.trim())))
 }
 
 /// A result that says it could not be got and shows nothing.

@@ -50,7 +50,11 @@ fn duplicate_match(source: &Source<'_>, metrics: &[ReadMetric]) {
     for metric in metrics {
         for (own, span) in metric.def.matches.iter().zip(&metric.match_spans) {
             // Two metrics may share a place when their conditions differ.
-            let key = (&*own.code, own.system.as_deref(), format!("{:?} {:?}", metric.def.when, metric.def.condition));
+            let key = (
+                &*own.code,
+                own.system.as_deref(),
+                format!("{:?} {:?}", metric.def.when, metric.def.condition),
+            );
             if let Some(first) = seen.insert(key, span.start) {
                 let line = line_of(source, first);
                 source.fault(span.clone(), format!("`{}` is already matched on line {line}", own.code));

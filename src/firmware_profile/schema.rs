@@ -8,6 +8,7 @@ use serde::Serialize;
 use toml::de::DeTable;
 
 use super::FirmwareProfile;
+use super::astm_orders::OrderRules;
 use super::fault::Fault;
 use super::locate::{GrammarKind, Locator};
 use super::metric::MetricTable;
@@ -95,6 +96,7 @@ pub struct TestCase {
 pub(crate) enum Grammar {
     Text(super::text::TextGrammar),
     Json(super::json::JsonGrammar),
+    Xml(super::xml::XmlGrammar),
     Hl7,
     Astm(super::astm::AstmGrammar),
     Native(super::native::Native),
@@ -103,7 +105,7 @@ pub(crate) enum Grammar {
 impl Grammar {
     /// HL7 (2.5 §2.5.1) and LIS02 (§5.4) end their lines with CR alone.
     pub(super) const fn ends_lines_with_cr(&self) -> bool {
-        !matches!(self, Self::Text(_) | Self::Json(_))
+        !matches!(self, Self::Text(_) | Self::Json(_) | Self::Xml(_))
     }
 }
 
@@ -114,6 +116,22 @@ pub(crate) struct IgnoreRule {
     pub(super) at: Option<(Locator, Vec<String>)>,
     pub(super) matches: Option<Regex>,
     pub(super) reason: String,
+}
+
+/// A place and the texts there that mark a control; any text when neither list nor pattern is given.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlRule {
+    pub(super) at: Locator,
+    pub(super) equals: Vec<String>,
+    pub(super) matches: Option<Regex>,
+}
+
+impl ControlRule {
+    pub(super) fn holds(&self, text: &str) -> bool {
+        let listed = self.equals.iter().any(|wanted| wanted == text);
+        let plain = self.equals.is_empty() && self.matches.is_none() && !text.is_empty();
+        plain || listed || self.matches.as_ref().is_some_and(|pattern| pattern.is_match(text))
+    }
 }
 
 /// Where the device says who it is.
@@ -163,7 +181,9 @@ pub(crate) struct Plan {
     pub(super) time: TimeRules,
     pub(super) subject: Subject,
     /// Places and texts that mark a control, which is never a patient's result.
-    pub(super) quality_control: Vec<(Locator, Vec<String>)>,
+    pub(super) quality_control: Vec<ControlRule>,
+    /// How the device's queries are answered; without it they are not.
+    pub(super) orders: Option<OrderRules>,
     pub(super) table: MetricTable,
     /// Every place the profile speaks of, so that the rest can be told.
     pub(super) claimed: HashSet<String>,
@@ -239,6 +259,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
     let ignore = sections::ignore_rules(&record, kind);
     let grammar = sections::grammar(record, kind);
     let quality_control = sections::quality_control(&root, kind);
+    let orders = sections::orders(&root, kind);
     let (groups, metrics) = schema_metric::read(&root, kind);
     let (codec, transport) = (sections::codec(&root), sections::transport(&root));
     let session =
@@ -255,7 +276,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         metrics,
         groups,
         &own_system,
-        matches!(kind, GrammarKind::Hl7 | GrammarKind::Native),
+        matches!(kind, GrammarKind::Hl7 | GrammarKind::Native | GrammarKind::XmlCoded),
     );
     let mut plan = Plan {
         grammar,
@@ -266,6 +287,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         time,
         subject,
         quality_control,
+        orders,
         table,
         claimed: HashSet::new(),
     };

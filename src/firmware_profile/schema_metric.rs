@@ -149,7 +149,7 @@ fn one_match(
     kind: GrammarKind,
     from: &mut Vec<Locator>,
 ) -> Option<Match> {
-    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::Native) {
+    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::XmlCoded | GrammarKind::Native) {
         return coded_match(section, value);
     }
     let Some(text) = value.get_ref().as_str() else {
@@ -196,7 +196,7 @@ fn read_codes(section: &Section<'_>, def: &mut MetricDef, mdc: Option<u32>, kind
         def.loincs = term.loinc.iter().map(loinc_rule).collect();
     }
     // A laboratory code sent as LOINC is its own LOINC.
-    if kind == GrammarKind::Hl7 && def.loincs.is_empty() {
+    if matches!(kind, GrammarKind::Hl7 | GrammarKind::XmlCoded) && def.loincs.is_empty() {
         let own = def.matches.iter().filter(|m| m.system.as_deref() == Some(LOINC));
         def.loincs =
             own.map(|m| LoincRule { code: m.code.clone(), units: vec![], specimens: vec![] }).collect();
@@ -249,7 +249,9 @@ fn read_meaning(
     }
     def.class = section.choice("class", CLASSES).unwrap_or(MetricClass::Measurement);
     let usual = match (mdc.and_then(nomenclature::term).map(|term| term.kind), kind) {
-        (Some(nomenclature::Kind::Laboratory), _) | (None, GrammarKind::Astm) => Domain::Laboratory,
+        (Some(nomenclature::Kind::Laboratory), _) | (None, GrammarKind::Astm | GrammarKind::XmlCoded) => {
+            Domain::Laboratory
+        }
         (Some(nomenclature::Kind::Device), _) => Domain::Device,
         _ => Domain::VitalSigns,
     };
@@ -379,7 +381,10 @@ fn conditions(section: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<Str
     let mut conditions = Vec::new();
     let Some(when) = section.any("when") else { return conditions };
     if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::Native) {
-        section.fault(section.span_of("when"), "`when` has no meaning in this grammar: match by code and system");
+        section.fault(
+            section.span_of("when"),
+            "`when` has no meaning in this grammar: match by code and system",
+        );
     }
     if when.get_ref().is_str() {
         return conditions;

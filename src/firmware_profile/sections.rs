@@ -8,14 +8,17 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::astm::AstmGrammar;
+use super::astm_orders::{self, OrderRules};
 use super::json::JsonGrammar;
 use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
 use super::schema::{
-    Caveat, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase, Transport, Verified,
+    Caveat, ControlRule, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase,
+    Transport, Verified,
 };
 use super::section::{At, Section};
+use super::section_xml;
 use super::text::{Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
@@ -128,8 +131,6 @@ fn mqtt(section: Section<'_>) -> Mqtt {
 
 /// `[link]`, read by `wire`: its settings are known there.
 pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
-    const CODECS: &[(&str, ())] =
-        &[("mllp", ()), ("astm", ()), ("lines", ()), ("delimited", ()), ("message", ())];
     let Some(value) = root.any("link") else {
         root.fault(0..0, "the profile needs a [link] with its codec");
         return None;
@@ -139,7 +140,7 @@ pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
         return None;
     };
     let codec = section.required("codec")?;
-    section.chosen("codec", &codec, CODECS)?;
+    section.chosen("codec", &codec, wire::CODECS)?;
     match wire::Codec::deserialize(plain(value.get_ref())) {
         Ok(codec) => Some(codec),
         Err(error) => {
@@ -186,6 +187,7 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("astm", GrammarKind::Astm),
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
+        ("xml", GrammarKind::Xml),
         ("intellivue", GrammarKind::Native),
         ("medibus", GrammarKind::Native),
         ("nonin", GrammarKind::Native),
@@ -194,7 +196,8 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("sparkplug", GrammarKind::Native),
     ];
     let text = section.required("grammar")?;
-    section.chosen("grammar", &text, WORDS)
+    let kind = section.chosen("grammar", &text, WORDS)?;
+    Some(if kind == GrammarKind::Xml && section.has("code") { GrammarKind::XmlCoded } else { kind })
 }
 
 const NATIVE: &[(&str, Native)] = &[
@@ -230,12 +233,15 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             value: section.text("value").and_then(|at| locator(&section, &at, kind)),
             unlisted: locators(&section, "unlisted", kind),
         })),
+        GrammarKind::Xml | GrammarKind::XmlCoded => Some(Grammar::Xml(section_xml::grammar(&section, kind))),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
         GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),
         GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
-            test: locators(&section, "test", kind),
+            test: joined_locators(&section, "test", kind),
             test_cut: section.text("test_cut").map(|at| at.value.into()),
             value: locators(&section, "value", kind),
+            taken: locators(&section, "taken", kind).into_iter().filter_map(Locator::astm).collect(),
+            flag_separator: section.text("flag_separator").map(|at| at.value.into()),
         })),
     };
     section.finish();
@@ -285,14 +291,24 @@ fn ignore_rule(section: Section<'_>, kind: GrammarKind) -> Option<IgnoreRule> {
 }
 
 /// `[[quality_control]]`: where it stands that a result is of a control.
-pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<String>)> {
+pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<ControlRule> {
     let rule = |section: Section<'_>| {
         let at = section.required("at").and_then(|text| locator(&section, &text, kind));
         let equals = section.texts("equals").into_iter().map(|at| at.value).collect();
+        let matches = pattern(&section, "matches");
         section.finish();
-        Some((at?, equals))
+        Some(ControlRule { at: at?, equals, matches })
     };
     root.sections("quality_control").into_iter().filter_map(rule).collect()
+}
+
+/// `[orders]`: how the queries of an analyser are answered.
+pub(super) fn orders(root: &Section<'_>, kind: GrammarKind) -> Option<OrderRules> {
+    let section = root.section("orders")?;
+    if kind != GrammarKind::Astm {
+        section.fault(section.span.clone(), "[orders] is for devices that speak LIS02 (grammar \"astm\")");
+    }
+    Some(astm_orders::read(section))
 }
 
 pub(super) fn identify(section: Section<'_>, kind: GrammarKind) -> (Option<Regex>, Identify) {
@@ -406,7 +422,7 @@ pub(super) fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
         .collect()
 }
 
-fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
+pub(super) fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
     let text = value.get_ref().as_str().map(|text| At { value: text.to_owned(), span: value.span() });
     if text.is_none() {
         section.fault(value.span(), format!("each entry of `{key}` must be a text in quotes"));

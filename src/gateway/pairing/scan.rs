@@ -260,7 +260,12 @@ impl Ear {
                 Step::Part { ticket, .. } | Step::Refuse { ticket, .. } => {
                     self.framer.answer(ticket, Answer::Refused { body: None }, now);
                 }
-                Step::Send(_) | Step::Broken { .. } | Step::Note(_) | Step::Close(_) => {}
+                Step::Send(_)
+                | Step::Sent { .. }
+                | Step::Unsent { .. }
+                | Step::Broken { .. }
+                | Step::Note(_)
+                | Step::Close(_) => {}
             }
         }
         send
