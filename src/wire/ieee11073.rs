@@ -79,7 +79,7 @@ enum State {
 
 /// One connection to an agent.
 #[derive(Debug)]
-pub struct ManagerFramer {
+pub struct Ieee11073Framer {
     settings: Settings,
     input: Vec<u8>,
     /// When half an APDU is given up.
@@ -111,7 +111,7 @@ struct Confirmation {
     kind: u16,
 }
 
-impl ManagerFramer {
+impl Ieee11073Framer {
     /// A manager at the start of a connection: it waits for an agent to associate.
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -417,7 +417,7 @@ fn accepted(result: u16) -> Vec<u8> {
     apdu::apdu(apdu::AARE, &contents)
 }
 
-impl Framer for ManagerFramer {
+impl Framer for Ieee11073Framer {
     fn feed(&mut self, bytes: &[u8], now: Duration) {
         self.input.extend_from_slice(bytes);
         self.whole(now);
@@ -498,7 +498,7 @@ impl Framer for ManagerFramer {
 
 /// Fuzz body: whatever comes from an agent, however it is cut; a kept frame begins with its association.
 pub fn fuzz(bytes: &[u8]) {
-    let make = || -> Box<dyn Framer> { Box::new(ManagerFramer::new(Settings::default())) };
+    let make = || -> Box<dyn Framer> { Box::new(Ieee11073Framer::new(Settings::default())) };
     let whole = super::frames_of(make(), &mut std::iter::once(bytes));
     let singly = super::frames_of(make(), &mut bytes.chunks(1));
     assert!(whole == singly, "single bytes changed the frames");

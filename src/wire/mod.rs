@@ -143,7 +143,7 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
         Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
         Codec::Dri(settings) => Box::new(dri::DriFramer::new(settings.clone())),
-        Codec::Ieee11073(settings) => Box::new(ieee11073::ManagerFramer::new(settings.clone())),
+        Codec::Ieee11073(settings) => Box::new(ieee11073::Ieee11073Framer::new(settings.clone())),
     }
 }
 

@@ -14,8 +14,8 @@ fn hex(text: &str) -> Vec<u8> {
     text.split_whitespace().map(|octet| u8::from_str_radix(octet, 16).unwrap()).collect()
 }
 
-fn manager() -> ManagerFramer {
-    ManagerFramer::new(Settings { gather_ms: 0 })
+fn manager() -> Ieee11073Framer {
+    Ieee11073Framer::new(Settings { gather_ms: 0 })
 }
 
 /// A scan report of a pulse oximeter in its standard configuration: 98 %.
@@ -159,7 +159,7 @@ fn reports_wait_a_moment_for_the_attributes() {
 
 #[test]
 fn unconfirmed_reports_of_a_period_are_one_frame() {
-    let mut bench = Bench::new(ManagerFramer::new(Settings { gather_ms: 3000 }));
+    let mut bench = Bench::new(Ieee11073Framer::new(Settings { gather_ms: 3000 }));
     bench.feed(&association_request(AGENT, 0x0190)).feed(&attributes(1)).sent();
     bench.feed(&scan(1, false)).wait(ms(1000)).feed(&scan(2, false)).wait(ms(2000)).feed(&scan(3, false));
     assert_eq!(bench.said.frames.len(), 2, "the attributes, and a period");
@@ -254,7 +254,7 @@ fn what_is_kept_of_a_wild_agent_does_not_depend_on_the_cut() {
 
 #[test]
 fn nothing_but_answers_get_confirmations_release_and_abort_is_ever_sent() {
-    let mut bench = Bench::new(ManagerFramer::new(Settings::default()));
+    let mut bench = Bench::new(Ieee11073Framer::new(Settings::default()));
     for _ in 0..3 {
         bench.feed(&day()).wait(ms(20_000));
     }

@@ -137,7 +137,7 @@ fn captures() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn the_captures_are_what_the_encoder_makes() {
-    super::super::compare_captures(&captures());
+    super::super::tests::compare_captures(&captures());
 }
 
 fn decoded(bytes: &[u8]) -> Decoded {

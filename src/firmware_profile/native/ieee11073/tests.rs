@@ -140,17 +140,10 @@ fn samples_and_events() -> Vec<u8> {
 }
 
 fn captures() -> Vec<(&'static str, Vec<u8>)> {
-    let float = |exponent: i8, mantissa: u32| {
-        [&[exponent.cast_unsigned()][..], &mantissa.to_be_bytes()[1..]].concat()
-    };
-    let fahrenheit = object(6, 1, 0x4B5C, &[unit(0x1140), map(&[2646, 4, 2448, 8])]);
-    let scale = object(6, 1, 0xE140, &[unit(0x6E0), map(&[2646, 4, 2448, 8])]);
-    let weighed = |person: u16, mantissa: u32| {
-        let data = stamped(&float(-1, mantissa));
-        [words(&[person]), list(1, &[words(&[1]), counted(&data)].concat())].concat()
-    };
-    let control = object(6, 1, 0x71D0, &[unit(0x852), map(&[2636, 2, 2448, 8])]);
-    let meal = object_of(5, 2, [128, 0x7248], &[attribute(2656, &words(&[128])), map(&[2633, 2, 2448, 8])]);
+    [monitors(), meters()].concat()
+}
+
+fn monitors() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("ieee11073/agent/captures/extended-configuration.hex", extended()),
         ("ieee11073/agent/captures/samples-and-events.hex", samples_and_events()),
@@ -186,6 +179,22 @@ fn captures() -> Vec<(&'static str, Vec<u8>)> {
                 ]),
             ),
         ),
+    ]
+}
+
+fn meters() -> Vec<(&'static str, Vec<u8>)> {
+    let float = |exponent: i8, mantissa: u32| {
+        [&[exponent.cast_unsigned()][..], &mantissa.to_be_bytes()[1..]].concat()
+    };
+    let fahrenheit = object(6, 1, 0x4B5C, &[unit(0x1140), map(&[2646, 4, 2448, 8])]);
+    let scale = object(6, 1, 0xE140, &[unit(0x6E0), map(&[2646, 4, 2448, 8])]);
+    let weighed = |person: u16, mantissa: u32| {
+        let data = stamped(&float(-1, mantissa));
+        [words(&[person]), list(1, &[words(&[1]), counted(&data)].concat())].concat()
+    };
+    let control = object(6, 1, 0x71D0, &[unit(0x852), map(&[2636, 2, 2448, 8])]);
+    let meal = object_of(5, 2, [128, 0x7248], &[attribute(2656, &words(&[128])), map(&[2633, 2, 2448, 8])]);
+    vec![
         (
             "ieee11073/thermometer/captures/standard-0320.hex",
             standard(0x0320, fixed(&[(1, stamped(&float(-1, 374)))])),
@@ -239,7 +248,7 @@ fn captures() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn the_captures_are_what_the_encoder_makes() {
-    super::super::compare_captures(&captures());
+    super::super::tests::compare_captures(&captures());
 }
 
 fn decoded(page: &str, bytes: &[u8]) -> Decoded {
