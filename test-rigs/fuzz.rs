@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
-use bedside::wire::{astm, delimited, lines, medibus, mllp, nonin, poct1a, sparkplug};
+use bedside::wire::{astm, delimited, dri, ieee11073, lines, medibus, mllp, nonin, poct1a, sparkplug};
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
 /// Longest input that is tried.
@@ -55,6 +55,13 @@ fn bodies() -> Vec<Body> {
             nonin::fuzz,
             6000,
             captures(&["nonin/oem3", "nonin/xpod", "nonin/3230-format13"]),
+        ),
+        body("wire::dri", dri::fuzz, 4000, captures(&["ge/datex-s5"])),
+        body(
+            "wire::ieee11073",
+            ieee11073::fuzz,
+            6000,
+            captures(&["ieee11073/agent", "ieee11073/blood-pressure"]),
         ),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
         body("fhir::answer", fhir::fuzz, 40_000, answers()),

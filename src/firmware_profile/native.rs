@@ -292,3 +292,23 @@ fn words(
 fn absent(reason: AbsentReason) -> Spoken {
     Spoken::Value(Value::Absent(reason))
 }
+
+#[cfg(test)]
+mod tests {
+    /// For captures an encoder of our own makes: the files are what it makes. `BLESS=1` writes them.
+    pub(super) fn compare_captures(captures: &[(&str, Vec<u8>)]) {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles");
+        for (name, bytes) in captures {
+            let lines: Vec<String> = bytes
+                .chunks(24)
+                .map(|line| line.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(" "))
+                .collect();
+            let text = lines.join("\n") + "\n";
+            let path = folder.join(name);
+            if std::env::var_os("BLESS").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), text, "{name}");
+        }
+    }
+}

@@ -22,7 +22,7 @@ use super::{rules, schema_metric, session};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verified {
-    /// Only against a document of the vendor.
+    /// Against nothing: written from a document of the maker, or from those who read it.
     Document,
     /// Only against a simulated device.
     Simulator,

@@ -171,8 +171,8 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Intellivue(settings) => Box::new(intellivue::IntellivueFramer::new(settings.clone())),
         Codec::Medibus(settings) => Box::new(medibus::MedibusFramer::new(settings.clone())),
         Codec::Nonin(settings) => Box::new(nonin::NoninFramer::new(settings.clone())),
-        Codec::Dri(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Ieee11073(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Dri(settings) => Box::new(dri::DriFramer::new(settings.clone())),
+        Codec::Ieee11073(settings) => Box::new(ieee11073::Ieee11073Framer::new(settings.clone())),
     }
 }
 
