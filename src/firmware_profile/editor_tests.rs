@@ -72,8 +72,11 @@ fn defined(name: &str) -> &str {
     }
 }
 
+/// Keys by section.
+type Keys = BTreeMap<String, BTreeSet<String>>;
+
 /// What the parser asked for on all these pages: keys by section, and the words it knows.
-fn asked() -> (BTreeMap<String, BTreeSet<String>>, BTreeMap<(String, String), Vec<String>>) {
+fn asked() -> (Keys, BTreeMap<(String, String), Vec<String>>) {
     let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut words = BTreeMap::new();
     for page in EVERY_KEY {
