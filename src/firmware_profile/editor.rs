@@ -202,6 +202,8 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                     "key-value",
                     "regex",
                     "columns",
+                    "csv",
+                    "bytes",
                     "astm",
                     "hl7",
                     "json",
@@ -217,6 +219,17 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             ),
             key("accept", Shape::Text, "Lines that do not fit this regular expression are cut and told"),
             key("whole", Shape::Boolean, "true: the whole frame is one record"),
+            key("context", Shape::Texts, "text: lines whose named groups hold for the lines after them"),
+            key(
+                "joined",
+                Shape::Any(&[Shape::Boolean, Shape::Text]),
+                "text: true, all lines of a frame are one record; a name, those that share it are",
+            ),
+            key("begins", Shape::Text, "text: where another record begins among joined lines"),
+            key("line_end", Shape::Text, "text: ends a line instead of CR and LF"),
+            key("key_width", Shape::Integer(1, 64), "key-value: the key is so many characters wide"),
+            key("header", Shape::Text, "csv: a line that fits names the columns"),
+            key("layout", Shape::Tables("record.layout"), "csv and bytes: which field stands where"),
             key("assign", Shape::Text, "key-value: between key and value; = when not said"),
             key("separator", Shape::Text, "key-value and columns: between fields; blanks when not said"),
             key("pattern", Shape::Texts, "regex: patterns with named groups; the first that fits"),
@@ -266,6 +279,23 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
         ],
     ),
     (
+        "record.layout",
+        &[
+            key("matches", Shape::Text, "csv: the records it is for, as a regular expression"),
+            key("starts", Shape::Text, "bytes: what its frames begin with"),
+            key(
+                "least",
+                Shape::Integer(1, 100_000),
+                "A record with fewer fields or bytes is cut and not read",
+            ),
+            key(
+                "fields",
+                Shape::Each(&Shape::Any(&[Shape::Integer(1, 10_000), Shape::Text])),
+                "csv: the number of each field; bytes: offset and kind, such as `2 i16-be`",
+            ),
+        ],
+    ),
+    (
         "record.ignore",
         &[
             key("at", Shape::Place, "A place; without `equals` it is enough that it says something"),
@@ -310,6 +340,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             needed("from", Shape::Place, "Where the status word stands"),
             key("base", Shape::Integer(2, 16), "16 when not said"),
             key("bits", Shape::Each(&Shape::Text), "Bit number → what it means, as in `flags`"),
+            key("only", Shape::Texts, "The metrics it speaks of, by their `match`; all when not said"),
         ],
     ),
     ("time", TIME),
@@ -417,6 +448,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                 Shape::Each(&Shape::Any(&[Shape::Text, Shape::Table("metric.units")])),
                 "Device's unit → UCUM",
             ),
+            key("pick", Shape::Text, "A pattern whose first group is the value"),
             key("unit_from", Shape::Place, "Where the unit stands"),
             key("flags_from", Shape::Place, "Where flags stand"),
             key("range_from", Shape::Place, "Where the reference range stands"),
@@ -495,7 +527,7 @@ const TIME: &[Key] = &[
     ),
 ];
 const SEND: Key = needed("send", Shape::Text, "The bytes: a text with \\x05, or hex:02 70 03");
-const EXPECT: Key = key("expect", Shape::Text, "What the device answers");
+const EXPECT: Key = key("expect", Shape::Texts, "What the device answers");
 const EVERY: Key = needed("every_ms", Shape::Integer(10, 86_400_000), "How often");
 const TIMEOUT: Key = key("timeout_ms", Shape::Integer(10, 600_000), "How long the answer may take");
 const RETRIES: Key = key("retries", Shape::Integer(0, 20), "How often it is asked again");

@@ -53,6 +53,8 @@ missing = { a = "x" }
 "#,
     "[device]\n[record]\ngrammar = \"regex\"\n",
     "[device]\n[record]\ngrammar = \"columns\"\n",
+    "[device]\n[record]\ngrammar = \"csv\"\nlayout = [{ fields = { a = 1 } }]\n",
+    "[device]\n[record]\ngrammar = \"bytes\"\nlayout = [{ fields = { a = \"0 u8\" } }]\n",
     "[device]\n[record]\ngrammar = \"json\"\n",
     "[device]\n[record]\ngrammar = \"hl7\"\n",
     "[device]\n[record]\ngrammar = \"astm\"\n[orders]\ncancel = \"A\"\n",
