@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::editor::{SECTIONS, Shape};
 use super::super::schema::heard;
 use super::*;
 use crate::firmware_profile::Library;
@@ -183,5 +184,5 @@ fn what_the_parser_refuses_in_form_the_schema_refuses_too() {
 fn the_settings_of_a_codec_are_its_own() {
     assert_eq!(wire::Codec::settings("message"), ["sparkplug"]);
     assert!(wire::Codec::settings("mllp").contains(&"max_message_bytes".to_owned()));
-    assert!(wire::Codec::words().contains(&"astm".to_owned()));
+    assert!(wire::Codec::words().contains(&"astm"));
 }
