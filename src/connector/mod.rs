@@ -6,6 +6,7 @@
 pub(crate) mod backoff;
 pub mod broker;
 mod door;
+pub mod folder;
 pub mod mllp;
 pub mod mqtt;
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub(super) enum GrammarKind {
     /// Items that name their own code, and values that each have a place.
     XmlCoded,
     Xml,
+    Csv,
+    Gdt,
     Native,
 }
 
@@ -56,12 +58,8 @@ impl Locator {
             };
         }
         match grammar {
-            GrammarKind::KeyValue | GrammarKind::Regex | GrammarKind::Columns => {
-                if text.trim().is_empty() {
-                    Err("an empty name".into())
-                } else {
-                    Ok(Self::Name(text.into()))
-                }
+            GrammarKind::KeyValue | GrammarKind::Regex | GrammarKind::Columns | GrammarKind::Csv => {
+                if text.trim().is_empty() { Err("an empty name".into()) } else { Ok(Self::Name(text.into())) }
             }
             GrammarKind::Json => match (text.strip_prefix("./"), text.starts_with('/')) {
                 (Some(""), _) => Ok(Self::Pointer { relative: true, pointer: "".into() }),
@@ -72,7 +70,9 @@ impl Locator {
                 )),
             },
             GrammarKind::Astm => AstmPath::parse(text).map(Self::Astm),
-            GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
+            GrammarKind::Native | GrammarKind::Gdt => {
+                Err(format!("`{text}`: frames of this grammar have no named places"))
+            }
             GrammarKind::Xml | GrammarKind::XmlCoded => XmlPath::parse(text).map(Self::Xml),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),
         }

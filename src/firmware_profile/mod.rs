@@ -15,6 +15,7 @@ mod rules;
 mod schema;
 mod schema_metric;
 mod section;
+mod section_files;
 mod section_xml;
 mod sections;
 mod show;
@@ -31,6 +32,9 @@ mod json;
 mod native;
 mod outcome;
 mod text;
+mod charset;
+mod csv;
+mod gdt;
 mod xml;
 mod xml_coded;
 
@@ -42,7 +46,7 @@ use serde::Serialize;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
-pub use schema::{BytesToSend, Caveat, Mqtt, Serial, Session, Tcp, TestCase, Transport, Verified};
+pub use schema::{BytesToSend, Caveat, Folder, Mqtt, Serial, Session, Tcp, TestCase, Transport, Verified};
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};
@@ -164,6 +168,8 @@ impl FirmwareProfile {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Csv(grammar) => csv::decode(self, grammar, bytes, context),
+            schema::Grammar::Gdt(grammar) => gdt::decode(self, grammar, bytes, context),
             schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),

@@ -17,10 +17,10 @@ use super::schema::{
     TestCase, Transport, Verified,
 };
 use super::section::{At, Section};
-use super::section_xml;
 use super::text::{Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
+use super::{section_files, section_xml};
 use crate::device::{AbsentReason, Coding};
 use crate::wire;
 
@@ -74,6 +74,7 @@ pub(super) fn transport(root: &Section<'_>) -> Transport {
         serial: section.section("serial").map(serial),
         tcp: section.section("tcp").and_then(tcp),
         mqtt: section.section("mqtt").map(mqtt),
+        folder: section.section("folder").map(section_files::folder),
     };
     section.finish();
     transport
@@ -216,6 +217,8 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
         ("xml", GrammarKind::Xml),
+        ("csv", GrammarKind::Csv),
+        ("gdt", GrammarKind::Gdt),
         ("intellivue", GrammarKind::Native),
         ("medibus", GrammarKind::Native),
         ("nonin", GrammarKind::Native),
@@ -258,6 +261,8 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             items: locators(&section, "items", kind),
             unlisted: locators(&section, "unlisted", kind),
         })),
+        GrammarKind::Csv => Some(Grammar::Csv(section_files::csv(&section, kind))),
+        GrammarKind::Gdt => Some(Grammar::Gdt(section_files::gdt(&section))),
         GrammarKind::Xml | GrammarKind::XmlCoded => Some(Grammar::Xml(section_xml::grammar(&section, kind))),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
         GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),

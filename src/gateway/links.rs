@@ -70,6 +70,9 @@ pub(super) fn spawn(
                 let secrets = secrets.clone();
                 tasks.spawn(connector::mqtt::run(name, config, secrets, intake, clock, stop));
             }
+            Transport::Folder(config) => {
+                tasks.spawn(connector::folder::run(name, config, intake, clock, stop));
+            }
             Transport::Broker { topics } => claims.push(Claim { link: name, topics }),
         }
     }

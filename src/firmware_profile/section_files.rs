@@ -1,0 +1,60 @@
+//! Reads what a page says of files: the grammars `csv` and `gdt`, and `[transport.folder]`.
+
+use super::charset::Charset;
+use super::csv::CsvGrammar;
+use super::gdt::GdtGrammar;
+use super::locate::{GrammarKind, Locator};
+use super::schema::Folder;
+use super::section::Section;
+use super::sections::locator;
+
+pub(super) fn csv(section: &Section<'_>, kind: GrammarKind) -> CsvGrammar {
+    let separator = section.text("separator");
+    let sign = separator.as_ref().and_then(|at| match at.value.as_bytes() {
+        [sign] if sign.is_ascii() && !sign.is_ascii_alphanumeric() && *sign != b'"' => Some(*sign),
+        _ => {
+            section.fault(at.span.clone(), "`separator` is one sign between cells, such as \";\" or \"\\t\"");
+            None
+        }
+    });
+    let one = |key| -> Option<Locator> { section.text(key).and_then(|text| locator(section, &text, kind)) };
+    let grammar = CsvGrammar {
+        header: section.text("header").map(|at| at.value.into()),
+        separator: sign,
+        charset: charset(section),
+        code: one("code"),
+        value: one("value"),
+    };
+    if grammar.code.is_some() != grammar.value.is_some() {
+        section.fault(
+            section.span.clone(),
+            "`code` and `value` are the two columns of rows that name what they are",
+        );
+    }
+    grammar
+}
+
+pub(super) fn gdt(section: &Section<'_>) -> GdtGrammar {
+    GdtGrammar { charset: charset(section) }
+}
+
+fn charset(section: &Section<'_>) -> Option<Charset> {
+    let name = section.text("charset")?;
+    let known = Charset::named(&name.value);
+    if known.is_none() {
+        let message = format!(
+            "`{}` is no character set: use cp437, cp850, windows-1252, iso-8859-15, utf-8 …",
+            name.value
+        );
+        section.fault(name.span, message);
+    }
+    known
+}
+
+/// `[transport.folder]`.
+pub(super) fn folder(section: Section<'_>) -> Folder {
+    let files = section.text("files").map_or_else(|| "*".into(), |at| at.value);
+    let settle = section.integer("settle_s", 0..=3600).and_then(|at| u32::try_from(at.value).ok());
+    section.finish();
+    Folder { files, settle_s: settle.unwrap_or(5) }
+}
