@@ -15,7 +15,7 @@ use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
 use crate::translate::Unidentified;
-use crate::wire::Codec;
+use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 /// How the box is built, checked and ready to run.
@@ -27,6 +27,8 @@ pub struct Config {
     pub upstream: Option<upstream::Config>,
     pub broker: Option<connector::broker::Config>,
     pub links: Vec<Link>,
+    /// All firmware profiles, for links that are made while the box runs.
+    pub library: Arc<Library>,
     pub delivery: Delivery,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
@@ -94,16 +96,55 @@ pub enum LogFormat {
 }
 
 /// One configured connection to a source system, resolved.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Link {
     pub name: Arc<str>,
-    pub profile: Arc<FirmwareProfile>,
+    pub reads: Reads,
     pub zone: TimeZone,
     pub zone_name: Arc<str>,
     pub unidentified: Unidentified,
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
     pub transport: Transport,
+}
+
+/// With what a link's frames are read.
+#[derive(Clone, Debug)]
+pub enum Reads {
+    /// One device, or several of a kind.
+    Profile(Arc<FirmwareProfile>),
+    /// Whoever sends: each sender is a candidate until a person accepts it with a profile.
+    BySender,
+}
+
+/// What a link's `profile` says for [`Reads::BySender`].
+pub const BY_SENDER: &str = "by-sender";
+
+impl Link {
+    /// The link layer.
+    pub fn codec(&self) -> Codec {
+        match (&self.reads, &self.transport) {
+            (Reads::Profile(profile), _) => profile.codec.clone(),
+            (Reads::BySender, Transport::Mllp(_)) => Codec::Mllp(crate::wire::mllp::Settings::default()),
+            (Reads::BySender, _) => Codec::message(),
+        }
+    }
+
+    /// The link layer and what may be said on it.
+    pub fn speech(&self) -> Speech {
+        match &self.reads {
+            Reads::Profile(profile) => profile.speech(),
+            Reads::BySender => self.codec().into(),
+        }
+    }
+
+    /// The word the desk shows for what reads its frames.
+    pub fn profile_word(&self) -> &str {
+        match &self.reads {
+            Reads::Profile(profile) => &profile.id,
+            Reads::BySender => BY_SENDER,
+        }
+    }
 }
 
 /// How a link's bytes come in.
@@ -230,7 +271,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         at(text, place, span.start, fault.message().to_string())
     })?;
     sections(&file, &|section, key, message| at(text, place, offset_of(text, section, key), message))?;
-    let library = library(file.profiles.folder.as_deref())?;
+    let library = Arc::new(library(file.profiles.folder.as_deref())?);
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
     for link in file.links {
@@ -252,6 +293,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         upstream: file.upstream,
         broker: file.broker,
         links,
+        library,
         delivery: file.delivery,
         log: file.log,
         secrets: file.secrets,
@@ -301,14 +343,7 @@ fn resolve(
     if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
         return Err(fault(here, "a link's name has 1 to 64 printable characters".into()));
     }
-    let id = link.profile.get_ref();
-    let Some(profile) = library.find(id) else {
-        let message = format!(
-            "no firmware profile \"{id}\"; there are: {}",
-            library.ids().collect::<Vec<_>>().join(", ")
-        );
-        return Err(fault(link.profile.span().start, message));
-    };
+    let reads = reads(&link.profile, library, fault)?;
     let (zone_name, zone_at) = match &link.zone {
         Some(zone) => (zone.get_ref().clone(), zone.span().start),
         None => (site.zone.clone(), here),
@@ -335,15 +370,7 @@ fn resolve(
     if let Transport::Folder(folder) = &transport {
         folder.check().map_err(|message| fault(here, message))?;
     }
-    if !transport.carries(&profile.codec) {
-        let message = format!(
-            "{} does not speak over {}: its codec is {}",
-            profile.id,
-            transport.kind(),
-            profile.codec.word()
-        );
-        return Err(fault(here, message));
-    }
+    check_way(&reads, &transport).map_err(|message| fault(here, message))?;
     if matches!(transport, Transport::Broker { .. }) && !broker {
         let message =
             format!("link \"{name}\" listens on the embedded broker, but there is no [broker] section");
@@ -353,13 +380,58 @@ fn resolve(
         link.patient.map(|p| Identifier { system: p.system.into(), value: p.value.into(), kind: None });
     Ok(Link {
         name: name.into(),
-        profile,
+        reads,
         zone,
         zone_name: zone_name.into(),
         unidentified: link.unidentified,
         patient,
         transport,
     })
+}
+
+fn reads(
+    profile: &Spanned<String>,
+    library: &Library,
+    fault: &dyn Fn(usize, String) -> ConfigError,
+) -> Result<Reads, ConfigError> {
+    let id = profile.get_ref();
+    if id == BY_SENDER {
+        return Ok(Reads::BySender);
+    }
+    library.find(id).map(Reads::Profile).ok_or_else(|| {
+        let message = format!(
+            "no firmware profile \"{id}\"; there are: {BY_SENDER} (each sender its own, accepted at the desk), {}",
+            library.ids().collect::<Vec<_>>().join(", ")
+        );
+        fault(profile.span().start, message)
+    })
+}
+
+/// Whether frames that are read so can come this way.
+fn check_way(reads: &Reads, transport: &Transport) -> Result<(), String> {
+    let way = transport.kind();
+    match reads {
+        Reads::Profile(profile) if !transport.carries(&profile.codec) => {
+            Err(format!("{} does not speak over {way}: its codec is {}", profile.id, profile.codec.word()))
+        }
+        Reads::BySender if !matches!(way, "mllp" | "mqtt") => {
+            Err(format!("\"{BY_SENDER}\" is for mllp and mqtt; over {way} a link has one profile"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads one link as the desk writes it: the keys of a `[[link]]` section without its head.
+///
+/// # Errors
+/// As for the file; places are lines of `text`.
+pub fn parse_link(text: &str, site: &Site, library: &Library, broker: bool) -> Result<Link, ConfigError> {
+    let place = "the link";
+    let file: LinkFile = toml::from_str(text).map_err(|fault| {
+        let span = fault.span().unwrap_or(0..0);
+        at(text, place, span.start, fault.message().to_string())
+    })?;
+    resolve(file, site, library, broker, &|offset, message| at(text, place, offset, message))
 }
 
 fn zone_of(name: &str) -> Result<TimeZone, String> {
@@ -459,6 +531,19 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(said.starts_with("b.toml:3:2: unknown time zone \"Mars\""), "{said}");
+    }
+
+    #[test]
+    fn a_link_of_the_desk_is_read_like_one_of_the_file() {
+        let config = parse(MINIMAL, "bedside.toml").unwrap();
+        let read = |text: &str| parse_link(text, &config.site, &config.library, false);
+        let link =
+            read("name = \"a\"\nprofile = \"by-sender\"\nmllp = { listen = \"127.0.0.1:0\" }").unwrap();
+        assert!(matches!((&link.reads, link.codec()), (Reads::BySender, Codec::Mllp(_))));
+        let said = read("name = \"a\"\nprofile = \"by-sender\"\ntcp = { listen = \"127.0.0.1:0\" }");
+        assert!(said.unwrap_err().to_string().contains("is for mllp and mqtt"));
+        let said = read("name = \"a\"\nprofil = \"by-sender\"").unwrap_err().to_string();
+        assert!(said.starts_with("the link:2:1: unknown field `profil`"), "{said}");
     }
 
     #[test]

@@ -263,7 +263,8 @@ impl OwnBroker {
             if tls { files.as_str() } else { "" }
         ))
         .unwrap();
-        let claims = vec![broker::Claim { link: "kit".into(), topics: vec!["ward/+/kit".into()] }];
+        let claims = broker::Claims::default();
+        claims.add(broker::Claim { link: "kit".into(), topics: vec!["ward/+/kit".into()], last: false });
         let shelf = Shelf::new();
         let (switch, stop) = Stop::pair();
         let secrets = SecretStore::new(Some(dir.path().into()), None);

@@ -111,6 +111,7 @@ fn said(reports: &[Report]) -> (Vec<Decimal>, Vec<String>) {
                 texts.extend(text.iter().map(ToString::to_string));
             }
             Value::Text(text) => texts.push(text.to_string()),
+            Value::Alarm(alarm) => texts.extend(alarm.text.iter().map(ToString::to_string)),
             Value::SampleArray { .. } | Value::Bits(_) | Value::Absent(_) => {}
         }
     }

@@ -31,6 +31,8 @@ pub enum Permission {
     Resend,
     /// Try the upstream connection.
     TestUpstream,
+    /// Pair devices: accept senders, make and remove links, scan ports.
+    Pair,
 }
 
 impl Role {
@@ -40,12 +42,12 @@ impl Role {
 
     /// Whether this role may.
     pub const fn may(self, permission: Permission) -> bool {
-        use Permission::{Look, Presence, ReadMessages, Resend, TestUpstream};
+        use Permission::{Look, Pair, Presence, ReadMessages, Resend, TestUpstream};
         match (self, permission) {
             (Self::Admin, _) | (_, Presence) => true,
-            (Self::Engineer | Self::Integrator, Look | ReadMessages | Resend | TestUpstream) => true,
+            (Self::Engineer | Self::Integrator, Look | ReadMessages | Resend | TestUpstream | Pair) => true,
             (Self::Clinician, permission) => matches!(permission, Look | ReadMessages),
-            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream) => false,
+            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream | Pair) => false,
         }
     }
 

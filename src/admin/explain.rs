@@ -143,6 +143,11 @@ impl Shown<'_> {
             Value::SampleArray { samples, .. } => Some(format!("{} samples", samples.len())),
             Value::Compound(members) => Some(format!("{} values", members.len())),
             Value::Text(text) => Some(text.to_string()),
+            Value::Alarm(alarm) => {
+                let state = alarm.state.map(crate::device::AlarmState::code);
+                let words = [state, alarm.text.as_deref()];
+                Some(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
+            }
             Value::Absent(_) => None,
         }
     }

@@ -16,6 +16,7 @@ mod kept;
 mod listener;
 pub mod live;
 mod pages;
+pub mod pairing;
 mod raw;
 mod routes;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use kept::Kept;
 use listener::Patience;
 use live::Live;
 use pages::Pages;
+use pairing::Pairing;
 use store::Store;
 
 /// Sessions that are over are forgotten this often.
@@ -90,6 +92,7 @@ pub struct Services {
     /// Bounded; a full queue refuses the command.
     pub commands: mpsc::Sender<Command>,
     pub explain: Arc<dyn Explain>,
+    pub pairing: Arc<dyn Pairing>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

@@ -192,6 +192,15 @@ impl Reader {
         self.read("reading a setting", move |conn| registry::read_setting(conn, &key)).await
     }
 
+    /// The settings whose keys begin with `prefix`, by key without it.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, BufferError> {
+        let prefix = prefix.to_owned();
+        self.read("reading settings", move |conn| registry::read_settings(conn, &prefix)).await
+    }
+
     /// The latest audit rows before `before`, newest first.
     ///
     /// # Errors

@@ -347,6 +347,14 @@ pub(super) fn read_session(conn: &Connection, id_hash: &[u8]) -> rusqlite::Resul
         .optional()
 }
 
+pub(super) fn read_settings(conn: &Connection, prefix: &str) -> rusqlite::Result<Vec<(String, String)>> {
+    // Keys are ASCII words of ours; after `prefix` comes nothing that sorts behind the last code point.
+    let mut rows =
+        conn.prepare_cached("SELECT key, value FROM setting WHERE key >= ?1 AND key < ?1 || char(1114111)")?;
+    let cut = |key: String| key.get(prefix.len()..).unwrap_or_default().to_owned();
+    rows.query_map([prefix], |row| Ok((cut(row.get(0)?), row.get(1)?)))?.collect()
+}
+
 pub(super) fn read_setting(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     conn.prepare_cached("SELECT value FROM setting WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
@@ -468,8 +476,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn settings_are_written_replaced_and_removed() {
+    async fn settings_are_written_listed_replaced_and_removed() {
         let (_dir, buffer) = buffer();
+        for key in ["link:b", "link:a/ü", "linker", "link"] {
+            buffer.put_setting(key, key).await.unwrap();
+        }
+        let links = buffer.reader().settings("link:").await.unwrap();
+        assert_eq!(links, [("a/ü".into(), "link:a/ü".into()), ("b".into(), "link:b".into())]);
         buffer.put_setting("site", "Ward 7").await.unwrap();
         buffer.put_setting("site", "Ward 8").await.unwrap();
         assert_eq!(buffer.reader().setting("site").await.unwrap().as_deref(), Some("Ward 8"));

@@ -37,7 +37,7 @@ fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
             let links: Vec<_> = config
                 .links
                 .iter()
-                .map(|l| serde_json::json!({"name": &*l.name, "profile": l.profile.id, "kind": l.transport.kind()}))
+                .map(|l| serde_json::json!({"name": &*l.name, "profile": l.profile_word(), "kind": l.transport.kind()}))
                 .collect();
             say_json(&serde_json::json!({"ok": true, "file": place.to_string(), "links": links}));
             Ok(())
@@ -45,7 +45,7 @@ fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
         Ok(config) => {
             say(format!("{place}: right"));
             for link in &config.links {
-                say(format!("  link {:<20} {:<7} {}", link.name, link.transport.kind(), link.profile.id));
+                say(format!("  link {:<20} {:<7} {}", link.name, link.transport.kind(), link.profile_word()));
             }
             if config.upstream.is_none() {
                 say("  no [upstream]: results are kept and wait until there is one");

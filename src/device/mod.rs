@@ -2,8 +2,10 @@
 //!
 //! Nothing here does I/O. `Debug` of a [`Measurement`] or a person prints codes and sizes, never a value.
 
+mod alarm;
 mod decimal;
 
+pub use alarm::{Alarm, AlarmInactivation, AlarmPhase, AlarmPriority, AlarmState, AlertKind};
 pub use decimal::{Decimal, DecimalError};
 
 use std::fmt;
@@ -53,6 +55,8 @@ pub enum MetricClass {
     Calculation,
     QualityControl,
     Waveform,
+    /// What the device warns of; its value is best a [`Value::Alarm`], a text or code will do.
+    Alarm,
 }
 
 /// What is measured: codes, unit and place. Shared by all measurements of it.
@@ -163,6 +167,7 @@ pub enum Value {
         samples: Vec<Option<i32>>,
     },
     Text(Arc<str>),
+    Alarm(Box<Alarm>),
     Absent(AbsentReason),
 }
 
@@ -176,6 +181,7 @@ impl Value {
             Self::Bits(_) => "bits",
             Self::SampleArray { .. } => "sample-array",
             Self::Text(_) => "text",
+            Self::Alarm(_) => "alarm",
             Self::Absent(_) => "absent",
         }
     }

@@ -136,6 +136,7 @@ mod tests {
             method: None,
             specimen: None,
             device: Some(Reference::to("Device", "d")),
+            derived_from: Vec::new(),
             reference_range: Vec::new(),
             component: Vec::new(),
         };

@@ -44,6 +44,8 @@ pub struct Observation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<Reference<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub derived_from: Vec<Reference<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reference_range: Vec<ReferenceRange<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub component: Vec<Component<'a>>,

@@ -260,8 +260,20 @@ fn shown(value: &Value) -> String {
             format!("{} samples, one every {period_ms} ms", samples.len())
         }
         Value::Text(text) => format!("\"{text}\""),
+        Value::Alarm(alarm) => alarm_words(alarm),
         Value::Absent(reason) => format!("absent ({})", reason.code()),
     }
+}
+
+/// An alarm on one line: text, phase, state, priority.
+fn alarm_words(alarm: &crate::device::Alarm) -> String {
+    let words = [
+        alarm.text.as_deref(),
+        alarm.phase.map(crate::device::AlarmPhase::code),
+        alarm.state.map(crate::device::AlarmState::code),
+        alarm.priority.map(crate::device::AlarmPriority::code),
+    ];
+    format!("alarm {}", words.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

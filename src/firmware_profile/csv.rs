@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::charset::Charset;
-use super::flat::{Fields, Run};
+use super::flat::{Fields, Run, first};
 use super::locate::Locator;
 use super::text::to_text;
 use super::{Decoded, FirmwareProfile, LinkContext};
@@ -24,8 +24,8 @@ pub(crate) struct CsvGrammar {
     pub(super) separator: Option<u8>,
     pub(super) charset: Option<Charset>,
     /// Columns with the device's code and its value, where rows name what they are.
-    pub(super) code: Option<Locator>,
-    pub(super) value: Option<Locator>,
+    pub(super) code: Vec<Locator>,
+    pub(super) value: Vec<Locator>,
 }
 
 pub(super) fn decode(
@@ -136,7 +136,7 @@ fn preamble(rows: &[(u64, Vec<String>)]) -> HashMap<String, String> {
 fn listed<'p>(profile: &'p FirmwareProfile, grammar: &CsvGrammar) -> Vec<&'p str> {
     let table = &profile.plan.table;
     let conditions = table.metrics.iter().take(table.listed).flat_map(|metric| &metric.when);
-    let of_code = conditions.filter(|(at, _)| Some(at) == grammar.code.as_ref());
+    let of_code = conditions.filter(|(at, _)| grammar.code.contains(at));
     of_code.flat_map(|(_, texts)| texts.iter().map(String::as_str)).collect()
 }
 
@@ -169,8 +169,7 @@ impl Fields for Row<'_> {
     }
 
     fn beyond(&self) -> Vec<(String, String)> {
-        let said =
-            |at: &Option<Locator>| at.as_ref().and_then(|at| self.text(at)).unwrap_or_default().into_owned();
+        let said = |at: &[Locator]| first(self, at).unwrap_or_default().trim().to_owned();
         let (code, value) = (said(&self.grammar.code), said(&self.grammar.value));
         if code.is_empty() || self.listed.contains(&code.as_str()) { Vec::new() } else { vec![(code, value)] }
     }

@@ -6,6 +6,7 @@
 
 mod check;
 mod compose;
+mod condition;
 mod fault;
 mod library;
 mod locate;
@@ -14,6 +15,7 @@ mod person;
 mod rules;
 mod schema;
 mod schema_metric;
+mod session;
 mod section;
 mod section_files;
 mod section_xml;
@@ -23,6 +25,7 @@ mod time;
 mod value;
 
 mod astm;
+mod astm_orders;
 mod flat;
 mod hl7;
 mod hl7_device;
@@ -43,10 +46,11 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+pub use astm_orders::{Order, Query};
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
-pub use schema::{BytesToSend, Caveat, Folder, Mqtt, Serial, Session, Tcp, TestCase, Transport, Verified};
+pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};
@@ -82,7 +86,7 @@ pub struct FirmwareProfile {
     /// The link layer, from `[link]`; [`wire::Codec::Message`] where the transport keeps messages apart.
     pub codec: wire::Codec,
     /// The only bytes that may ever be sent to the device beside the codec's own answers.
-    pub session: Session,
+    pub session: wire::session::Dialogue,
     /// SHA-256 of the page, hex: which text decoded a frame.
     pub hash: String,
     pub tests: Vec<TestCase>,
@@ -176,6 +180,11 @@ impl FirmwareProfile {
         };
         decoded.findings.truncate(FINDINGS_MAX);
         decoded
+    }
+
+    /// How a link to such a device speaks.
+    pub fn speech(&self) -> wire::Speech {
+        wire::Speech { codec: self.codec.clone(), dialogue: self.session.clone() }
     }
 
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.

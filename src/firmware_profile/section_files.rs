@@ -3,10 +3,10 @@
 use super::charset::Charset;
 use super::csv::CsvGrammar;
 use super::gdt::GdtGrammar;
-use super::locate::{GrammarKind, Locator};
+use super::locate::GrammarKind;
 use super::schema::Folder;
 use super::section::Section;
-use super::sections::locator;
+use super::sections::locators;
 
 pub(super) fn csv(section: &Section<'_>, kind: GrammarKind) -> CsvGrammar {
     let separator = section.text("separator");
@@ -17,15 +17,14 @@ pub(super) fn csv(section: &Section<'_>, kind: GrammarKind) -> CsvGrammar {
             None
         }
     });
-    let one = |key| -> Option<Locator> { section.text(key).and_then(|text| locator(section, &text, kind)) };
     let grammar = CsvGrammar {
         header: section.text("header").map(|at| at.value.into()),
         separator: sign,
         charset: charset(section),
-        code: one("code"),
-        value: one("value"),
+        code: locators(section, "code", kind),
+        value: locators(section, "value", kind),
     };
-    if grammar.code.is_some() != grammar.value.is_some() {
+    if grammar.code.is_empty() != grammar.value.is_empty() {
         section.fault(
             section.span.clone(),
             "`code` and `value` are the two columns of rows that name what they are",

@@ -305,6 +305,11 @@ fn prepare(batches: &[Vec<Stored>], understanding: &Understanding, translated: &
             marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
             None
         }
+        Meaning::Stranger(who) => {
+            let reason = Meaning::reason(&who);
+            marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
+            None
+        }
         Meaning::Nothing(reason) => {
             marks.push(Mark { id: one.id, to: Transition::Ignored { reason } });
             None

@@ -14,7 +14,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::connector::Stop;
 use crate::gateway::GatewayError;
-use crate::gateway::understand::{Meaning, Said, Understanding};
+use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::secret::{Secret, SecretStore};
 use crate::upstream::Upstream;
 
@@ -50,22 +50,28 @@ pub(super) struct Reading(pub(super) Arc<Understanding>);
 
 impl Explain for Reading {
     fn explain(&self, frame: &StoredFrame) -> Explained {
-        let understood = self.0.read(&Said {
+        let said = Said {
             link: &frame.link,
+            peer: &frame.peer,
             received: frame.received,
             bytes: &frame.bytes,
             topic: frame.topic.as_deref(),
             sha256: crate::buffer::sha256(&frame.bytes),
-        });
-        let measurements =
-            understood.reports.iter().flat_map(|r| &r.measurements).flat_map(MeasurementView::of).collect();
-        let fhir = match understood.meaning {
-            Meaning::Deliver { resources } => resources.into_iter().map(|resource| resource.json).collect(),
-            Meaning::Hold(_) | Meaning::Nothing(_) => Vec::new(),
         };
-        let profile = self.0.link(&frame.link).map(|link| link.profile.id.to_string());
-        Explained { profile, measurements, findings: understood.findings, fhir }
+        let page = self.0.link(&frame.link).and_then(|link| self.0.page(&link, &said).ok());
+        explained(self.0.read(&said), page.map(|page| page.id.to_string()))
     }
+}
+
+/// What was understood, as the desk shows it.
+pub(super) fn explained(understood: Understood, profile: Option<String>) -> Explained {
+    let measurements =
+        understood.reports.iter().flat_map(|r| &r.measurements).flat_map(MeasurementView::of).collect();
+    let fhir = match understood.meaning {
+        Meaning::Deliver { resources } => resources.into_iter().map(|resource| resource.json).collect(),
+        Meaning::Hold(_) | Meaning::Nothing(_) | Meaning::Stranger(_) => Vec::new(),
+    };
+    Explained { profile, measurements, findings: understood.findings, fhir }
 }
 
 /// Carries out what people at the desk ask for, one at a time.

@@ -37,7 +37,7 @@ impl Ingest {
 
     /// Whether identical bytes on this link are the same message sent again.
     fn repeats_are_resends(&self, frame: &Frame) -> bool {
-        match self.understanding.link(&frame.link).map(|link| &link.profile.codec) {
+        match self.understanding.link(&frame.link).map(|link| link.codec()) {
             // A resend repeats MSH-7 and MSH-10 to the letter; a message with neither cannot be told from a new one.
             Some(Codec::Mllp(_)) => {
                 hl7v2::header(&frame.bytes).is_none_or(|h| h.time_present || !h.control_id.is_empty())

@@ -6,6 +6,7 @@ mod desk;
 mod ingest;
 mod links;
 mod metrics;
+pub(crate) mod pairing;
 mod translated;
 mod triage;
 pub mod understand;
@@ -30,7 +31,9 @@ use crate::upstream::Upstream;
 use background::Background;
 use deliver::Deliver;
 use ingest::Ingest;
+use links::Roster;
 use metrics::Metrics;
+use pairing::Pairing;
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
@@ -90,15 +93,18 @@ pub async fn run(
         None => None,
     };
     let me = identity(&buffer, &config).await.map_err(opening)?;
-    let (wiring, links) = links::plan(std::mem::take(&mut config.links), &live);
+    let links = std::mem::take(&mut config.links);
     let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
-    let parts = Parts { buffer, live, metrics: Arc::default(), understanding, upstream, clock, stop };
+    let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
+    pairing.remember().await.map_err(opening)?;
+    let parts =
+        Parts { buffer, live, metrics: Arc::default(), understanding, pairing, upstream, clock, stop };
 
     let mut tasks = JoinSet::new();
     let wake = Arc::new(Notify::new());
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
-    let mut up = Up { desk: None, fingerprint: None, links: wiring.len() };
+    let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
         up.desk = Some(opened.address);
@@ -106,7 +112,13 @@ pub async fn run(
         parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
     }
     tasks.spawn(desk::obey(orders, parts.buffer.clone(), parts.upstream.clone(), wake, parts.stop.clone()));
-    links::spawn(&mut tasks, wiring, links::broker(&config), intake, &secrets, &parts.clock, &parts.stop);
+    let roster = Roster::new(parts.live.clone(), intake, secrets, parts.clock.clone(), parts.stop.clone());
+    let roster = Arc::new(roster);
+    up.links = parts.pairing.start(roster.clone());
+    if let Some(broker) = roster.broker(&config) {
+        tasks.spawn(broker);
+    }
+    tasks.spawn(roster.supervise());
     parts.live.ready(true);
     console.up(&up);
     finish(tasks, parts.stop, &parts.buffer).await;
@@ -119,6 +131,7 @@ struct Parts {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     understanding: Arc<Understanding>,
+    pairing: Arc<Pairing>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -148,6 +161,7 @@ impl Parts {
             live: self.live.clone(),
             metrics: self.metrics.clone(),
             arrived: intake.arrived.clone(),
+            pairing: self.pairing.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             seen,
         };
@@ -197,6 +211,7 @@ impl Parts {
             store: Arc::new(admin::Kept::new(self.buffer.clone())),
             live: self.live.clone(),
             commands,
+            pairing: self.pairing.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,

@@ -10,6 +10,7 @@ use crate::admin::live::{Live, ProfileView, Sighting};
 use crate::buffer::{Buffer, EntryFilter, Mark, Reader, State, Stored, Transition};
 use crate::connector::Stop;
 use crate::gateway::metrics::Metrics;
+use crate::gateway::pairing::Pairing;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::wire::Codec;
@@ -31,6 +32,7 @@ pub(super) struct Triage {
     pub live: Arc<Live>,
     pub metrics: Arc<Metrics>,
     pub arrived: Arc<Notify>,
+    pub pairing: Arc<Pairing>,
     /// Takes what was translated, where there is somebody to deliver it.
     pub translated: Option<Arc<Translated>>,
     /// The last entry that was looked at: delivery never goes past it.
@@ -79,8 +81,7 @@ impl Triage {
     /// An analyser whose transmission broke off says it again from the start. The acknowledged beginning that is
     /// held since is then whole elsewhere, and no longer anybody's work.
     async fn beginnings_of(&self, stored: &Stored) -> Vec<Mark> {
-        let astm =
-            self.understanding.link(&stored.link).is_some_and(|l| matches!(l.profile.codec, Codec::Astm(_)));
+        let astm = self.understanding.link(&stored.link).is_some_and(|l| matches!(l.codec(), Codec::Astm(_)));
         if !astm || self.reader.counts().held == 0 {
             return Vec::new();
         }
@@ -121,6 +122,12 @@ impl Triage {
                 Transition::Held { reason, answer: None }
             }
             Meaning::Nothing(reason) => Transition::Ignored { reason },
+            Meaning::Stranger(who) => {
+                self.metrics.held();
+                let reason = Meaning::reason(&who);
+                self.pairing.saw(who, stored);
+                Transition::Held { reason, answer: None }
+            }
         };
         Mark { id: stored.id, to }
     }
@@ -132,7 +139,11 @@ impl Triage {
         match self.reader.recent(RECENT_ENTRIES, BATCH_BYTES).await {
             Ok(recent) => {
                 for stored in &recent {
-                    self.show(stored, &self.understanding.read(&said(stored)));
+                    let understood = self.understanding.read(&said(stored));
+                    if let Meaning::Stranger(who) = &understood.meaning {
+                        self.pairing.saw(who.clone(), stored);
+                    }
+                    self.show(stored, &understood);
                 }
             }
             Err(fault) => tracing::warn!(%fault, "The last frames could not be read for the desk."),
@@ -141,10 +152,11 @@ impl Triage {
 
     fn show(&self, stored: &Stored, understood: &Understood) {
         let Some(link) = self.understanding.link(&stored.link) else { return };
+        let Ok(page) = self.understanding.page(&link, &said(stored)) else { return };
         let profile = ProfileView {
-            id: link.profile.id.clone(),
-            verified: link.profile.verified.to_string().into(),
-            caveats: link.profile.caveats.iter().map(ToString::to_string).collect(),
+            id: page.id.clone(),
+            verified: page.verified.to_string().into(),
+            caveats: page.caveats.iter().map(ToString::to_string).collect(),
         };
         let bound_patient = link.patient.as_ref();
         let sighting =
@@ -159,6 +171,7 @@ impl Triage {
 pub(super) fn said(stored: &Stored) -> Said<'_> {
     Said {
         link: &stored.link,
+        peer: &stored.peer,
         received: stored.received,
         bytes: &stored.bytes,
         topic: stored.topic.as_deref(),

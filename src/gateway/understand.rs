@@ -4,19 +4,23 @@
 //! desk, for delivery, after a profile was repaired. Nothing derived is ever stored in its place.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::admin::pairing::Sender;
 use crate::clock::Timestamp;
-use crate::config::Link;
+use crate::config::{Link, Reads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
-use crate::firmware_profile::{Decoded, LinkContext};
+use crate::firmware_profile::{Decoded, FirmwareProfile, LinkContext};
+use crate::gateway::pairing::sender_of;
 use crate::hl7v2::Charset;
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
 pub struct Understanding {
-    links: HashMap<Arc<str>, Link>,
+    links: RwLock<HashMap<Arc<str>, Arc<Link>>>,
+    /// Senders a person has accepted, on links that take many.
+    senders: RwLock<HashMap<Sender, Arc<FirmwareProfile>>>,
     gateway: translate::Gateway,
     simulated: bool,
 }
@@ -29,6 +33,15 @@ pub enum Meaning {
     Hold(String),
     /// There is nothing in it to deliver, and that is no fault: why.
     Nothing(String),
+    /// Nobody has accepted its sender yet. Held like the others, and shown as a candidate.
+    Stranger(Sender),
+}
+
+impl Meaning {
+    /// What a person reads when the frame is held.
+    pub fn reason(sender: &Sender) -> String {
+        format!("nobody has accepted the sender \"{}\" yet: see Pairing", sender.sender)
+    }
 }
 
 /// A frame read once: what it says, and what is to become of it.
@@ -45,6 +58,8 @@ pub struct Understood {
 /// The parts of a kept frame that reading it needs.
 pub struct Said<'a> {
     pub link: &'a str,
+    /// The other side: an address, a port path or a topic.
+    pub peer: &'a str,
     pub received: Timestamp,
     pub bytes: &'a [u8],
     pub topic: Option<&'a str>,
@@ -55,51 +70,85 @@ pub struct Said<'a> {
 impl Understanding {
     /// `gateway` is this box as FHIR will name it.
     pub fn new(links: Vec<Link>, gateway: translate::Gateway, simulated: bool) -> Self {
-        let links = links.into_iter().map(|link| (link.name.clone(), link)).collect();
-        Self { links, gateway, simulated }
+        let links = links.into_iter().map(|link| (link.name.clone(), Arc::new(link))).collect();
+        Self { links: RwLock::new(links), senders: RwLock::default(), gateway, simulated }
     }
 
-    /// The configured link of that name, unless it was removed from the file since.
-    pub fn link(&self, name: &str) -> Option<&Link> {
-        self.links.get(name)
+    /// The link of that name, unless it was removed since.
+    pub fn link(&self, name: &str) -> Option<Arc<Link>> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// All links, in no order.
-    pub fn links(&self) -> impl Iterator<Item = &Link> {
-        self.links.values()
+    /// All links, by name.
+    pub fn links(&self) -> Vec<Arc<Link>> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Arc<Link>> = links.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// A link was made while the box runs.
+    pub fn add(&self, link: Link) {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        links.insert(link.name.clone(), Arc::new(link));
+    }
+
+    /// A link is gone; what it still has waiting is held until it is back.
+    pub fn remove(&self, name: &str) {
+        self.links.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// From now on the frames of `sender` are read with `profile`; with `None` it is a stranger again.
+    pub fn know(&self, sender: Sender, profile: Option<Arc<FirmwareProfile>>) {
+        let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
+        match profile {
+            Some(profile) => senders.insert(sender, profile),
+            None => senders.remove(&sender),
+        };
+    }
+
+    /// Accepted senders and their profiles, in order.
+    pub fn senders(&self) -> Vec<(Sender, Arc<FirmwareProfile>)> {
+        let senders = self.senders.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = senders.iter().map(|(who, profile)| (who.clone(), profile.clone())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// The page a frame is read with, or the stranger who sent it.
+    pub fn page(&self, link: &Link, said: &Said<'_>) -> Result<Arc<FirmwareProfile>, Sender> {
+        match &link.reads {
+            Reads::Profile(profile) => Ok(profile.clone()),
+            Reads::BySender => {
+                let who = Sender { link: link.name.clone(), sender: sender_of(said) };
+                let known = self.senders.read().unwrap_or_else(PoisonError::into_inner).get(&who).cloned();
+                known.ok_or(who)
+            }
+        }
     }
 
     /// Reads one frame. Total: whatever the bytes are, there is an answer.
     pub fn read(&self, said: &Said<'_>) -> Understood {
-        let Some(link) = self.links.get(said.link) else {
-            let reason = format!(
-                "link \"{}\" is no longer in the configuration: put it back, then release",
-                said.link
-            );
-            return Understood {
-                device: said.link.into(),
-                summary: "unknown link".into(),
-                reports: Vec::new(),
-                findings: Vec::new(),
-                meaning: Meaning::Hold(reason),
-            };
+        let Some(link) = self.link(said.link) else {
+            let reason = format!("link \"{}\" is no longer there: put it back, then release", said.link);
+            return Understood::unread(said, "unknown link", Meaning::Hold(reason));
         };
-        let context = LinkContext {
-            zone: link.zone.clone(),
-            zone_name: link.zone_name.clone(),
-            received: said.received,
-            link: link.name.clone(),
-            charset: Charset::default(),
-        };
-        let decoded = link.profile.decode(said.bytes, said.topic, &context);
-        self.meant(link, said, decoded)
+        match self.page(&link, said) {
+            Ok(profile) => self.read_with(&link, &profile, said),
+            Err(stranger) => Understood::unread(said, "unknown sender", Meaning::Stranger(stranger)),
+        }
     }
 
-    fn meant(&self, link: &Link, said: &Said<'_>, decoded: Decoded) -> Understood {
+    /// Reads one frame with a page that its link may not use yet.
+    pub fn read_with(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>) -> Understood {
+        let decoded = profile.decode(said.bytes, said.topic, &context(link, said.received));
+        self.meant(link, profile, said, decoded)
+    }
+
+    fn meant(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>, decoded: Decoded) -> Understood {
         let device = decoded.reports.first().map_or_else(|| said.link.into(), |r| r.device.key(said.link));
         let count: usize = decoded.reports.iter().map(|r| r.measurements.len()).sum();
-        let summary =
-            format!("{count} measurement{} by {}", if count == 1 { "" } else { "s" }, link.profile.id);
+        let summary = format!("{count} measurement{} by {}", if count == 1 { "" } else { "s" }, profile.id);
         let meaning = self.meaning(link, said, &decoded);
         Understood { device, summary, reports: decoded.reports, findings: decoded.findings, meaning }
     }
@@ -134,6 +183,29 @@ impl Understanding {
             return Meaning::Hold("the frame holds no measurement that its profile knows".into());
         }
         Meaning::Deliver { resources }
+    }
+}
+
+impl Understood {
+    fn unread(said: &Said<'_>, summary: &str, meaning: Meaning) -> Self {
+        Self {
+            device: said.link.into(),
+            summary: summary.into(),
+            reports: Vec::new(),
+            findings: Vec::new(),
+            meaning,
+        }
+    }
+}
+
+/// What a link knows that its frames do not say.
+pub(super) fn context(link: &Link, received: Timestamp) -> LinkContext {
+    LinkContext {
+        zone: link.zone.clone(),
+        zone_name: link.zone_name.clone(),
+        received,
+        link: link.name.clone(),
+        charset: Charset::default(),
     }
 }
 

@@ -218,6 +218,11 @@ pub(super) fn producer<'a>(
         return Ok(Producer { reference: Reference::to("Device", &source.id), meets_guide: false });
     }
     let parent = measurement.containment.map_or(Ok(None), |at| add_parts(source, at, list))?;
+    if let Value::Alarm(_) = &measurement.value {
+        // An alarm is no metric: the part of the device that raised it says it.
+        let id = parent.map_or_else(|| source.id.clone(), |part| part.id);
+        return Ok(Producer { reference: Reference::to("Device", &id), meets_guide: false });
+    }
     add_metric(source, parent, measurement, list)
 }
 
@@ -298,7 +303,7 @@ fn add_metric<'a>(
         }
         Value::Numeric { .. } => Some(NUMERIC_PROFILE),
         Value::Coded { .. } | Value::Text(_) | Value::Bits(_) => Some(ENUMERATION_PROFILE),
-        Value::Compound(_) | Value::Absent(_) => None,
+        Value::Compound(_) | Value::Alarm(_) | Value::Absent(_) => None,
     };
     let meets_guide = has_mdc && profile.is_some() && parent.as_ref().is_some_and(|part| part.is_channel);
     let mut meta = list.meta();
@@ -321,7 +326,7 @@ fn add_metric<'a>(
             MetricClass::Measurement | MetricClass::Waveform => "measurement",
             MetricClass::Setting => "setting",
             MetricClass::Calculation => "calculation",
-            MetricClass::QualityControl => "unspecified",
+            MetricClass::QualityControl | MetricClass::Alarm => "unspecified",
         },
     };
     list.add("DeviceMetric", id.clone(), identity.clone(), false, &resource)?;

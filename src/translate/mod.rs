@@ -11,6 +11,7 @@
 //! zone, not from the device), `time-of-receipt` (the device stated no time), and `clock-ahead`, `simulated`,
 //! `quality-control` beside them.
 
+mod alarm;
 mod clean;
 mod devices;
 mod list;
@@ -169,8 +170,12 @@ fn add_report<'a>(
     };
     let scene =
         observation::Scene { report, source: &source, subject: patient, specimen: specimen.as_deref() };
-    for (measurement, about, effective) in facts {
-        observation::add(&scene, measurement, about, effective, list)?;
+    // An alarm names the value that raised it, which must be known by then.
+    let (alarms, values): (Vec<_>, Vec<_>) =
+        facts.into_iter().partition(|(measurement, ..)| alarm::of(measurement).is_some());
+    let mut raised = alarm::Raised::default();
+    for (measurement, about, effective) in values.into_iter().chain(alarms) {
+        observation::add(&scene, measurement, about, effective, &mut raised, list)?;
     }
     Ok(())
 }

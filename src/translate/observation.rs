@@ -13,7 +13,7 @@ use crate::nomenclature;
 use super::devices::{self, Producer, Source};
 use super::list::{List, URI, key, replaces};
 use super::subject::{About, Subject};
-use super::{Context, Held, TAGS, clean, range, status, time, value, vital_signs};
+use super::{Context, Held, TAGS, alarm, clean, range, status, time, value, vital_signs};
 
 const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
 const GATEWAY_DEVICE: &str = "http://hl7.org/fhir/StructureDefinition/observation-gatewayDevice";
@@ -35,6 +35,7 @@ pub(super) fn add<'a>(
     measurement: &'a Measurement,
     about: About,
     effective: Effective,
+    raised: &mut alarm::Raised,
     list: &mut List<'a>,
 ) -> Result<(), Held> {
     let first = identity(scene, measurement, about, list.context(), 0);
@@ -42,9 +43,14 @@ pub(super) fn add<'a>(
     let own = if ordinal == 0 { first } else { identity(scene, measurement, about, list.context(), ordinal) };
     let id = fhir::id("Observation", URI, &own);
     let producer = devices::producer(scene.source, measurement, list)?;
+    let warning = alarm::of(measurement);
     let metric = &measurement.metric;
     let said = value::absent(&measurement.value, measurement.status, scene.source.point_of_care);
-    let (value_x, component) = value::elements(measurement, said, scene.source.point_of_care);
+    let (value_x, component) = match warning {
+        Some(warning) => alarm::elements(warning),
+        None => value::elements(measurement, said, scene.source.point_of_care),
+    };
+    raised.learn(measurement, &id);
     let resource = Observation {
         id: &id,
         meta: meta(scene, measurement, about, &effective, &producer, list),
@@ -52,7 +58,7 @@ pub(super) fn add<'a>(
         identifier: [fhir::Identifier { kind: None, system: Some(URI.into()), value: own.as_str().into() }],
         based_on: order(scene.report, measurement).into_iter().collect(),
         status: match measurement.result_status {
-            ResultStatus::Final => "final",
+            ResultStatus::Final => warning.map_or("final", alarm::observation_status),
             ResultStatus::Preliminary => "preliminary",
             ResultStatus::Corrected => "corrected",
             ResultStatus::Cancelled => "cancelled",
@@ -82,10 +88,11 @@ pub(super) fn add<'a>(
             .filter(|_| is_laboratory(measurement))
             .map(|id| Reference::to("Specimen", id)),
         device: Some(producer.reference),
+        derived_from: warning.and_then(|warning| raised.by(warning)).into_iter().collect(),
         reference_range: reference_range(measurement, scene.source.point_of_care).into_iter().collect(),
         component,
     };
-    let overwrites = replaces(measurement.result_status);
+    let overwrites = replaces(measurement.result_status) || warning.is_some_and(alarm::replaces);
     list.add("Observation", id.clone(), (URI.into(), own.clone()), overwrites, &resource)
 }
 
@@ -112,6 +119,11 @@ fn identity(
         }
         _ => String::new(),
     };
+    if let Some(warning) = alarm::of(measurement)
+        && let Some(own) = alarm::identity(warning, &scene.source.key(), measurement, &whose, ordinal)
+    {
+        return own;
+    }
     let tube =
         super::subject::accession(scene.report).filter(|_| is_laboratory(measurement)).unwrap_or_default();
     let order = scene.report.orders.first().filter(|_| is_laboratory(measurement));
@@ -155,7 +167,8 @@ fn meta(
     // A period meets the vital-signs profiles, but vs-1 as published asks a dateTime's length of it, and a server that
     // checks what is claimed refuses it: nothing is claimed then.
     let is_period = matches!(effective, Effective::Period(_));
-    if metric.domain == Domain::VitalSigns && about == About::Patient && !is_period {
+    let is_vital = metric.domain == Domain::VitalSigns && !alarm::is_alarm(measurement);
+    if is_vital && about == About::Patient && !is_period {
         // A panel keeps its members even when all of them are absent.
         let stands = said.is_none() || matches!(measurement.value, Value::Compound(_));
         meta.profile.push(vital_signs::profile(metric, stands.then_some(&measurement.value)));
@@ -186,7 +199,7 @@ fn guide_profile(measurement: &Measurement, said: Option<AbsentReason>) -> Optio
         Value::Numeric { unit: Some(unit), .. } if nomenclature::is_ucum(&unit.ucum) => Some(NUMERIC_PROFILE),
         Value::Numeric { .. } | Value::Absent(_) => said.map(|_| NUMERIC_PROFILE),
         Value::Coded { .. } | Value::Text(_) => Some(ENUMERATION_PROFILE),
-        Value::Compound(_) | Value::Bits(_) | Value::SampleArray { .. } => None,
+        Value::Compound(_) | Value::Bits(_) | Value::SampleArray { .. } | Value::Alarm(_) => None,
     }
 }
 
@@ -212,6 +225,9 @@ fn order<'a>(report: &'a Report, measurement: &Measurement) -> Option<Reference<
 fn category(measurement: &Measurement) -> Option<CodeableConcept<'static>> {
     if measurement.metric.class == MetricClass::QualityControl {
         return None;
+    }
+    if alarm::is_alarm(measurement) {
+        return Some(CodeableConcept::of(alarm::CATEGORY));
     }
     match measurement.metric.domain {
         Domain::VitalSigns => {

@@ -137,7 +137,7 @@ fn simple<'a>(value: &'a Value, metric: &Metric) -> Option<ObservationValue<'a>>
                 data: samples_text(samples),
             }))
         }
-        Value::Compound(_) | Value::Bits(_) | Value::Absent(_) => None,
+        Value::Compound(_) | Value::Bits(_) | Value::Alarm(_) | Value::Absent(_) => None,
     }
 }
 

@@ -42,7 +42,7 @@ const NARROWER: [(&str, &str); 8] = [
 /// The base LOINC code that `metric` needs beside its own codes; `None` when it has it or needs none.
 pub(super) fn missing_base(metric: &Metric) -> Option<&'static str> {
     if metric.domain != Domain::VitalSigns
-        || matches!(metric.class, MetricClass::Setting | MetricClass::QualityControl)
+        || matches!(metric.class, MetricClass::Setting | MetricClass::QualityControl | MetricClass::Alarm)
     {
         return None;
     }

@@ -141,6 +141,11 @@ impl Live {
         }
     }
 
+    /// A link was removed.
+    pub fn remove_link(&self, name: &str) {
+        locked(&self.links).remove(name);
+    }
+
     /// A link's state changed, or the words for it did.
     pub fn link_state(&self, name: &str, change: &LinkState) {
         let now = self.clock.now();

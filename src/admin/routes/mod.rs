@@ -6,6 +6,7 @@ mod call;
 mod enter;
 mod live;
 mod look;
+mod pair;
 mod probe;
 
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 const NO_BODY: usize = 0;
 /// A name and a password, or a code with both.
 const SMALL_BODY: usize = 4096;
+/// A link with all its settings.
+const LINK_BODY: usize = 16 << 10;
 /// A body must be whole after this long.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -72,6 +75,7 @@ const fn post(path: &'static str, need: Need, body_max: usize, run: Run) -> Rout
 const LOOK: Need = Need::Session(Permission::Look);
 const READ: Need = Need::Session(Permission::ReadMessages);
 const RESEND: Need = Need::Session(Permission::Resend);
+const PAIR: Need = Need::Session(Permission::Pair);
 const PRESENCE: Need = Need::Session(Permission::Presence);
 
 /// The table. A test walks it with and without a session.
@@ -96,6 +100,18 @@ const ROUTES: &[Route] = &[
     post("/api/v1/upstream/test", Need::Session(Permission::TestUpstream), NO_BODY, |desk, call| {
         Box::pin(act::test_upstream(desk, call))
     }),
+    get("/api/v1/pairing", PAIR, |desk, call| Box::pin(pair::standing(desk, call))),
+    post("/api/v1/pairing/preview", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::preview(desk, call))),
+    post("/api/v1/pairing/accept", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::accept(desk, call))),
+    post("/api/v1/pairing/forget", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::forget(desk, call))),
+    post("/api/v1/pairing/links", PAIR, LINK_BODY, |desk, call| Box::pin(pair::add_link(desk, call))),
+    post("/api/v1/pairing/links/{}/remove", PAIR, NO_BODY, |desk, call| {
+        Box::pin(pair::remove_link(desk, call))
+    }),
+    get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))),
+    get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))),
+    post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call))),
+    post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
 ];
 
 /// The whole desk as one warp filter; it never rejects.

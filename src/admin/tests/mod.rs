@@ -5,6 +5,7 @@ mod client;
 mod enter;
 mod live;
 mod memory;
+mod pair;
 mod walk;
 mod wire;
 
@@ -74,6 +75,7 @@ impl Rig {
             live: live.clone(),
             commands,
             explain: Arc::new(OneHeartRate),
+            pairing: Arc::new(pair::Ward::default()),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

@@ -73,7 +73,8 @@ async fn house() -> House {
         "listen = \"127.0.0.1:0\"\nmax_packet_bytes = 4096\nusers = [{ name = \"ward\", password_secret = \"ward\" }, \
          { name = \"desk\", password_secret = \"ward\", subscribe = true }]",
     );
-    let claims = [Claim { link: "vitals".into(), topics: vec!["ward/#".into()] }];
+    let claims = Claims::default();
+    claims.add(Claim { link: "vitals".into(), topics: vec!["ward/#".into()], last: false });
     let shelf = Arc::new(Shelf {
         frames: Mutex::default(),
         notes: Mutex::default(),

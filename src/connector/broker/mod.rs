@@ -22,8 +22,8 @@ mod hub;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -91,11 +91,45 @@ pub struct Tls {
     pub key_file: PathBuf,
 }
 
-/// The topics whose messages are frames of a link. Where filters of several links match, the first wins.
+/// The topics whose messages are frames of a link.
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub link: Arc<str>,
     pub topics: Vec<String>,
+    /// Takes only what no other link claims.
+    pub last: bool,
+}
+
+/// All claims on the broker; links come and go while it runs. Where filters of several links match, the first
+/// wins.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(Arc<RwLock<Vec<Claim>>>);
+
+impl Claims {
+    pub fn add(&self, claim: Claim) {
+        let mut claims = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let at = claims.iter().position(|other| other.last && !claim.last).unwrap_or(claims.len());
+        claims.insert(at, claim);
+    }
+
+    /// Takes back what a link claimed.
+    pub fn remove(&self, link: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|claim| &*claim.link != link);
+    }
+
+    fn links(&self) -> Vec<Arc<str>> {
+        self.read().iter().map(|claim| claim.link.clone()).collect()
+    }
+
+    fn link_of(&self, topic: &str) -> Option<Arc<str>> {
+        let claims = self.read();
+        let fits = |claim: &&Claim| claim.topics.iter().any(|filter| packet::matches(topic, filter));
+        claims.iter().find(fits).map(|claim| claim.link.clone())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Claim>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 mod defaults {
@@ -136,14 +170,16 @@ impl Config {
 /// Runs the broker for all links that claim topics on it, until `stop`. Faults are told and tried again.
 pub async fn run(
     config: Config,
-    claims: Vec<Claim>,
+    claims: Claims,
     secrets: SecretStore,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
     mut stop: Stop,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    let tell = |state: &LinkState| claims.iter().for_each(|claim| intake.state(&claim.link, state.clone()));
+    let tell = |state: &LinkState| {
+        claims.links().iter().for_each(|link| intake.state(link, state.clone()));
+    };
     tell(&LinkState::Starting);
     let started = loop {
         match Broker::start(&config, &claims, &secrets, &intake, &clock).await {
@@ -176,7 +212,7 @@ struct Account {
 struct Broker {
     config: Config,
     accounts: Vec<Account>,
-    claims: Vec<Claim>,
+    claims: Claims,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
     hub: Hub,
@@ -197,7 +233,7 @@ type Started = (Arc<Broker>, TcpListener, Option<tokio_rustls::TlsAcceptor>);
 impl Broker {
     async fn start(
         config: &Config,
-        claims: &[Claim],
+        claims: &Claims,
         secrets: &SecretStore,
         intake: &Arc<dyn Intake>,
         clock: &SharedClock,
@@ -223,7 +259,7 @@ impl Broker {
         let broker = Self {
             config: config.clone(),
             accounts,
-            claims: claims.to_vec(),
+            claims: claims.clone(),
             intake: Arc::clone(intake),
             clock: Arc::clone(clock),
             hub,
@@ -249,8 +285,8 @@ impl Broker {
     /// Tells every link how many devices are connected.
     fn show(&self) {
         let connections = self.connections.load(Ordering::SeqCst);
-        for claim in &self.claims {
-            self.intake.state(&claim.link, LinkState::Up { detail: self.detail.clone(), connections });
+        for link in self.claims.links() {
+            self.intake.state(&link, LinkState::Up { detail: self.detail.clone(), connections });
         }
     }
 
@@ -325,17 +361,13 @@ impl Broker {
 
     /// Hands a message to the link that claims its topic, and shows it to those who watch.
     async fn keep(&self, publish: Arc<Publish>) -> Outcome {
-        let claim = self
-            .claims
-            .iter()
-            .find(|claim| claim.topics.iter().any(|filter| packet::matches(&publish.topic, filter)));
-        let outcome = match claim {
+        let outcome = match self.claims.link_of(&publish.topic) {
             None => {
                 let topic: String = publish.topic.chars().take(128).collect();
                 self.intake.note(NAME, "unclaimed-topic", &format!("No link reads the topic \"{topic}\"."));
                 Outcome::Nobody
             }
-            Some(claim) => match self.intake.keep(self.frame(claim, &publish)).await {
+            Some(link) => match self.intake.keep(self.frame(link, &publish)).await {
                 Receipt::Kept { .. } => Outcome::Kept,
                 Receipt::Refused { reason, .. } => Outcome::Refused(reason),
             },
@@ -347,7 +379,7 @@ impl Broker {
         outcome
     }
 
-    fn frame(&self, claim: &Claim, publish: &Publish) -> Frame {
+    fn frame(&self, link: Arc<str>, publish: &Publish) -> Frame {
         let topic: Arc<str> = publish.topic.as_str().into();
         let mut warnings = Vec::new();
         if publish.retain {
@@ -357,7 +389,7 @@ impl Broker {
             ));
         }
         Frame {
-            link: Arc::clone(&claim.link),
+            link,
             peer: Arc::clone(&topic),
             received: self.clock.now(),
             bytes: publish.bytes.clone(),
