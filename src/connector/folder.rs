@@ -253,7 +253,15 @@ impl Watch {
         let receipt = self.intake.keep(frame).await;
         let (config, own, at) = (self.config.clone(), name.to_owned(), self.clock.now());
         match receipt {
-            Receipt::Kept { .. } => off(move || steps::archive(&config, &own, at)).await,
+            Receipt::Kept { duplicate } => {
+                if duplicate {
+                    self.note(
+                        "duplicate-file",
+                        "A file says what is already kept; it is archived and adds nothing.",
+                    );
+                }
+                off(move || steps::archive(&config, &own, at)).await
+            }
             Receipt::Refused { reason, .. } => {
                 off(move || steps::put_back(&config, &own)).await?;
                 self.failures += 1;

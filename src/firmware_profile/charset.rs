@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use encoding_rs::Encoding;
 
+use super::LinkContext;
+use super::text::to_text;
+
 /// How bytes become letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Charset {
@@ -41,6 +44,19 @@ impl Charset {
                 Cow::Owned(bytes.iter().map(letter).collect())
             }
         }
+    }
+}
+
+/// The text of a frame: Unicode where it is that, else in the charset its page names, else in that of its link.
+pub(super) fn text<'b>(named: Option<Charset>, bytes: &'b [u8], context: &LinkContext) -> Cow<'b, str> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    // UTF-16, as spreadsheets save it, says so in front; the decoder heeds the mark.
+    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
+        return encoding_rs::UTF_16LE.decode(bytes).0;
+    }
+    match named {
+        Some(charset) if std::str::from_utf8(bytes).is_err() => charset.decode(bytes),
+        _ => to_text(bytes, context),
     }
 }
 

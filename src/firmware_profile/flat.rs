@@ -30,6 +30,10 @@ pub(super) trait Fields {
     fn whole(&self) -> Cow<'_, str>;
     /// What the record holds beyond what the profile speaks of: the device's code and the text.
     fn beyond(&self) -> Vec<(String, String)>;
+    /// Whether `beyond` tells what stands here.
+    fn is_beyond(&self, _at: &Locator) -> bool {
+        false
+    }
 }
 
 /// The first text that says something.
@@ -81,7 +85,7 @@ impl<'p> Run<'p> {
                 self.metric(fields, metric, matched, specimen_kind.as_deref(), &mut taken, &mut composer);
             }
         }
-        for at in passed_over.into_iter().filter(|at| !used.contains(at)) {
+        for at in passed_over.into_iter().filter(|at| !used.contains(at) && !fields.is_beyond(at)) {
             let text = "No condition of the profile holds for this value; it is not read.";
             self.finding("no-condition", fields.place(at), text);
         }
@@ -178,6 +182,12 @@ impl<'p> Run<'p> {
             return;
         };
         let place = fields.place(at);
+        let picked =
+            metric.pick.as_ref().and_then(|pick| pick.captures(&text)?.get(1).map(|part| part.range()));
+        let text = match picked {
+            Some(range) => Cow::Owned(text.get(range).unwrap_or_default().to_owned()),
+            None => text,
+        };
         let mut marks = Marks::default();
         self.marks(fields, metric, &place, &mut marks);
         let unit_text = metric.unit_from.as_ref().and_then(|at| fields.text(at));
@@ -211,13 +221,23 @@ impl<'p> Run<'p> {
         let rules = &self.profile.plan.value;
         if let Some(text) = metric.flags_from.as_ref().and_then(|at| fields.text(at)) {
             let text = text.trim();
-            match rules.flag(text) {
-                Some(effect) => marks.apply(effect),
-                None if text.is_empty() => {}
-                None => self.finding("unknown-flag", place, "A flag is not in the profile's list."),
+            // Several flags stand side by side: "MO SL       AS".
+            let words = match rules.flag(text) {
+                Some(_) => vec![text],
+                None => text.split_whitespace().collect(),
+            };
+            for word in words {
+                match rules.flag(word) {
+                    Some(effect) => marks.apply(effect),
+                    None => self.finding("unknown-flag", place, "A flag is not in the profile's list."),
+                }
             }
         }
         for field in &self.profile.plan.value.bit_fields {
+            let concerned = |code: &str| field.only.is_empty() || field.only.iter().any(|one| one == code);
+            if !metric.matches.iter().any(|own| concerned(&own.code)) {
+                continue;
+            }
             let Some(text) = fields.text(&field.from) else { continue };
             match u64::from_str_radix(text.trim(), field.radix) {
                 Ok(word) => {

@@ -22,6 +22,8 @@ use super::{rules, schema_metric, session};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verified {
+    /// Against nothing: written from a document of the maker, or from those who read it.
+    Document,
     /// Only against a simulated device.
     Simulator,
     /// Against a real device on a bench.
@@ -103,9 +105,9 @@ pub struct TestCase {
 #[derive(Clone, Debug)]
 pub(crate) enum Grammar {
     Text(super::text::TextGrammar),
+    Bytes(Vec<super::layout::Layout>),
     Json(super::json::JsonGrammar),
     Xml(super::xml::XmlGrammar),
-    Csv(super::csv::CsvGrammar),
     Gdt(super::gdt::GdtGrammar),
     Hl7,
     Astm(super::astm::AstmGrammar),
@@ -229,6 +231,9 @@ impl Plan {
         let rest = rest.chain(self.ignore.iter().filter_map(|rule| rule.at.as_ref().map(|(at, _)| at)));
         let rest = rest.chain(self.value.bit_fields.iter().map(|bits| &bits.from));
         self.claimed = of_metrics.chain(rest).map(Locator::claim).collect();
+        if let Grammar::Text(grammar) = &self.grammar {
+            self.claimed.extend(grammar.group_names());
+        }
     }
 }
 
@@ -250,6 +255,16 @@ pub(super) fn parse(id: &str, text: &str) -> Result<FirmwareProfile, Vec<Fault>>
             Err(faults)
         }
     }
+}
+
+/// Everything the parser asks for while it reads a page, good or not.
+#[cfg(test)]
+pub(super) fn heard(text: &str) -> super::section::Heard {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let source = Source::new(text);
+    drop(read("test/page", &source, document.get_ref()));
+    let heard = source.heard.borrow().clone();
+    heard
 }
 
 fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<FirmwareProfile> {
@@ -276,8 +291,9 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         root.section("session").map(|section| session::read(section, codec.as_ref())).unwrap_or_default();
     let tests = root.sections("test").into_iter().filter_map(sections::test_case).collect();
     let about = sections::about(device);
+    let lists_metrics = root.has("metric");
     root.finish();
-    rules::check(source, &metrics, &groups, grammar.as_ref());
+    rules::check(source, &metrics, &groups, grammar.as_ref(), lists_metrics);
     let (about, grammar, codec) = (about?, grammar?, codec?);
     let own_system = format!("urn:bedside:firmware-profile:{id}");
     let metrics = metrics.into_iter().map(|metric| metric.def).collect();

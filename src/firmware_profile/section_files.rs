@@ -1,26 +1,22 @@
 //! Reads what a page says of files: the grammars `csv` and `gdt`, and `[transport.folder]`.
 
 use super::charset::Charset;
-use super::csv::CsvGrammar;
+use super::csv::Csv;
 use super::gdt::GdtGrammar;
+use super::layout;
 use super::locate::GrammarKind;
 use super::schema::Folder;
 use super::section::Section;
-use super::sections::locators;
+use super::sections::{layouts, locators, pattern};
 
-pub(super) fn csv(section: &Section<'_>, kind: GrammarKind) -> CsvGrammar {
-    let separator = section.text("separator");
-    let sign = separator.as_ref().and_then(|at| match at.value.as_bytes() {
-        [sign] if sign.is_ascii() && !sign.is_ascii_alphanumeric() && *sign != b'"' => Some(*sign),
-        _ => {
-            section.fault(at.span.clone(), "`separator` is one sign between cells, such as \";\" or \"\\t\"");
-            None
-        }
-    });
-    let grammar = CsvGrammar {
-        header: section.text("header").map(|at| at.value.into()),
-        separator: sign,
-        charset: charset(section),
+pub(super) fn csv(section: &Section<'_>, kind: GrammarKind) -> Csv {
+    let header = pattern(section, "header");
+    let grammar = Csv {
+        separator: section.text("separator").and_then(|text| layout::separator(section, &text)),
+        layouts: layouts(section, true, header.is_none()),
+        header,
+        preamble: section.boolean("preamble").unwrap_or(false),
+        least: section.integer("least", 1..=1000).and_then(|at| usize::try_from(at.value).ok()),
         code: locators(section, "code", kind),
         value: locators(section, "value", kind),
     };
@@ -37,7 +33,7 @@ pub(super) fn gdt(section: &Section<'_>) -> GdtGrammar {
     GdtGrammar { charset: charset(section) }
 }
 
-fn charset(section: &Section<'_>) -> Option<Charset> {
+pub(super) fn charset(section: &Section<'_>) -> Option<Charset> {
     let name = section.text("charset")?;
     let known = Charset::named(&name.value);
     if known.is_none() {

@@ -104,7 +104,8 @@ pub(super) fn claim(config: &Config, name: &str, seen: Seen) -> Result<Outcome, 
         Err(error) => return Err(trouble("cannot claim files in", &config.dir, &error)),
     }
     // Whoever still writes to it writes into the claimed file: then it goes back.
-    let after = fs::symlink_metadata(&to).map_err(|error| trouble("cannot read", &to, &error))?;
+    let after = fs::symlink_metadata(&to)
+        .map_err(|error| trouble("cannot read a file in", &config.claimed(), &error))?;
     if Seen::of(&after) != seen {
         put_back(config, name)?;
         return Ok(Outcome::NotYet);

@@ -191,6 +191,60 @@ async fn a_folder_that_is_away_is_looked_for_again() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_kept_file_whose_archive_is_away_waits_and_is_archived_once() {
+    let folder = Folder::new("mount");
+    folder.write("a.csv", "one");
+    // Where a folder should be there is none: not even root can write into it.
+    folder.write("mount", "");
+    let archive = folder.0.join("mount/archive");
+    let intake = FakeIntake::open();
+    let config = Config { archive: Some(archive), ..folder.config() };
+    let running = start(config, &intake);
+    let away = |intake: &FakeIntake| matches!(intake.last_state(), Some(LinkState::Retrying { detail }) if detail.contains("cannot move") && !detail.contains("a.csv"));
+    intake.until("the archive is missed", away).await;
+    assert_eq!(folder.names(".claimed"), ["a.csv"], "a kept file is not thrown away");
+    fs::remove_file(folder.0.join("mount")).unwrap();
+    intake.until("it is archived", |_| folder.names("mount/archive") == ["a.csv"]).await;
+    intake.until("the link is up", |i| matches!(i.last_state(), Some(LinkState::Up { .. }))).await;
+    running.stop().await;
+    let said = intake.messages();
+    assert!(said.len() > 1 && said.iter().all(|text| text == "one"), "told apart by the buffer: {said:?}");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_to_loses_nothing_and_says_so() {
+    let folder = Folder::new("read-only");
+    folder.write("a.csv", "one");
+    // A claim needs a folder of this name; root writes into any that is one.
+    folder.write(".claimed", "");
+    let intake = FakeIntake::open();
+    let running = start(folder.config(), &intake);
+    let refused = |intake: &FakeIntake| matches!(intake.last_state(), Some(LinkState::Retrying { detail }) if detail.contains("cannot write to the folder"));
+    intake.until("it is told", refused).await;
+    assert_eq!((intake.messages().len(), folder.0.join("a.csv").exists()), (0, true));
+    fs::remove_file(folder.0.join(".claimed")).unwrap();
+    intake.until("it is archived", |_| folder.names("archive") == ["a.csv"]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_claim_and_keep_loses_nothing() {
+    let folder = Folder::new("between");
+    folder.write("a.csv", "one");
+    let shut = FakeIntake::shut();
+    let running = start(folder.config(), &shut);
+    shut.until("it is offered", |intake| !intake.messages().is_empty()).await;
+    running.task.abort();
+    drop(running.task.await);
+    assert_eq!((folder.names(".claimed"), folder.names("archive").len()), (vec!["a.csv".into()], 0));
+    let intake = FakeIntake::open();
+    let running = start(folder.config(), &intake);
+    intake.until("it is archived", |_| folder.names("archive") == ["a.csv"]).await;
+    running.stop().await;
+    assert_eq!(intake.messages(), ["one"]);
+}
+
 #[test]
 fn names_are_matched_as_windows_programs_write_them() {
     for (pattern, name, fits) in [
