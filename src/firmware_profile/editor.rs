@@ -3,13 +3,6 @@
 //! The table here is what is published; a test reads pages with the parser's own ears open and holds that the table
 //! lists exactly the sections, keys and words the parser asks for. The settings of `[link]` come from the codecs.
 
-use serde_json::{Map, Value as Json, json};
-
-use crate::wire;
-
-#[path = "editor_record.rs"]
-mod record;
-
 /// What may stand at a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape {
@@ -40,7 +33,7 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) shape: Shape,
     pub(super) needed: bool,
-    says: &'static str,
+    pub(super) says: &'static str,
 }
 
 const fn key(name: &'static str, shape: Shape, says: &'static str) -> Key {
@@ -212,10 +205,133 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("id_kind", Shape::Word(&["local", "eui-64", "bluetooth-mac"]), "local when not said"),
         ],
     ),
-    ("record", record::RECORD),
-    ("record.layout", record::LAYOUT),
-    ("record.remark", record::REMARK),
-    ("record.ignore", record::IGNORE),
+    (
+        "record",
+        &[
+            needed(
+                "grammar",
+                Shape::Word(&[
+                    "key-value",
+                    "regex",
+                    "columns",
+                    "csv",
+                    "bytes",
+                    "astm",
+                    "hl7",
+                    "json",
+                    "xml",
+                    "gdt",
+                    "intellivue",
+                    "medibus",
+                    "nonin",
+                    "dri",
+                    "ieee11073-20601",
+                    "sparkplug",
+                ]),
+                "In which words places are named",
+            ),
+            key("accept", Shape::Text, "Lines that do not fit this regular expression are cut and told"),
+            key("whole", Shape::Boolean, "true: the whole frame is one record"),
+            key("context", Shape::Texts, "text: lines whose named groups hold for the lines after them"),
+            key(
+                "joined",
+                Shape::Any(&[Shape::Boolean, Shape::Text]),
+                "text: true, all lines of a frame are one record; a name, those that share it are",
+            ),
+            key("begins", Shape::Text, "text: where another record begins among joined lines"),
+            key("line_end", Shape::Text, "text: ends a line instead of CR and LF"),
+            key("key_width", Shape::Integer(1, 64), "key-value: the key is so many characters wide"),
+            key("header", Shape::Text, "csv: a line that fits names the columns"),
+            key(
+                "preamble",
+                Shape::Boolean,
+                "csv: lines above the header such as `Key: Value` are read as `@Key`",
+            ),
+            key(
+                "least",
+                Shape::Integer(1, 1000),
+                "csv: rows of fewer fields are cut; as the header when not said",
+            ),
+            key(
+                "charset",
+                Shape::Text,
+                "text and gdt: cp437, cp850, windows-1252 … where a frame is not UTF-8",
+            ),
+            key("layout", Shape::Tables("record.layout"), "csv and bytes: which field stands where"),
+            key("assign", Shape::Text, "key-value: between key and value; = when not said"),
+            key("separator", Shape::Text, "Between fields; key-value: blanks when not said"),
+            key("pattern", Shape::Texts, "regex: patterns with named groups; the first that fits"),
+            key("columns", Shape::Texts, "columns: their names in order"),
+            key("widths", Shape::Integers(1, 1000), "columns: their widths in characters"),
+            key("items", Shape::Places, "json and xml: where the records are; a step * goes into every item"),
+            key("all_items", Shape::Boolean, "json: read all places of `items`, not the first that is there"),
+            key(
+                "code",
+                Shape::Places,
+                "json, xml and csv: where an item says what it is, for `match = \"code:…\"`",
+            ),
+            key(
+                "value",
+                Shape::Places,
+                "json, xml and csv: where the value of such an item stands; astm: where values stand",
+            ),
+            key("unlisted", Shape::Places, "json: objects whose unknown members are kept"),
+            key("test", Shape::Texts, "astm: where the code of a test stands"),
+            key("test_cut", Shape::Text, "astm: what ends the code within its field"),
+            key("taken", Shape::Places, "astm: where the time of a result stands"),
+            key("flag_separator", Shape::Text, "astm: between flags of one field"),
+            key("system", Shape::Places, "xml: where the system of the code stands"),
+            key("name", Shape::Places, "xml: where the words of the code stand"),
+            key("unit", Shape::Places, "xml: where the unit stands"),
+            key("absent", Shape::Places, "xml: where it is said that there is no value"),
+            key("flags", Shape::Places, "xml: where flags stand"),
+            key("range", Shape::Places, "xml: where the reference range stands"),
+            key("status", Shape::Places, "xml: where the status of the result stands"),
+            key(
+                "statuses",
+                Shape::Each(&Shape::Word(&["final", "preliminary", "corrected", "rejected"])),
+                "xml: the device's word for a status → ours",
+            ),
+            key("order", Shape::Places, "xml: where the order's number stands"),
+            key("remark", Shape::Tables("record.remark"), "xml: what is kept as a note"),
+            key("known", Shape::Places, "xml: places that are known and say nothing to deliver"),
+            key("ignore", Shape::Tables("record.ignore"), "Records that carry nothing to deliver"),
+        ],
+    ),
+    (
+        "record.remark",
+        &[
+            needed("at", Shape::Place, "Where it stands"),
+            key("label", Shape::Text, "What it is, for people"),
+            key("texts", Shape::Each(&Shape::Text), "The device's word → words for people"),
+        ],
+    ),
+    (
+        "record.layout",
+        &[
+            key("matches", Shape::Text, "csv: the records it is for, as a regular expression"),
+            key("starts", Shape::Text, "bytes: what its frames begin with"),
+            key(
+                "least",
+                Shape::Integer(1, 100_000),
+                "A record with fewer fields or bytes is cut and not read",
+            ),
+            key(
+                "fields",
+                Shape::Each(&Shape::Any(&[Shape::Integer(1, 10_000), Shape::Text])),
+                "csv: the number of each field; bytes: offset and kind, such as `2 i16-be`",
+            ),
+        ],
+    ),
+    (
+        "record.ignore",
+        &[
+            key("at", Shape::Place, "A place; without `equals` it is enough that it says something"),
+            key("equals", Shape::Texts, "The texts it may hold"),
+            key("matches", Shape::Text, "Regular expression on the whole record"),
+            needed("reason", Shape::Text, "Why it carries nothing, for the desk"),
+        ],
+    ),
     (
         "orders",
         &[
@@ -252,11 +368,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             needed("from", Shape::Place, "Where the status word stands"),
             key("base", Shape::Integer(2, 16), "16 when not said"),
             key("bits", Shape::Each(&Shape::Text), "Bit number → what it means, as in `flags`"),
-            key(
-                "only",
-                Shape::Texts,
-                "The device's codes whose metrics the word speaks of; all when not said",
-            ),
+            key("only", Shape::Texts, "The metrics it speaks of, by their `match`; all when not said"),
         ],
     ),
     ("time", TIME),
@@ -364,10 +476,10 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                 Shape::Each(&Shape::Any(&[Shape::Text, Shape::Table("metric.units")])),
                 "Device's unit → UCUM",
             ),
+            key("pick", Shape::Text, "A pattern whose first group is the value"),
             key("unit_from", Shape::Place, "Where the unit stands"),
             key("flags_from", Shape::Place, "Where flags stand"),
             key("range_from", Shape::Place, "Where the reference range stands"),
-            key("pick", Shape::Text, "Regular expression; its first group is the value"),
             key("scale", Shape::Number, "The value is multiplied by this"),
             key("offset", Shape::Number, "This is then added"),
             key("decimals", Shape::Integer(0, 9), "Digits after the point that the device really has"),
@@ -447,79 +559,3 @@ const EXPECT: Key = key("expect", Shape::Texts, "What the device answers");
 const EVERY: Key = needed("every_ms", Shape::Integer(10, 86_400_000), "How often");
 const TIMEOUT: Key = key("timeout_ms", Shape::Integer(10, 600_000), "How long the answer may take");
 const RETRIES: Key = key("retries", Shape::Integer(0, 20), "How often it is asked again");
-
-/// The schema of a page as a JSON document.
-pub fn schema() -> Json {
-    let mut definitions = Map::new();
-    let mut page = Json::Null;
-    for (name, keys) in SECTIONS {
-        let section = section(keys);
-        if name.is_empty() {
-            page = section;
-        } else {
-            definitions.insert((*name).to_owned(), section);
-        }
-    }
-    definitions.insert("link".into(), link());
-    if let Some(page) = page.as_object_mut() {
-        page.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
-        page.insert("title".into(), json!("Bedside firmware profile"));
-        page.insert("$defs".into(), Json::Object(definitions));
-    }
-    page
-}
-
-fn section(keys: &[Key]) -> Json {
-    let property = |key: &Key| {
-        let mut shape = written(key.shape);
-        if let Some(shape) = shape.as_object_mut() {
-            shape.insert("description".into(), json!(key.says));
-        }
-        (key.name.to_owned(), shape)
-    };
-    let properties: Map<String, Json> = keys.iter().map(property).collect();
-    let needed: Vec<&str> = keys.iter().filter(|key| key.needed).map(|key| key.name).collect();
-    json!({ "type": "object", "properties": properties, "required": needed, "additionalProperties": false })
-}
-
-fn written(shape: Shape) -> Json {
-    let one_or_list = |one: Json| json!({ "anyOf": [one.clone(), { "type": "array", "items": one }] });
-    match shape {
-        Shape::Text | Shape::Place => json!({ "type": "string" }),
-        Shape::Texts | Shape::Places => one_or_list(json!({ "type": "string" })),
-        Shape::Integer(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
-        Shape::Integers(low, high) => one_or_list(written(Shape::Integer(low, high))),
-        Shape::Number => json!({ "type": ["number", "string"] }),
-        Shape::Boolean => json!({ "type": "boolean" }),
-        Shape::Word(words) => json!({ "enum": words }),
-        Shape::Table(name) => json!({ "$ref": format!("#/$defs/{name}") }),
-        Shape::Tables(name) => json!({ "type": "array", "items": written(Shape::Table(name)) }),
-        Shape::Each(shape) => json!({ "type": "object", "additionalProperties": written(*shape) }),
-        Shape::Any(shapes) => {
-            json!({ "anyOf": shapes.iter().copied().map(written).collect::<Vec<_>>() })
-        }
-    }
-}
-
-/// `[link]`: each codec with the settings it names itself.
-fn link() -> Json {
-    let codecs: Vec<Json> = wire::Codec::words()
-        .iter()
-        .map(|word| {
-            let mut properties: Map<String, Json> =
-                wire::Codec::settings(word).into_iter().map(|name| (name, json!(true))).collect();
-            properties.insert("codec".into(), json!({ "const": word }));
-            json!({ "properties": properties, "additionalProperties": false })
-        })
-        .collect();
-    json!({
-        "type": "object",
-        "required": ["codec"],
-        "properties": { "codec": { "enum": wire::Codec::words(), "description": "The link layer" } },
-        "oneOf": codecs,
-    })
-}
-
-#[cfg(test)]
-#[path = "editor_tests.rs"]
-mod tests;
