@@ -154,6 +154,7 @@ pub enum Transport {
     Serial(connector::serial::Config),
     Tcp(connector::tcp::Config),
     Mqtt(connector::mqtt::Config),
+    Folder(connector::folder::Config),
     /// Topics of the embedded broker that belong to this link.
     Broker {
         topics: Vec<String>,
@@ -167,6 +168,7 @@ impl Transport {
             Self::Mllp(_) => "mllp",
             Self::Serial(_) => "serial",
             Self::Tcp(_) => "tcp",
+            Self::Folder(_) => "folder",
             Self::Mqtt(_) | Self::Broker { .. } => "mqtt",
         }
     }
@@ -177,7 +179,7 @@ impl Transport {
     const fn carries(&self, codec: &Codec) -> bool {
         match self {
             Self::Mllp(_) => matches!(codec, Codec::Mllp(_)),
-            Self::Mqtt(_) | Self::Broker { .. } => matches!(codec, Codec::Message(_)),
+            Self::Mqtt(_) | Self::Broker { .. } | Self::Folder(_) => matches!(codec, Codec::Message(_)),
             Self::Serial(_) | Self::Tcp(_) => !matches!(codec, Codec::Message(_)),
         }
     }
@@ -238,6 +240,7 @@ struct LinkFile {
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
     mqtt: Option<connector::mqtt::Config>,
+    folder: Option<connector::folder::Config>,
     broker: Option<BrokerTopics>,
 }
 
@@ -351,10 +354,11 @@ fn resolve(
     transports.extend(link.serial.map(Transport::Serial));
     transports.extend(link.tcp.map(Transport::Tcp));
     transports.extend(link.mqtt.map(Transport::Mqtt));
+    transports.extend(link.folder.map(Transport::Folder));
     transports.extend(link.broker.map(|b| Transport::Broker { topics: b.topics }));
     if transports.len() != 1 {
         let message = format!(
-            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.mqtt] or [link.broker]",
+            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.mqtt], [link.folder] or [link.broker]",
             transports.len()
         );
         return Err(fault(here, message));
@@ -362,6 +366,9 @@ fn resolve(
     let Some(transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
     if let Transport::Mqtt(mqtt) = &transport {
         mqtt.check().map_err(|message| fault(here, message))?;
+    }
+    if let Transport::Folder(folder) = &transport {
+        folder.check().map_err(|message| fault(here, message))?;
     }
     check_way(&reads, &transport).map_err(|message| fault(here, message))?;
     if matches!(transport, Transport::Broker { .. }) && !broker {

@@ -7,6 +7,7 @@ pub(crate) mod backoff;
 pub mod broker;
 mod call;
 mod door;
+pub mod folder;
 pub mod mllp;
 pub mod mqtt;
 pub mod ports;

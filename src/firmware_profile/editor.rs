@@ -126,6 +126,22 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("serial", Shape::Table("transport.serial"), "RS-232 or USB"),
             key("tcp", Shape::Table("transport.tcp"), "TCP"),
             key("mqtt", Shape::Table("transport.mqtt"), "MQTT"),
+            key("folder", Shape::Table("transport.folder"), "Files left in a folder"),
+        ],
+    ),
+    (
+        "transport.folder",
+        &[
+            key(
+                "files",
+                Shape::Text,
+                "Names of the files, with * and ?, and commas between; * when not said",
+            ),
+            key(
+                "settle_s",
+                Shape::Integer(0, 3600),
+                "How long a whole file does not change; 5 when not said",
+            ),
         ],
     ),
     (
@@ -204,6 +220,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                     "hl7",
                     "json",
                     "xml",
+                    "gdt",
                     "intellivue",
                     "medibus",
                     "nonin",
@@ -225,9 +242,24 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("line_end", Shape::Text, "text: ends a line instead of CR and LF"),
             key("key_width", Shape::Integer(1, 64), "key-value: the key is so many characters wide"),
             key("header", Shape::Text, "csv: a line that fits names the columns"),
+            key(
+                "preamble",
+                Shape::Boolean,
+                "csv: lines above the header such as `Key: Value` are read as `@Key`",
+            ),
+            key(
+                "least",
+                Shape::Integer(1, 1000),
+                "csv: rows of fewer fields are cut; as the header when not said",
+            ),
+            key(
+                "charset",
+                Shape::Text,
+                "text and gdt: cp437, cp850, windows-1252 … where a frame is not UTF-8",
+            ),
             key("layout", Shape::Tables("record.layout"), "csv and bytes: which field stands where"),
             key("assign", Shape::Text, "key-value: between key and value; = when not said"),
-            key("separator", Shape::Text, "key-value and columns: between fields; blanks when not said"),
+            key("separator", Shape::Text, "Between fields; key-value: blanks when not said"),
             key("pattern", Shape::Texts, "regex: patterns with named groups; the first that fits"),
             key("columns", Shape::Texts, "columns: their names in order"),
             key("widths", Shape::Integers(1, 1000), "columns: their widths in characters"),
@@ -236,12 +268,12 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key(
                 "code",
                 Shape::Places,
-                "json and xml: where an item says what it is, for `match = \"code:…\"`",
+                "json, xml and csv: where an item says what it is, for `match = \"code:…\"`",
             ),
             key(
                 "value",
                 Shape::Places,
-                "json and xml: where the value of such an item stands; astm: where values stand",
+                "json, xml and csv: where the value of such an item stands; astm: where values stand",
             ),
             key("unlisted", Shape::Places, "json: objects whose unknown members are kept"),
             key("test", Shape::Texts, "astm: where the code of a test stands"),

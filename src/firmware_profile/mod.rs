@@ -20,6 +20,7 @@ mod schema;
 mod schema_metric;
 mod session;
 mod section;
+mod section_files;
 mod section_xml;
 mod sections;
 mod show;
@@ -38,6 +39,9 @@ mod json;
 mod native;
 mod outcome;
 mod text;
+mod charset;
+mod csv;
+mod gdt;
 mod xml;
 mod xml_coded;
 
@@ -52,7 +56,7 @@ pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor_json::schema as page_schema;
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
-pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
+pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};
@@ -175,6 +179,7 @@ impl FirmwareProfile {
             schema::Grammar::Bytes(layouts) => layout::decode_bytes(self, layouts, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Gdt(grammar) => gdt::decode(self, grammar, bytes, context),
             schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, topic, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
