@@ -15,7 +15,7 @@ use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
 use crate::translate::Unidentified;
-use crate::wire::Codec;
+use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 /// How the box is built, checked and ready to run.
@@ -127,6 +127,14 @@ impl Link {
             (Reads::Profile(profile), _) => profile.codec.clone(),
             (Reads::BySender, Transport::Mllp(_)) => Codec::Mllp(crate::wire::mllp::Settings::default()),
             (Reads::BySender, _) => Codec::message(),
+        }
+    }
+
+    /// The link layer and what may be said on it.
+    pub fn speech(&self) -> Speech {
+        match &self.reads {
+            Reads::Profile(profile) => profile.speech(),
+            Reads::BySender => self.codec().into(),
         }
     }
 

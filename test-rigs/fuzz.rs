@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
-use bedside::wire::{astm, lines, mllp};
+use bedside::wire::{astm, delimited, lines, mllp, poct1a};
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
 /// Longest input that is tried.
@@ -45,7 +45,9 @@ fn bodies() -> Vec<Body> {
     vec![
         body("wire::mllp", mllp::fuzz, 15_000, on_mllp()),
         body("wire::astm", astm::fuzz, 8000, on_astm()),
+        body("wire::poct1a", poct1a::fuzz, 8000, captures(&["poct1a/device", "siemens/dca-vantage"])),
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
+        body("wire::delimited", delimited::fuzz, 8000, on_delimited()),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
         body("fhir::answer", fhir::fuzz, 40_000, answers()),
         body("upstream", upstream::fuzz, 20_000, answers()),
@@ -267,6 +269,17 @@ fn on_astm() -> Vec<Vec<u8>> {
     seeds.push(b"\x05\x02H|\\^&\rL|1\r\x03\x04".to_vec());
     seeds.push(b"\x05\x05\x05\x04\x05\x021H|\\^&\r\x17".to_vec());
     seeds
+}
+
+fn on_delimited() -> Vec<Vec<u8>> {
+    let seeds: [&[u8]; 5] = [
+        b"\x02\r\n6510  01.02 9706201349\r\nDEUTSCH - CONV.\r\nMULTISTIX 8 SG\r\n48\x03",
+        b"\x85\x02\x01\x07\x04\x85\x01\x04\x05\x85\x03\x00\x80\x05\x80\x00\x86",
+        b"\x02104ab\r\x02x03SES\r\x11\x22",
+        b"noiseABtextEXEE\r\n\nABlong long long\r\nABok\r\n",
+        b"pH 7.41 pCO2 40.1",
+    ];
+    seeds.map(<[u8]>::to_vec).into()
 }
 
 fn answers() -> Vec<Vec<u8>> {

@@ -137,8 +137,6 @@ pub struct PortView {
     pub name: Option<String>,
     /// The link that uses it.
     pub link: Option<String>,
-    /// Why it cannot be opened, in words.
-    pub trouble: Option<String>,
 }
 
 /// What to scan.

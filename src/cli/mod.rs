@@ -7,6 +7,7 @@
 mod config;
 mod console;
 mod demo;
+mod devices;
 mod keys;
 mod profile;
 mod run;
@@ -28,7 +29,7 @@ use crate::secret::SecretStore;
     name = "bedside",
     version,
     propagate_version = true,
-    after_help = "Start here:\n  bedside demo                  see it work with simulated devices\n  bedside config example        a commented configuration to start from\n  bedside config check          is my configuration right?\n  bedside profile list          which devices are known\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 75 folder in use, 78 wrong configuration."
+    after_help = "Start here:\n  bedside demo                  see it work with simulated devices\n  bedside config example        a commented configuration to start from\n  bedside config check          is my configuration right?\n  bedside profile list          which devices are known\n  bedside devices scan          what speaks on a serial port\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 75 folder in use, 78 wrong configuration."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -49,6 +50,9 @@ enum Command {
     /// Check or list firmware profiles
     #[command(subcommand)]
     Profile(profile::Command),
+    /// List serial ports, and find out what speaks on them
+    #[command(subcommand)]
+    Devices(devices::Command),
     /// Speak as a device: over TCP, a pseudo-terminal or MQTT
     Simulate(simulate::Arguments),
     /// Make the key pair this box signs in with upstream
@@ -113,6 +117,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Selftest(arguments) => selftest::main(&arguments),
         Command::Config(command) => config::main(command),
         Command::Profile(command) => profile::main(command),
+        Command::Devices(command) => devices::main(command),
         Command::Simulate(arguments) => simulate::main(arguments),
         Command::Keys(command) => keys::main(command),
         Command::Status(arguments) => status::main(&arguments),

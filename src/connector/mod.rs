@@ -8,6 +8,7 @@ pub mod broker;
 mod door;
 pub mod mllp;
 pub mod mqtt;
+pub mod ports;
 #[cfg(test)]
 mod rig;
 pub mod serial;
@@ -72,6 +73,33 @@ pub trait Intake: Send + Sync {
     fn note(&self, link: &str, code: &'static str, text: &str);
     /// The link's state changed.
     fn state(&self, link: &str, state: LinkState);
+    /// After a frame is kept, on links that carry messages to the device: what answers it, if it is a query.
+    /// Asked for a repeated query too.
+    fn reply(&self, frame: Frame) -> Later<'_, Option<Reply>> {
+        let _ = frame;
+        Box::pin(std::future::ready(None))
+    }
+    /// What became of a [`Reply`]: taken by the device whole, or not, with the reason.
+    fn replied(&self, link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
+        let _ = (link, reference, outcome);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A message for a device: the answer to its query.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// As the device wants it, without framing.
+    pub message: Vec<u8>,
+    /// By which [`Intake::replied`] says what became of it. No patient data.
+    pub reference: Arc<str>,
+}
+
+impl std::fmt::Debug for Reply {
+    /// Sizes only: orders hold patient data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reply({} bytes, {})", self.message.len(), self.reference)
+    }
 }
 
 /// What a link is doing, as the desk shows it.

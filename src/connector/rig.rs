@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Arc, Frame, Intake, Later, LinkState, Receipt};
+use super::{Arc, Frame, Intake, Later, LinkState, Receipt, Reply};
 
 pub(super) struct FakeIntake {
     pub(super) frames: Mutex<Vec<Frame>>,
@@ -14,6 +14,9 @@ pub(super) struct FakeIntake {
     pub(super) broken: Mutex<Vec<String>>,
     pub(super) notes: Mutex<Vec<(&'static str, String)>>,
     pub(super) states: Mutex<Vec<LinkState>>,
+    /// What answers the next query, and what became of the answers.
+    pub(super) reply: Mutex<Option<Reply>>,
+    pub(super) replied: Mutex<Vec<(Arc<str>, Result<(), String>)>>,
     /// One permit lets one frame or part be kept.
     gate: Semaphore,
     /// So many are refused before the next is kept.
@@ -48,6 +51,8 @@ impl FakeIntake {
             broken: Mutex::default(),
             notes: Mutex::default(),
             states: Mutex::default(),
+            reply: Mutex::default(),
+            replied: Mutex::default(),
             gate: Semaphore::new(0),
             refuse: AtomicUsize::new(refuse),
             full,
@@ -112,6 +117,15 @@ impl Intake for FakeIntake {
     fn keep_part(&self, frame: Frame) -> Later<'_, Receipt> {
         self.parts.lock().unwrap().push(frame);
         Box::pin(self.pass())
+    }
+
+    fn reply(&self, _frame: Frame) -> Later<'_, Option<Reply>> {
+        Box::pin(std::future::ready(self.reply.lock().unwrap().take()))
+    }
+
+    fn replied(&self, _link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
+        self.replied.lock().unwrap().push((reference, outcome));
+        Box::pin(std::future::ready(()))
     }
 
     fn parts_broken(&self, _link: Arc<str>, _peer: Arc<str>, reason: String) -> Later<'_, ()> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_serial::{ErrorKind, SerialPort, SerialStream};
 
 use super::backoff::Backoff;
@@ -15,7 +16,7 @@ use super::mllp::acknowledger;
 use super::stream::{Connection, Ended, Quiet};
 use super::{Intake, LinkState, Stop};
 use crate::clock::SharedClock;
-use crate::wire::{self, Codec};
+use crate::wire::{Codec, Speech};
 
 /// A port and how it speaks. The defaults are those of most devices: 9600 8N1 without flow control.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -127,20 +128,20 @@ impl TryFrom<u8> for StopBits {
 pub async fn run(
     link: Arc<str>,
     config: Config,
-    codec: Codec,
+    speech: Speech,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
     mut stop: Stop,
 ) {
     let peer: Arc<str> = config.port.to_string_lossy().into();
-    let acknowledger = matches!(codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
+    let acknowledger = matches!(speech.codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
     let connection =
         Connection { peer: peer.clone(), acknowledger, ..Connection::new(&link, &intake, &clock) };
     let mut lines = ModemLines { said: false };
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     intake.state(&link, LinkState::Starting);
     loop {
-        let detail = match open(&config) {
+        let detail = match opened(&config) {
             Err(detail) => detail,
             Ok(mut port) => {
                 lines.set(&mut port, &config, &connection);
@@ -148,7 +149,7 @@ pub async fn run(
                 intake.state(&link, up.clone());
                 let connection = Connection { quiet: quiet(&config, up), ..connection.clone() };
                 let since = tokio::time::Instant::now();
-                let ended = connection.drive(port, wire::framer(&codec), &mut stop).await;
+                let ended = connection.drive(port, speech.framer(), &mut stop).await;
                 if since.elapsed() > LASTED {
                     backoff.reset();
                 }
@@ -169,8 +170,23 @@ pub async fn run(
     intake.state(&link, LinkState::Stopped);
 }
 
-/// Opens the port for us alone, or says in words why not.
-fn open(config: &Config) -> Result<SerialStream, String> {
+/// Opens the port for us alone, to listen before there is a link; the error says in words why not.
+///
+/// # Errors
+/// A sentence: the port is missing, in use or not ours to open.
+pub fn open(config: &Config) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, String> {
+    let mut port = opened(config)?;
+    // Adapters and pseudo-terminals without modem lines are common; listening goes on without.
+    set_lines(&mut port, config).ok();
+    Ok(port)
+}
+
+fn set_lines(port: &mut SerialStream, config: &Config) -> tokio_serial::Result<()> {
+    let dtr = config.dtr.map_or(Ok(()), |level| port.write_data_terminal_ready(level));
+    dtr.and(config.rts.map_or(Ok(()), |level| port.write_request_to_send(level)))
+}
+
+fn opened(config: &Config) -> Result<SerialStream, String> {
     let path = config.port.to_string_lossy();
     let builder = tokio_serial::new(path.clone(), config.baud)
         .data_bits(match config.data_bits {
@@ -226,9 +242,7 @@ struct ModemLines {
 
 impl ModemLines {
     fn set(&mut self, port: &mut SerialStream, config: &Config, connection: &Connection) {
-        let dtr = config.dtr.map_or(Ok(()), |level| port.write_data_terminal_ready(level));
-        let rts = config.rts.map_or(Ok(()), |level| port.write_request_to_send(level));
-        if let Err(error) = dtr.and(rts)
+        if let Err(error) = set_lines(port, config)
             && !std::mem::replace(&mut self.said, true)
         {
             let text = format!("The port has no modem lines, DTR and RTS stay as they are: {error}.");

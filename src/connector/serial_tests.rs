@@ -42,15 +42,19 @@ struct Bedside {
 }
 
 fn bedside(codec: &str, settings: &str, plug: bool) -> (Bedside, Option<Plugged>) {
+    let codec: Codec = toml::from_str(&format!("codec = \"{codec}\"")).unwrap();
+    speaking(codec.into(), settings, plug)
+}
+
+fn speaking(speech: Speech, settings: &str, plug: bool) -> (Bedside, Option<Plugged>) {
     let folder = tempfile::tempdir().unwrap();
     let name = folder.path().join("usb-adapter");
     let device = plug.then(|| Plugged::behind(&name));
     let text = format!("port = {:?}\n{settings}", name.to_str().unwrap());
     let config: Config = toml::from_str(&text).unwrap();
-    let codec: Codec = toml::from_str(&format!("codec = \"{codec}\"")).unwrap();
     let intake = FakeIntake::open();
     let (switch, stop) = Stop::pair();
-    let task = tokio::spawn(run("scale".into(), config, codec, intake.clone(), TestClock::at(0), stop));
+    let task = tokio::spawn(run("scale".into(), config, speech, intake.clone(), TestClock::at(0), stop));
     (Bedside { _folder: folder, name, intake, switch, task }, device)
 }
 
@@ -165,7 +169,7 @@ async fn a_port_is_ours_alone() {
     let (bedside, _device) = bedside("lines", "", true);
     bedside.intake.until("open", up).await;
     let config: Config = toml::from_str(&format!("port = {:?}", bedside.name.to_str().unwrap())).unwrap();
-    let refused = open(&config).unwrap_err();
+    let refused = opened(&config).unwrap_err();
     assert!(refused.contains("in use by another program"), "{refused}");
 }
 
@@ -181,4 +185,55 @@ async fn garbage_on_the_line_is_noted_and_an_analyser_after_it_is_understood() {
     bedside.intake.until("a message", |intake| intake.messages() == ["H|\\^&\rL|1\r"]).await;
     assert_eq!(bedside.intake.codes(), ["noise"]);
     device.says(&[4]);
+}
+
+#[tokio::test]
+async fn a_device_that_must_be_asked_is_asked_in_its_time_and_its_answers_are_kept() {
+    use std::io::Read;
+
+    use crate::firmware_profile::FirmwareProfile;
+    let page = "[device]\nmanufacturer = 'A'\nmodel = 'B'\nverified = 'simulator'\n[link]\ncodec = 'delimited'\nstart = 'M,'\n\
+                end = '\\r'\nchecksum = { alg = 'sum8' }\n[session]\non_connect = [{ send = '\\x05', expect = 'ID', timeout_ms = 400, retries = 20 }]\n\
+                poll = [{ send = 'SND\\r', every_ms = 100, timeout_ms = 5000 }]\n[record]\ngrammar = 'key-value'\nassign = '='\n\
+                [[metric]]\nmatch = 'PEEP'\nlabel = 'PEEP'\nunit = 'cm[H2O]'\n";
+    let profile = FirmwareProfile::parse("a/b", page).unwrap();
+    let speech = Speech { codec: profile.codec.clone(), dialogue: profile.session.clone() };
+    let Codec::Delimited(settings) = profile.codec.clone() else { panic!("delimited") };
+    let (bedside, device) = speaking(speech, "", true);
+    bedside.intake.until("open", up).await;
+    let mut device = device.unwrap();
+    // The device: it greets, and answers every poll; what it hears that it does not know ends it.
+    let asked = tokio::task::spawn_blocking(move || {
+        let (mut heard, mut asked) = (Vec::new(), Vec::new());
+        while asked.len() < 3 {
+            let mut byte = [0];
+            device.near.read_exact(&mut byte).unwrap();
+            heard.push(byte[0]);
+            if heard == b"\x05" {
+                device.says(b"M,ID");
+                heard.clear();
+                device.says(b"12\r");
+            } else if heard == b"SND\r" {
+                asked.push(Instant::now());
+                let answer =
+                    crate::wire::delimited::wrap(&settings, format!("PEEP={}.5", asked.len()).as_bytes());
+                answer.chunks(3).for_each(|part| device.says(part));
+                heard.clear();
+            }
+            assert!(heard.len() < 5, "unlisted bytes: {heard:?}");
+        }
+        (asked, device)
+    });
+    let all = ["PEEP=1.5", "PEEP=2.5", "PEEP=3.5"];
+    bedside.intake.until("three answers", |intake| intake.messages() == all).await;
+    let (asked, _device) = asked.await.unwrap();
+    assert!(asked[2] - asked[0] >= Duration::from_millis(190), "polls come in their time");
+    assert_eq!(
+        bedside.intake.codes(),
+        ["bad-checksum"],
+        "the greeting has no valid sum here and is not kept"
+    );
+    let context = crate::firmware_profile::LinkContext::golden();
+    let decoded = profile.decode(bedside.intake.messages()[2].as_bytes(), None, &context);
+    assert_eq!(decoded.measurements(), 1, "{decoded:?}");
 }

@@ -5,6 +5,7 @@
 //! from the group commit too; answers that are ready together leave in one write. A part, and the news that a
 //! transmission broke off, never overtake what was said before them.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 
 use super::mllp::Acknowledger;
-use super::{Frame, Intake, Later, LinkState, Receipt, Stop};
+use super::{Frame, Intake, Later, LinkState, Receipt, Reply, Stop};
 use crate::clock::{SharedClock, Timestamp};
 use crate::wire::{Answer, Framer, Step, Ticket, Warning};
 
@@ -90,6 +91,7 @@ impl Connection {
             in_flight: FuturesOrdered::new(),
             held_back: None,
             out: Vec::new(),
+            replies: HashMap::new(),
             ended: None,
             is_quiet: false,
         };
@@ -99,15 +101,20 @@ impl Connection {
     async fn settle(&self, job: Job) -> Settled {
         match job {
             Job::Frame(ticket, frame) => {
-                let message = frame.bytes.clone();
-                Settled::Receipt { ticket, receipt: self.intake.keep(frame).await, message: Some(message) }
+                let kept = frame.clone();
+                Settled::Receipt { ticket, receipt: self.intake.keep(frame).await, frame: Some(kept) }
             }
             Job::Part(ticket, frame) => {
-                Settled::Receipt { ticket, receipt: self.intake.keep_part(frame).await, message: None }
+                Settled::Receipt { ticket, receipt: self.intake.keep_part(frame).await, frame: None }
             }
             Job::Broken(reason) => {
                 self.intake.parts_broken(self.link.clone(), self.peer.clone(), reason).await;
-                Settled::Broken
+                Settled::Done
+            }
+            Job::Query(frame) => Settled::Reply(self.intake.reply(frame).await),
+            Job::Replied(reference, outcome) => {
+                self.intake.replied(self.link.clone(), reference, outcome).await;
+                Settled::Done
             }
         }
     }
@@ -121,11 +128,15 @@ enum Job {
     Frame(Ticket, Frame),
     Part(Ticket, Frame),
     Broken(String),
+    /// A kept frame on a link that carries messages to the device: it may be a query.
+    Query(Frame),
+    Replied(Arc<str>, Result<(), String>),
 }
 
 enum Settled {
-    Receipt { ticket: Ticket, receipt: Receipt, message: Option<Bytes> },
-    Broken,
+    Receipt { ticket: Ticket, receipt: Receipt, frame: Option<Frame> },
+    Reply(Option<Reply>),
+    Done,
 }
 
 struct Drive<'a, S> {
@@ -140,6 +151,8 @@ struct Drive<'a, S> {
     /// A step that waits until everything before it is settled.
     held_back: Option<Step>,
     out: Vec<u8>,
+    /// References of the replies that the framer has taken and not sent yet.
+    replies: HashMap<Ticket, Arc<str>>,
     /// Set when nothing more is read; what was taken is still settled.
     ended: Option<Ended>,
     is_quiet: bool,
@@ -160,6 +173,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
         loop {
             self.pump();
             self.flush().await;
+            // A write that fails ends the connection too, and the framer has last words.
+            self.pump();
             if self.in_flight.is_empty()
                 && self.held_back.is_none()
                 && let Some(ended) = self.ended.take()
@@ -230,12 +245,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
             self.connection.intake.state(&self.connection.link, quiet.up.clone());
         }
         let now = self.now();
+        self.framer.wall_clock(self.received);
         self.framer.feed(bytes, now);
     }
 
     fn time_passed(&mut self) {
         let now = self.now();
         if self.framer.deadline().is_some_and(|deadline| now >= deadline) {
+            self.framer.wall_clock(self.connection.clock.now());
             self.framer.tick(now);
         }
         let silence = self.heard.elapsed();
@@ -301,6 +318,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
                 let receipt = Receipt::Refused { full: true, reason: warning.text };
                 self.answer(ticket, &receipt, Some(&head));
             }
+            Step::Sent { ticket } => self.replied(ticket, Ok(())),
+            Step::Unsent { ticket, warning } => {
+                self.connection.note(&warning);
+                self.replied(ticket, Err(warning.text));
+            }
             Step::Close(warning) => {
                 self.connection.note(&warning);
                 self.end(Ended::GivenUp);
@@ -325,8 +347,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
     }
 
     fn settled(&mut self, settled: Settled) {
-        if let Settled::Receipt { ticket, receipt, message } = settled {
-            self.answer(ticket, &receipt, message.as_deref());
+        match settled {
+            Settled::Receipt { ticket, receipt, frame } => {
+                self.answer(ticket, &receipt, frame.as_ref().map(|frame| &*frame.bytes));
+                let kept = frame.filter(|_| matches!(receipt, Receipt::Kept { .. }));
+                if let Some(frame) = kept.filter(|_| self.framer.sends() && self.ended.is_none()) {
+                    self.start(Job::Query(frame));
+                }
+            }
+            Settled::Reply(reply) => self.reply(reply),
+            Settled::Done => {}
+        }
+    }
+
+    fn reply(&mut self, reply: Option<Reply>) {
+        let Some(Reply { message, reference }) = reply else { return };
+        let now = self.now();
+        match self.framer.send(message, now) {
+            Ok(ticket) => {
+                self.replies.insert(ticket, reference);
+            }
+            Err(warning) => {
+                self.connection.note(&warning);
+                self.start(Job::Replied(reference, Err(warning.text)));
+            }
+        }
+    }
+
+    fn replied(&mut self, ticket: Ticket, outcome: Result<(), String>) {
+        if let Some(reference) = self.replies.remove(&ticket) {
+            self.start(Job::Replied(reference, outcome));
         }
     }
 

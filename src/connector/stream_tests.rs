@@ -89,6 +89,58 @@ async fn a_refused_frame_gets_a_nak_and_may_come_again() {
     assert_eq!(said(&mut line).await, Some(6));
 }
 
+const QUERY: &[u8] = b"H|\\^&\rQ|1|^S-1||ALL\rL|1\r";
+const ORDERS: &[u8] = b"H|\\^&\rP|1\rO|1|S-1||^^^TSH|R\rL|1\r";
+
+/// A line on which an analyser has asked for the orders of a specimen.
+async fn asked(intake: &Arc<FakeIntake>) -> (DuplexStream, tokio::task::JoinHandle<Ended>) {
+    *intake.reply.lock().unwrap() = Some(Reply { message: ORDERS.to_vec(), reference: "order-7".into() });
+    let (mut line, task) = astm(intake);
+    line.write_all(&[&[5], frame(1, QUERY, true).as_slice(), &[4]].concat()).await.unwrap();
+    assert_eq!((said(&mut line).await, said(&mut line).await), (Some(6), Some(6)));
+    assert_eq!(line.read_u8().await.unwrap(), 5, "the orders begin with an enquiry");
+    (line, task)
+}
+
+#[tokio::test]
+async fn a_query_that_is_kept_is_answered_on_the_same_connection() {
+    let intake = FakeIntake::open();
+    let (mut line, _task) = asked(&intake).await;
+    let mut taken = Vec::new();
+    for (record, number) in ORDERS.split_inclusive(|byte| *byte == b'\r').zip(1..) {
+        line.write_all(&[6]).await.unwrap();
+        let mut bytes = vec![0; record.len() + 7];
+        line.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes, frame(number, record, true));
+        taken.extend_from_slice(record);
+    }
+    assert!(intake.replied.lock().unwrap().is_empty(), "the last frame is not acknowledged yet");
+    line.write_all(&[6]).await.unwrap();
+    assert_eq!((line.read_u8().await.unwrap(), taken.as_slice()), (4, ORDERS));
+    intake.until("sent", |intake| *intake.replied.lock().unwrap() == [("order-7".into(), Ok(()))]).await;
+}
+
+#[tokio::test]
+async fn orders_that_the_analyser_did_not_take_whole_are_said_to_be_unsent() {
+    let intake = FakeIntake::open();
+    let (mut line, task) = asked(&intake).await;
+    line.write_all(&[6, 6]).await.unwrap();
+    drop(line);
+    task.await.unwrap();
+    let replied = intake.replied.lock().unwrap().clone();
+    assert!(matches!(replied.as_slice(), [(reference, Err(_))] if &**reference == "order-7"), "{replied:?}");
+}
+
+#[tokio::test]
+async fn a_query_that_could_not_be_kept_is_not_answered() {
+    let intake = FakeIntake::refusing(1, false);
+    *intake.reply.lock().unwrap() = Some(Reply { message: ORDERS.to_vec(), reference: "order-7".into() });
+    let (mut line, _task) = astm(&intake);
+    line.write_all(&[&[5], frame(1, QUERY, true).as_slice(), &[4]].concat()).await.unwrap();
+    assert_eq!((said(&mut line).await, said(&mut line).await), (Some(6), Some(0x15)));
+    assert!(tokio::time::timeout(Duration::from_millis(500), line.read_u8()).await.is_err());
+}
+
 #[tokio::test]
 async fn timers_of_the_framer_run_on_the_line() {
     let intake = FakeIntake::open();

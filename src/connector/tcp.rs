@@ -13,7 +13,7 @@ use super::mllp::{acknowledger, idle_timeout_s, max_connections};
 use super::stream::{Connection, Ended, Quiet};
 use super::{Intake, LinkState, Stop};
 use crate::clock::SharedClock;
-use crate::wire::{self, Codec};
+use crate::wire::{Codec, Speech};
 
 /// One device or several: exactly one of `listen` and `connect`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -93,12 +93,12 @@ impl TryFrom<Written> for Config {
 pub async fn run(
     link: Arc<str>,
     config: Config,
-    codec: Codec,
+    speech: Speech,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
     stop: Stop,
 ) {
-    let acknowledger = matches!(codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
+    let acknowledger = matches!(speech.codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
     let connection = Connection { acknowledger, ..Connection::new(&link, &intake, &clock) };
     match config.side {
         Side::Listen(address) => {
@@ -107,20 +107,20 @@ pub async fn run(
             let door = Door { link, address, max_connections, allow, intake };
             let serve = |socket, peer, mut stop: Stop| {
                 let connection = Connection { peer, idle, ..connection.clone() };
-                let codec = codec.clone();
+                let speech = speech.clone();
                 async move {
-                    drop(serve(&connection, socket, &codec, &mut stop).await);
+                    drop(serve(&connection, socket, &speech, &mut stop).await);
                 }
             };
             door.run(serve, stop).await;
         }
-        Side::Connect(address) => call(connection, &address, config.quiet_timeout_s, &codec, stop).await,
+        Side::Connect(address) => call(connection, &address, config.quiet_timeout_s, &speech, stop).await,
     }
 }
 
-async fn serve(connection: &Connection, socket: TcpStream, codec: &Codec, stop: &mut Stop) -> Ended {
+async fn serve(connection: &Connection, socket: TcpStream, speech: &Speech, stop: &mut Stop) -> Ended {
     drop(socket.set_nodelay(true));
-    let ended = connection.drive(socket, wire::framer(codec), stop).await;
+    let ended = connection.drive(socket, speech.framer(), stop).await;
     if let Ended::Failed(reason) = &ended {
         let text = format!("A connection was lost: {reason}.");
         connection.intake.note(&connection.link, "connection-lost", &text);
@@ -129,7 +129,7 @@ async fn serve(connection: &Connection, socket: TcpStream, codec: &Codec, stop: 
 }
 
 /// Connects, and connects again.
-async fn call(connection: Connection, address: &str, quiet_s: u64, codec: &Codec, mut stop: Stop) {
+async fn call(connection: Connection, address: &str, quiet_s: u64, speech: &Speech, mut stop: Stop) {
     let (link, intake) = (connection.link.clone(), connection.intake.clone());
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     intake.state(&link, LinkState::Starting);
@@ -146,7 +146,7 @@ async fn call(connection: Connection, address: &str, quiet_s: u64, codec: &Codec
                 let quiet = (quiet_s > 0).then(|| Quiet { after, up, gone: Arc::new(|| false) });
                 let connection = Connection { peer: address.into(), quiet, ..connection.clone() };
                 let since = tokio::time::Instant::now();
-                let ended = serve(&connection, socket, codec, &mut stop).await;
+                let ended = serve(&connection, socket, speech, &mut stop).await;
                 if since.elapsed() > LASTED {
                     backoff.reset();
                 }

@@ -14,8 +14,8 @@ fn config(text: &str) -> Result<Config, toml::de::Error> {
     toml::from_str(text)
 }
 
-fn astm() -> Codec {
-    toml::from_str("codec = \"astm\"").unwrap()
+fn astm() -> Speech {
+    toml::from_str::<Codec>("codec = \"astm\"").unwrap().into()
 }
 
 /// Plays an analyser to its end.
@@ -96,7 +96,7 @@ async fn hl7_over_a_tcp_link_is_answered_like_on_an_mllp_port() {
     let intake = FakeIntake::open();
     let (_switch, stop) = Stop::pair();
     let listen = config("listen = \"127.0.0.1:0\"").unwrap();
-    let codec = toml::from_str("codec = \"mllp\"").unwrap();
+    let codec = toml::from_str::<Codec>("codec = \"mllp\"").unwrap().into();
     tokio::spawn(run("hl7".into(), listen, codec, intake.clone(), TestClock::at(0), stop));
     let mut sender = TcpStream::connect(intake.address().await).await.unwrap();
     sender.write_all(b"\x0bMSH|^~\\&|A||||||ORU^R01|42|P|2.3.1\r\x1c\r").await.unwrap();

@@ -25,21 +25,26 @@ const FIELDS_MAX: usize = 100;
 /// What LIS02 leaves to the device.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AstmGrammar {
-    /// Where the code of the test stands; the usual places when empty.
-    pub(super) test: Vec<Locator>,
+    /// Where the code of the test stands, each of one place or of several that are joined by blanks; the usual
+    /// places when empty.
+    pub(super) test: Vec<Vec<Locator>>,
     /// The code ends before this text: `5/1/not` with `/` is 5.
     pub(super) test_cut: Option<Box<str>>,
     /// Where the value stands; R-4 when empty.
     pub(super) value: Vec<Locator>,
+    /// Where the time of a result stands, in order of trust; the usual places when empty.
+    pub(super) taken: Vec<AstmPath>,
+    /// Parts several flags in R-7 beside the repeat and component signs: `B/X` with `/`.
+    pub(super) flag_separator: Option<Box<str>>,
 }
 
 /// The signs between parts (§5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Delimiters {
-    field: char,
-    repeat: char,
-    component: char,
-    escape: char,
+pub(super) struct Delimiters {
+    pub(super) field: char,
+    pub(super) repeat: char,
+    pub(super) component: char,
+    pub(super) escape: char,
 }
 
 const USUAL: Delimiters = Delimiters { field: '|', repeat: '\\', component: '^', escape: '&' };
@@ -104,7 +109,7 @@ fn finish(mut decoded: Decoded, records: &[Record<'_>]) -> Decoded {
 }
 
 /// Takes the text apart; what is no record is told and left out.
-fn records<'t>(text: &'t str, findings: &mut Vec<Finding>) -> Vec<Record<'t>> {
+pub(super) fn records<'t>(text: &'t str, findings: &mut Vec<Finding>) -> Vec<Record<'t>> {
     let mut delimiters = USUAL;
     let mut records: Vec<Record<'t>> = Vec::new();
     let lines = text.split(['\r', '\n']).map(|line| line.trim_matches(|c: char| c.is_control()));
@@ -146,21 +151,23 @@ fn comment(record: &Record<'_>) -> Option<String> {
 
 /// One record with the delimiters that hold for it.
 #[derive(Clone)]
-struct Record<'t> {
-    kind: char,
-    fields: Vec<&'t str>,
-    delimiters: Delimiters,
+pub(super) struct Record<'t> {
+    pub(super) kind: char,
+    pub(super) fields: Vec<&'t str>,
+    pub(super) delimiters: Delimiters,
     number: usize,
 }
 
 impl<'t> Record<'t> {
-    fn field(&self, number: usize) -> &'t str {
+    pub(super) fn field(&self, number: usize) -> &'t str {
         number.checked_sub(1).and_then(|at| self.fields.get(at)).copied().unwrap_or_default().trim()
     }
 
     fn component(&self, field: usize, component: usize) -> &'t str {
         let skipped = component.saturating_sub(1);
-        self.field(field).split(self.delimiters.component).nth(skipped).unwrap_or_default().trim()
+        let part = self.field(field).split(self.delimiters.component).nth(skipped).unwrap_or_default();
+        // One of several: the first is what the record is about (two codes on one tube).
+        part.split(self.delimiters.repeat).map(str::trim).find(|one| !one.is_empty()).unwrap_or_default()
     }
 
     /// The text at a path; of a field without a component named, its first.
@@ -173,7 +180,7 @@ impl<'t> Record<'t> {
     }
 
     /// `&F&` and its kin (§5.4.7); other escapes stay as they are.
-    fn unescaped(&self, raw: &'t str) -> Cow<'t, str> {
+    pub(super) fn unescaped(&self, raw: &'t str) -> Cow<'t, str> {
         let escape = self.delimiters.escape;
         if !raw.contains(escape) {
             return Cow::Borrowed(raw);
@@ -316,14 +323,14 @@ impl<'p, 'r, 't> Walk<'p, 'r, 't> {
         }
         let (mut marks, mut note) = (Marks::default(), None);
         let findings = &mut self.decoded.findings;
-        for flag in record.field(7).split(record.delimiters.repeat) {
-            let flag = flag
-                .split(record.delimiters.component)
-                .find(|part| !part.trim().is_empty())
-                .unwrap_or_default();
+        let signs = [record.delimiters.repeat, record.delimiters.component];
+        let separator = self.grammar.flag_separator.as_deref().unwrap_or("\\");
+        for flag in record.field(7).split(signs).flat_map(|flag| flag.split(separator)) {
             outcome::flag(profile, flag, &|| record.place(7), &mut marks, &mut note, findings);
         }
-        let result_status = result_status(record, &mut marks, findings);
+        let timed = self.grammar.taken.iter().any(|path| (path.record, path.field) == (b'R', 9));
+        let result_status =
+            if timed { ResultStatus::Final } else { result_status(record, &mut marks, findings) };
         let (text, rest) = self.value_text(record);
         if let Some(rest) = rest {
             outcome::add_note(&mut note, &format!("The device wrote: {rest}"));
@@ -354,7 +361,7 @@ impl<'p, 'r, 't> Walk<'p, 'r, 't> {
             range: (!range.is_empty()).then(|| range.into()),
             site: None,
             note,
-            quality_control: self.control,
+            quality_control: self.control || self.is_control(),
             domain: Domain::Laboratory,
         })
     }
@@ -362,8 +369,13 @@ impl<'p, 'r, 't> Walk<'p, 'r, 't> {
     /// The test's code where the profile says, else the maker's part of R-3 (§9.4.5: component 4), else the first
     /// part that says anything.
     fn test_code(&self, record: &Record<'t>) -> String {
-        let own =
-            self.grammar.test.iter().filter_map(|at| self.here.text(at)).find(|text| !text.trim().is_empty());
+        let joined = |parts: &Vec<Locator>| {
+            let parts = parts.iter().filter_map(|at| self.here.text(at));
+            let parts: Vec<String> =
+                parts.map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+            parts.join(" ")
+        };
+        let own = self.grammar.test.iter().map(joined).find(|text| !text.is_empty()).map(Cow::Owned);
         let usual = || {
             let parts = [4, 5, 1, 2, 3].into_iter().map(|number| record.component(3, number));
             Cow::Borrowed(parts.into_iter().find(|part| !part.is_empty()).unwrap_or_default())
@@ -389,6 +401,7 @@ impl<'p, 'r, 't> Walk<'p, 'r, 't> {
         let more = (parts.len() > 1).then(|| whole.to_owned());
         match (own, parts.as_slice()) {
             (Some(own), _) => (own.trim().to_owned(), more),
+            (None, []) => (String::new(), None),
             (None, [only]) => (record.unescaped(only).into_owned(), None),
             // Several parts and no word on which is the value: the text as a whole, and no number.
             (None, _) => (whole.to_owned(), None),
@@ -398,8 +411,10 @@ impl<'p, 'r, 't> Walk<'p, 'r, 't> {
     /// O-8, O-7, H-14, else the receipt.
     fn taken(&mut self, record: &Record<'t>) -> Moment {
         let (order, header) = (self.here.order, self.here.header);
-        let places = [(Some(record), 13), (Some(record), 12), (order, 8), (order, 7), (header, 14)];
-        for (record, field) in places {
+        let usual = [(Some(record), 13), (Some(record), 12), (order, 8), (order, 7), (header, 14)];
+        let own = self.grammar.taken.iter().map(|path| (self.here.of(path.record), path.field));
+        let own: Vec<_> = own.collect();
+        for (record, field) in own.into_iter().chain(usual) {
             let Some(record) = record else { continue };
             let text = record.component(field, 1);
             if text.is_empty() {

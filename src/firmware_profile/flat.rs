@@ -71,13 +71,18 @@ impl<'p> Run<'p> {
         let mut taken = None;
         let table = &self.profile.plan.table;
         let mut used: Vec<&Locator> = Vec::new();
+        let mut passed_over: Vec<&Locator> = Vec::new();
         for metric in table.metrics.iter().take(table.listed) {
             // A place speaks once: the first metric whose conditions hold reads it.
-            let Some(matched) = found(fields, metric, &used) else { continue };
+            let Some(matched) = self.found(fields, metric, &used, &mut passed_over) else { continue };
             used.extend(metric.from.get(matched));
             if metric.kind != ValueKind::Ignore {
                 self.metric(fields, metric, matched, specimen_kind.as_deref(), &mut taken, &mut composer);
             }
+        }
+        for at in passed_over.into_iter().filter(|at| !used.contains(at)) {
+            let text = "No condition of the profile holds for this value; it is not read.";
+            self.finding("no-condition", fields.place(at), text);
         }
         for (code, text) in fields.beyond() {
             self.unlisted(fields, &code, &text, &mut taken, &mut composer);
@@ -96,6 +101,34 @@ impl<'p> Run<'p> {
         if self.decoded.measurements() + report.measurements.len() <= MEASUREMENTS_MAX {
             self.decoded.reports.push(report);
         }
+    }
+
+    /// Which of its places a metric is read from, when its conditions hold.
+    fn found<'m>(
+        &mut self,
+        fields: &impl Fields,
+        metric: &'m MetricDef,
+        used: &[&Locator],
+        passed_over: &mut Vec<&'m Locator>,
+    ) -> Option<usize> {
+        let says = |at: &Locator| fields.text(at).is_some_and(|text| !text.trim().is_empty());
+        let matched = metric.from.iter().position(|at| !used.contains(&at) && fields.text(at).is_some())?;
+        let own = metric.from.get(matched)?;
+        let listed = |(at, texts): &(Locator, Vec<String>)| {
+            fields.text(at).is_some_and(|text| texts.iter().any(|wanted| wanted == text.trim()))
+        };
+        let mut holds = metric.when.iter().all(listed);
+        if let Some(condition) = metric.condition.as_ref().filter(|_| holds) {
+            holds = condition.holds(fields, own, &self.profile.plan.value).unwrap_or_else(|why| {
+                let text = format!("The condition `{}` cannot be told: {why}.", condition.text);
+                self.finding("condition-unclear", fields.place(own), text);
+                false
+            });
+        }
+        if !holds && says(own) && !passed_over.contains(&own) {
+            passed_over.push(own);
+        }
+        holds.then_some(matched)
     }
 
     /// The record's own time, worked out when the first measurement needs it.
@@ -261,17 +294,6 @@ impl<'p> Run<'p> {
     }
 }
 
-/// Which of its places a metric is read from, when its conditions hold.
-fn found(fields: &impl Fields, metric: &MetricDef, used: &[&Locator]) -> Option<usize> {
-    let holds = |(at, texts): &(Locator, Vec<String>)| {
-        fields.text(at).is_some_and(|text| texts.iter().any(|wanted| wanted == text.trim()))
-    };
-    if !metric.when.iter().all(holds) {
-        return None;
-    }
-    metric.from.iter().position(|at| !used.contains(&at) && fields.text(at).is_some())
-}
-
 pub(super) fn applies(rule: &IgnoreRule, fields: &impl Fields) -> bool {
     let place_fits = rule.at.as_ref().is_none_or(|(at, texts)| {
         fields.text(at).is_some_and(|text| texts.is_empty() || texts.iter().any(|t| t == text.trim()))
@@ -314,6 +336,9 @@ pub(super) fn read_value(
     if let Some(codings) = metric.values.get(text) {
         return Value::Coded { codings: codings.clone(), text: Some(text.into()) }.into();
     }
+    if let Some((_, reason)) = metric.missing.iter().find(|(token, _)| token == text) {
+        return Value::Absent(*reason).into();
+    }
     match metric.kind {
         ValueKind::Quantity => {}
         ValueKind::Text | ValueKind::Coded => return read_words(profile, metric, text, place, findings),
@@ -334,9 +359,22 @@ pub(super) fn read_value(
     let (scale, offset) = rule.map(|rule| (rule.scale, rule.offset)).unwrap_or_default();
     let scaled = convert(value, metric.scale, metric.offset).and_then(|value| convert(value, scale, offset));
     match scaled {
-        Some(value) => Value::Numeric { value, comparator, unit }.into(),
+        Some(value) => without_noise(metric, value, text, |value| Value::Numeric { value, comparator, unit }),
         None => no_number(metric, text, place, findings),
     }
+}
+
+/// Takes off the digits the device does not have. What it wrote is then a note, so that nothing is lost.
+fn without_noise(
+    metric: &MetricDef,
+    value: Decimal,
+    text: &str,
+    made: impl FnOnce(Decimal) -> Value,
+) -> Read {
+    let short = metric.decimals.map_or(value, |places| value.rounded(places));
+    let rest = value.plus(Decimal::new(-short.mantissa, short.exponent));
+    let same = rest.is_some_and(|rest| rest.mantissa == 0);
+    Read { value: made(short), note: (!same).then(|| format!("The device wrote: {text}")) }
 }
 
 fn read_words(

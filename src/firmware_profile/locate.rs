@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::xml::XmlPath;
 use crate::hl7v2;
 
 /// The grammars of `[record]`.
@@ -14,6 +15,9 @@ pub(super) enum GrammarKind {
     Json,
     Astm,
     Hl7,
+    /// Items that name their own code, and values that each have a place.
+    XmlCoded,
+    Xml,
     Native,
 }
 
@@ -27,10 +31,18 @@ pub(super) enum Locator {
         relative: bool,
         pointer: Arc<str>,
     },
+    /// A place in what holds the item: `up` lists and objects further out.
+    Outer {
+        up: usize,
+        pointer: Arc<str>,
+    },
+    /// The value of an item that names itself by a code.
+    Coded(Arc<str>),
     /// Level of the topic, from 0.
     Topic(usize),
     Astm(AstmPath),
     Hl7(hl7v2::Path),
+    Xml(XmlPath),
 }
 
 /// `O-3.1`: record type, field and component, counted from 1 with the record type as field 1 (LIS02 §6).
@@ -58,18 +70,38 @@ impl Locator {
                     Ok(Self::Name(text.into()))
                 }
             }
+            GrammarKind::Json if text.starts_with("../") => {
+                let up = text.matches("../").count();
+                let rest = text.trim_start_matches("../");
+                if rest.is_empty() || up > 8 {
+                    return Err(format!(
+                        "`{text}` must name a member of what holds the item, such as ../time"
+                    ));
+                }
+                Ok(Self::Outer { up, pointer: format!("/{rest}").into() })
+            }
+            GrammarKind::Json if text.starts_with("code:") => match text.trim_start_matches("code:") {
+                "" => Err("code: must be followed by what the item calls itself".into()),
+                code => Ok(Self::Coded(code.into())),
+            },
             GrammarKind::Json => match (text.strip_prefix("./"), text.starts_with('/')) {
                 (Some(""), _) => Ok(Self::Pointer { relative: true, pointer: "".into() }),
                 (Some(rest), _) => Ok(Self::Pointer { relative: true, pointer: format!("/{rest}").into() }),
                 (None, true) => Ok(Self::Pointer { relative: false, pointer: text.into() }),
                 (None, false) => Err(format!(
-                    "`{text}` is no JSON pointer: begin with / (from the document) or ./ (from the item)"
+                    "`{text}` is no JSON pointer: begin with / (from the document), ./ (from the item) or ../ (from what holds it)"
                 )),
             },
             GrammarKind::Astm => AstmPath::parse(text).map(Self::Astm),
             GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
+            GrammarKind::Xml | GrammarKind::XmlCoded => XmlPath::parse(text).map(Self::Xml),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),
         }
+    }
+
+    /// The field of a LIS02 record, if it is one.
+    pub(super) fn astm(self) -> Option<AstmPath> {
+        if let Self::Astm(path) = self { Some(path) } else { None }
     }
 
     /// The device's own name for what stands here: a code for what has no other.
@@ -77,9 +109,12 @@ impl Locator {
         match self {
             Self::Name(name) => name.to_string(),
             Self::Pointer { pointer, .. } => pointer.trim_start_matches('/').replace('/', "."),
+            Self::Outer { pointer, .. } => pointer.trim_start_matches('/').replace('/', "."),
+            Self::Coded(code) => code.to_string(),
             Self::Topic(level) => format!("topic:{level}"),
             Self::Astm(path) => format!("{}-{}", char::from(path.record), path.field),
             Self::Hl7(path) => path.to_string(),
+            Self::Xml(path) => path.own_code(),
         }
     }
 
@@ -88,6 +123,9 @@ impl Locator {
         match self {
             Self::Name(name) => name.to_string(),
             Self::Pointer { relative, pointer } => format!("{}{pointer}", if *relative { "." } else { "" }),
+            Self::Outer { up, pointer } => format!("{up}{pointer}"),
+            Self::Coded(code) => format!("code:{code}"),
+            Self::Xml(path) => path.written().to_owned(),
             other => other.own_code(),
         }
     }

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::condition::Condition;
 use super::locate::Locator;
 use super::time::TimeRules;
-use crate::device::{Coding, Decimal, Domain, LOINC, MDC, Metric, MetricClass, Unit};
+use crate::device::{AbsentReason, Coding, Decimal, Domain, LOINC, MDC, Metric, MetricClass, Unit};
 use crate::nomenclature::{self, Kind, Term};
 
 /// What a value is read as.
@@ -71,6 +72,11 @@ pub(super) struct MetricDef {
     pub(super) values: HashMap<Box<str>, Vec<Coding>>,
     /// All of these must hold for the metric to be read.
     pub(super) when: Vec<(Locator, Vec<String>)>,
+    pub(super) condition: Option<Condition>,
+    /// Digits after the point that the device really has; what it writes beyond them is noise of a binary float.
+    pub(super) decimals: Option<u8>,
+    /// Texts that stand for no value in this metric alone, before those of `[value]`.
+    pub(super) missing: Vec<(String, AbsentReason)>,
     pub(super) time: Option<TimeRules>,
     /// Built from the above: for each match, one for each unit that is to be expected.
     built: Vec<Vec<Built>>,
@@ -106,6 +112,9 @@ impl MetricDef {
             group: None,
             values: HashMap::new(),
             when: Vec::new(),
+            condition: None,
+            decimals: None,
+            missing: Vec::new(),
             time: None,
             built: Vec::new(),
         }

@@ -6,6 +6,7 @@
 
 mod check;
 mod compose;
+mod condition;
 mod fault;
 mod library;
 mod locate;
@@ -14,13 +15,16 @@ mod person;
 mod rules;
 mod schema;
 mod schema_metric;
+mod session;
 mod section;
+mod section_xml;
 mod sections;
 mod show;
 mod time;
 mod value;
 
 mod astm;
+mod astm_orders;
 mod flat;
 mod hl7;
 mod hl7_device;
@@ -30,16 +34,19 @@ mod json;
 mod native;
 mod outcome;
 mod text;
+mod xml;
+mod xml_coded;
 
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+pub use astm_orders::{Order, Query};
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
-pub use schema::{BytesToSend, Caveat, Mqtt, Serial, Session, Tcp, TestCase, Transport, Verified};
+pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};
@@ -75,7 +82,7 @@ pub struct FirmwareProfile {
     /// The link layer, from `[link]`; [`wire::Codec::Message`] where the transport keeps messages apart.
     pub codec: wire::Codec,
     /// The only bytes that may ever be sent to the device beside the codec's own answers.
-    pub session: Session,
+    pub session: wire::session::Dialogue,
     /// SHA-256 of the page, hex: which text decoded a frame.
     pub hash: String,
     pub tests: Vec<TestCase>,
@@ -161,11 +168,17 @@ impl FirmwareProfile {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };
         decoded.findings.truncate(FINDINGS_MAX);
         decoded
+    }
+
+    /// How a link to such a device speaks.
+    pub fn speech(&self) -> wire::Speech {
+        wire::Speech { codec: self.codec.clone(), dialogue: self.session.clone() }
     }
 
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::compose::Composer;
 use super::flat::{self, Fields, Read};
-use super::locate::Locator;
 use super::metric::{MetricDef, unlisted};
+use super::schema::ControlRule;
 use super::value::{Effect, INTERPRETATIONS, Marks, Number, StatusWord};
 use super::{FirmwareProfile, MEASUREMENTS_MAX, finding};
 use crate::device::{
@@ -216,13 +216,8 @@ pub(super) fn close(reports: &mut Vec<Report>, about: About, composer: Composer)
 }
 
 /// Whether the profile says that these fields are of a control and not of a patient.
-pub(super) fn is_control(rules: &[(Locator, Vec<String>)], fields: &impl Fields) -> bool {
-    rules.iter().any(|(at, texts)| {
-        fields.text(at).is_some_and(|text| {
-            let text = text.trim();
-            if texts.is_empty() { !text.is_empty() } else { texts.iter().any(|wanted| wanted == text) }
-        })
-    })
+pub(super) fn is_control(rules: &[ControlRule], fields: &impl Fields) -> bool {
+    rules.iter().any(|rule| fields.text(&rule.at).is_some_and(|text| rule.holds(text.trim())))
 }
 
 /// A result that says it could not be got and shows nothing.

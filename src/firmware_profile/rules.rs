@@ -50,7 +50,11 @@ fn duplicate_match(source: &Source<'_>, metrics: &[ReadMetric]) {
     for metric in metrics {
         for (own, span) in metric.def.matches.iter().zip(&metric.match_spans) {
             // Two metrics may share a place when their conditions differ.
-            let key = (&*own.code, own.system.as_deref(), format!("{:?}", metric.def.when));
+            let key = (
+                &*own.code,
+                own.system.as_deref(),
+                format!("{:?} {:?}", metric.def.when, metric.def.condition),
+            );
             if let Some(first) = seen.insert(key, span.start) {
                 let line = line_of(source, first);
                 source.fault(span.clone(), format!("`{}` is already matched on line {line}", own.code));
@@ -69,6 +73,14 @@ fn duplicate_group(source: &Source<'_>, groups: &[ReadGroup]) {
 
 /// A metric read from a group or column that the grammar does not have would silently never be there.
 fn place_exists(source: &Source<'_>, metric: &ReadMetric, grammar: Option<&Grammar>) {
+    if let Some(Grammar::Json(json)) = grammar {
+        let coded = metric.def.from.iter().zip(&metric.match_spans);
+        for (_, span) in coded.filter(|(at, _)| matches!(at, Locator::Coded(_))) {
+            if json.code.is_none() || json.value.is_none() {
+                source.fault(span.clone(), "[record] needs `code` and `value` for a match by code:");
+            }
+        }
+    }
     let Some(Grammar::Text(grammar)) = grammar else { return };
     let (names, what): (Vec<&str>, &str) = match &grammar.shape {
         Shape::Regex(patterns) => {

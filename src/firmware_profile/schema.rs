@@ -1,7 +1,6 @@
 //! The schema of a profile page: TOML → [`FirmwareProfile`], strictly. What a page may say is listed here.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 
 use regex::Regex;
@@ -9,6 +8,7 @@ use serde::Serialize;
 use toml::de::DeTable;
 
 use super::FirmwareProfile;
+use super::astm_orders::OrderRules;
 use super::fault::Fault;
 use super::locate::{GrammarKind, Locator};
 use super::metric::MetricTable;
@@ -16,7 +16,7 @@ use super::section::{Section, Source};
 use super::sections;
 use super::time::TimeRules;
 use super::value::ValueRules;
-use super::{rules, schema_metric};
+use super::{rules, schema_metric, session};
 
 /// Against what a profile was tried. A claim is raised only by trying it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -77,41 +77,6 @@ pub struct Mqtt {
     pub qos: u8,
 }
 
-/// Bytes a profile allows to be sent.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-pub struct BytesToSend {
-    pub bytes: Vec<u8>,
-    /// How often, for polls and keep-alives.
-    pub every_ms: Option<u64>,
-    /// What must be received for this to be sent, for replies.
-    pub after: Option<Vec<u8>>,
-}
-
-impl fmt::Debug for BytesToSend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.bytes.escape_ascii())
-    }
-}
-
-/// Everything that may ever be sent to the device: a gateway reads and never commands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Session {
-    pub on_connect: Vec<BytesToSend>,
-    pub poll: Vec<BytesToSend>,
-    pub keep_alive: Vec<BytesToSend>,
-    pub reply: Vec<BytesToSend>,
-}
-
-impl Session {
-    /// Every byte sequence that may be sent.
-    pub fn allowed(&self) -> impl Iterator<Item = &[u8]> {
-        [&self.on_connect, &self.poll, &self.keep_alive, &self.reply]
-            .into_iter()
-            .flatten()
-            .map(|sent| sent.bytes.as_slice())
-    }
-}
-
 /// A capture of the folder and what it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TestCase {
@@ -129,6 +94,7 @@ pub struct TestCase {
 pub(crate) enum Grammar {
     Text(super::text::TextGrammar),
     Json(super::json::JsonGrammar),
+    Xml(super::xml::XmlGrammar),
     Hl7,
     Astm(super::astm::AstmGrammar),
     Native(super::native::Native),
@@ -137,7 +103,7 @@ pub(crate) enum Grammar {
 impl Grammar {
     /// HL7 (2.5 §2.5.1) and LIS02 (§5.4) end their lines with CR alone.
     pub(super) const fn ends_lines_with_cr(&self) -> bool {
-        !matches!(self, Self::Text(_) | Self::Json(_))
+        !matches!(self, Self::Text(_) | Self::Json(_) | Self::Xml(_))
     }
 }
 
@@ -148,6 +114,22 @@ pub(crate) struct IgnoreRule {
     pub(super) at: Option<(Locator, Vec<String>)>,
     pub(super) matches: Option<Regex>,
     pub(super) reason: String,
+}
+
+/// A place and the texts there that mark a control; any text when neither list nor pattern is given.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlRule {
+    pub(super) at: Locator,
+    pub(super) equals: Vec<String>,
+    pub(super) matches: Option<Regex>,
+}
+
+impl ControlRule {
+    pub(super) fn holds(&self, text: &str) -> bool {
+        let listed = self.equals.iter().any(|wanted| wanted == text);
+        let plain = self.equals.is_empty() && self.matches.is_none() && !text.is_empty();
+        plain || listed || self.matches.as_ref().is_some_and(|pattern| pattern.is_match(text))
+    }
 }
 
 /// Where the device says who it is.
@@ -197,7 +179,9 @@ pub(crate) struct Plan {
     pub(super) time: TimeRules,
     pub(super) subject: Subject,
     /// Places and texts that mark a control, which is never a patient's result.
-    pub(super) quality_control: Vec<(Locator, Vec<String>)>,
+    pub(super) quality_control: Vec<ControlRule>,
+    /// How the device's queries are answered; without it they are not.
+    pub(super) orders: Option<OrderRules>,
     pub(super) table: MetricTable,
     /// Every place the profile speaks of, so that the rest can be told.
     pub(super) claimed: HashSet<String>,
@@ -211,6 +195,7 @@ impl Plan {
             let single = [&metric.unit_from, &metric.flags_from, &metric.range_from];
             let times = metric.time.iter().flat_map(|time| time.from.iter().flatten());
             let conditions = metric.when.iter().map(|(at, _)| at);
+            let conditions = conditions.chain(metric.condition.iter().flat_map(|when| when.places()));
             metric.from.iter().chain(single.into_iter().flatten()).chain(times).chain(conditions)
         });
         let (who, subject) = (&self.identify, &self.subject);
@@ -272,9 +257,11 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
     let ignore = sections::ignore_rules(&record, kind);
     let grammar = sections::grammar(record, kind);
     let quality_control = sections::quality_control(&root, kind);
+    let orders = sections::orders(&root, kind);
     let (groups, metrics) = schema_metric::read(&root, kind);
     let (codec, transport) = (sections::codec(&root), sections::transport(&root));
-    let session = root.section("session").map(sections::session).unwrap_or_default();
+    let session =
+        root.section("session").map(|section| session::read(section, codec.as_ref())).unwrap_or_default();
     let tests = root.sections("test").into_iter().filter_map(sections::test_case).collect();
     let about = sections::about(device);
     root.finish();
@@ -287,7 +274,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         metrics,
         groups,
         &own_system,
-        matches!(kind, GrammarKind::Hl7 | GrammarKind::Native),
+        matches!(kind, GrammarKind::Hl7 | GrammarKind::Native | GrammarKind::XmlCoded),
     );
     let mut plan = Plan {
         grammar,
@@ -298,6 +285,7 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         time,
         subject,
         quality_control,
+        orders,
         table,
         claimed: HashSet::new(),
     };

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::condition::Condition;
 use super::locate::{GrammarKind, Locator};
 use super::metric::{
     GroupDef, LoincRule, Match, MetricDef, UnitRule, ValueKind, canonical_system, loinc_rule, mdc_coding,
     ucum_unit,
 };
 use super::section::{At, Section};
-use super::sections::{locator, locators, time_rules};
+use super::sections::{locator, locators, missing, time_rules};
 use crate::device::{Coding, Domain, LOINC, MDC, Metric, MetricClass};
 use crate::nomenclature;
 
@@ -93,6 +94,9 @@ fn metric(section: Section<'_>, kind: GrammarKind, groups: &[ReadGroup]) -> Opti
     def.flags_from = one_locator(&section, "flags_from", kind);
     def.range_from = one_locator(&section, "range_from", kind);
     def.when = conditions(&section, kind);
+    def.condition = condition(&section, kind);
+    def.decimals = section.integer("decimals", 0..=9).and_then(|at| u8::try_from(at.value).ok());
+    def.missing = missing(&section);
     def.time = section.section("time").map(|time| time_rules(time, kind));
     for (text, value) in section.entries("values") {
         def.values.insert(text.value.into(), coded(&section, value));
@@ -145,7 +149,7 @@ fn one_match(
     kind: GrammarKind,
     from: &mut Vec<Locator>,
 ) -> Option<Match> {
-    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::Native) {
+    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::XmlCoded | GrammarKind::Native) {
         return coded_match(section, value);
     }
     let Some(text) = value.get_ref().as_str() else {
@@ -192,7 +196,7 @@ fn read_codes(section: &Section<'_>, def: &mut MetricDef, mdc: Option<u32>, kind
         def.loincs = term.loinc.iter().map(loinc_rule).collect();
     }
     // A laboratory code sent as LOINC is its own LOINC.
-    if kind == GrammarKind::Hl7 && def.loincs.is_empty() {
+    if matches!(kind, GrammarKind::Hl7 | GrammarKind::XmlCoded) && def.loincs.is_empty() {
         let own = def.matches.iter().filter(|m| m.system.as_deref() == Some(LOINC));
         def.loincs =
             own.map(|m| LoincRule { code: m.code.clone(), units: vec![], specimens: vec![] }).collect();
@@ -245,7 +249,9 @@ fn read_meaning(
     }
     def.class = section.choice("class", CLASSES).unwrap_or(MetricClass::Measurement);
     let usual = match (mdc.and_then(nomenclature::term).map(|term| term.kind), kind) {
-        (Some(nomenclature::Kind::Laboratory), _) | (None, GrammarKind::Astm) => Domain::Laboratory,
+        (Some(nomenclature::Kind::Laboratory), _) | (None, GrammarKind::Astm | GrammarKind::XmlCoded) => {
+            Domain::Laboratory
+        }
         (Some(nomenclature::Kind::Device), _) => Domain::Device,
         _ => Domain::VitalSigns,
     };
@@ -350,9 +356,39 @@ fn one_locator(section: &Section<'_>, key: &'static str, kind: GrammarKind) -> O
     all.pop()
 }
 
-/// `when`: place → the text or texts that must stand there.
+/// `when` as a text: a condition in CEL.
+fn condition(section: &Section<'_>, kind: GrammarKind) -> Option<Condition> {
+    let value = section.any("when")?;
+    let text = value.get_ref().as_str()?;
+    match Condition::parse(text, kind) {
+        Ok(condition) => Some(condition),
+        Err(wrong) => {
+            // The caret stands inside the text where it is written as it is.
+            let span = value.span();
+            let written = section.source.text.get(span.clone()).unwrap_or_default();
+            let at = match written.find(text) {
+                Some(before) => span.start + before + wrong.at.start..span.start + before + wrong.at.end,
+                None => span,
+            };
+            section.fault(at, wrong.message);
+            None
+        }
+    }
+}
+
+/// `when` as a table: place → the text or texts that must stand there.
 fn conditions(section: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<String>)> {
     let mut conditions = Vec::new();
+    let Some(when) = section.any("when") else { return conditions };
+    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::Native) {
+        section.fault(
+            section.span_of("when"),
+            "`when` has no meaning in this grammar: match by code and system",
+        );
+    }
+    if when.get_ref().is_str() {
+        return conditions;
+    }
     for (at, value) in section.entries("when") {
         let texts: Option<Vec<String>> = match value.get_ref() {
             DeValue::String(text) => Some(vec![text.to_string()]),

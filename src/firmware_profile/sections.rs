@@ -8,15 +8,17 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::astm::AstmGrammar;
+use super::astm_orders::{self, OrderRules};
 use super::json::JsonGrammar;
 use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
 use super::schema::{
-    BytesToSend, Caveat, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Session, Subject, Tcp,
-    TestCase, Transport, Verified,
+    Caveat, ControlRule, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase,
+    Transport, Verified,
 };
 use super::section::{At, Section};
+use super::section_xml;
 use super::text::{Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
@@ -125,7 +127,6 @@ fn mqtt(section: Section<'_>) -> Mqtt {
 
 /// `[link]`, read by `wire`: its settings are known there.
 pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
-    const CODECS: &[(&str, ())] = &[("mllp", ()), ("astm", ()), ("lines", ()), ("message", ())];
     let Some(value) = root.any("link") else {
         root.fault(0..0, "the profile needs a [link] with its codec");
         return None;
@@ -135,7 +136,7 @@ pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
         return None;
     };
     let codec = section.required("codec")?;
-    section.chosen("codec", &codec, CODECS)?;
+    section.chosen("codec", &codec, wire::CODECS)?;
     match wire::Codec::deserialize(plain(value.get_ref())) {
         Ok(codec) => Some(codec),
         Err(error) => {
@@ -162,37 +163,6 @@ fn plain(value: &DeValue<'_>) -> toml::Value {
     }
 }
 
-pub(super) fn session(section: Section<'_>) -> Session {
-    let list = |key| section.sections(key).into_iter().filter_map(sent).collect();
-    let session = Session {
-        on_connect: list("on_connect"),
-        poll: list("poll"),
-        keep_alive: list("keep_alive"),
-        reply: list("reply"),
-    };
-    section.finish();
-    session
-}
-
-fn sent(section: Section<'_>) -> Option<BytesToSend> {
-    let bytes = section.required("send").and_then(|text| raw_bytes(&section, &text));
-    let after = section.text("after").and_then(|text| raw_bytes(&section, &text));
-    let every_ms = section.integer("every_ms", 10..=86_400_000).map(|at| at.value);
-    section.finish();
-    Some(BytesToSend { bytes: bytes?, every_ms, after })
-}
-
-/// A text as it is, or `hex:02 70 03`.
-fn raw_bytes(section: &Section<'_>, text: &At<String>) -> Option<Vec<u8>> {
-    let Some(hex) = text.value.strip_prefix("hex:") else { return Some(text.value.clone().into_bytes()) };
-    let bytes: Option<Vec<u8>> =
-        hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    if bytes.is_none() {
-        section.fault(text.span.clone(), "hex: must be followed by bytes such as 02 70 03");
-    }
-    bytes
-}
-
 pub(super) fn test_case(section: Section<'_>) -> Option<TestCase> {
     let capture = section.required("capture");
     let case = TestCase {
@@ -213,6 +183,7 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("astm", GrammarKind::Astm),
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
+        ("xml", GrammarKind::Xml),
         ("intellivue", GrammarKind::Native),
         ("medibus", GrammarKind::Native),
         ("nonin", GrammarKind::Native),
@@ -221,7 +192,8 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("sparkplug", GrammarKind::Native),
     ];
     let text = section.required("grammar")?;
-    section.chosen("grammar", &text, WORDS)
+    let kind = section.chosen("grammar", &text, WORDS)?;
+    Some(if kind == GrammarKind::Xml && section.has("code") { GrammarKind::XmlCoded } else { kind })
 }
 
 const NATIVE: &[(&str, Native)] = &[
@@ -252,14 +224,20 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
         GrammarKind::Columns => columns(&section).map(|shape| text_grammar(&section, shape)),
         GrammarKind::Json => Some(Grammar::Json(JsonGrammar {
             items: locators(&section, "items", kind),
+            all_items: section.boolean("all_items").unwrap_or(false),
+            code: section.text("code").and_then(|at| locator(&section, &at, kind)),
+            value: section.text("value").and_then(|at| locator(&section, &at, kind)),
             unlisted: locators(&section, "unlisted", kind),
         })),
+        GrammarKind::Xml | GrammarKind::XmlCoded => Some(Grammar::Xml(section_xml::grammar(&section, kind))),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
         GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),
         GrammarKind::Astm => Some(Grammar::Astm(AstmGrammar {
-            test: locators(&section, "test", kind),
+            test: joined_locators(&section, "test", kind),
             test_cut: section.text("test_cut").map(|at| at.value.into()),
             value: locators(&section, "value", kind),
+            taken: locators(&section, "taken", kind).into_iter().filter_map(Locator::astm).collect(),
+            flag_separator: section.text("flag_separator").map(|at| at.value.into()),
         })),
     };
     section.finish();
@@ -309,14 +287,24 @@ fn ignore_rule(section: Section<'_>, kind: GrammarKind) -> Option<IgnoreRule> {
 }
 
 /// `[[quality_control]]`: where it stands that a result is of a control.
-pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<String>)> {
+pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<ControlRule> {
     let rule = |section: Section<'_>| {
         let at = section.required("at").and_then(|text| locator(&section, &text, kind));
         let equals = section.texts("equals").into_iter().map(|at| at.value).collect();
+        let matches = pattern(&section, "matches");
         section.finish();
-        Some((at?, equals))
+        Some(ControlRule { at: at?, equals, matches })
     };
     root.sections("quality_control").into_iter().filter_map(rule).collect()
+}
+
+/// `[orders]`: how the queries of an analyser are answered.
+pub(super) fn orders(root: &Section<'_>, kind: GrammarKind) -> Option<OrderRules> {
+    let section = root.section("orders")?;
+    if kind != GrammarKind::Astm {
+        section.fault(section.span.clone(), "[orders] is for devices that speak LIS02 (grammar \"astm\")");
+    }
+    Some(astm_orders::read(section))
 }
 
 pub(super) fn identify(section: Section<'_>, kind: GrammarKind) -> (Option<Regex>, Identify) {
@@ -407,7 +395,7 @@ pub(super) fn value_rules(section: Section<'_>, kind: GrammarKind) -> ValueRules
 }
 
 /// A list of tokens, or a table token → reason.
-fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
+pub(super) fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
     const REASONS: &[(&str, AbsentReason)] = &[
         ("unknown", AbsentReason::Unknown),
         ("temp-unknown", AbsentReason::TempUnknown),
@@ -430,7 +418,7 @@ fn missing(section: &Section<'_>) -> Vec<(String, AbsentReason)> {
         .collect()
 }
 
-fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
+pub(super) fn word(section: &Section<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<At<String>> {
     let text = value.get_ref().as_str().map(|text| At { value: text.to_owned(), span: value.span() });
     if text.is_none() {
         section.fault(value.span(), format!("each entry of `{key}` must be a text in quotes"));

@@ -43,6 +43,8 @@ impl Ingest {
                 hl7v2::header(&frame.bytes).is_none_or(|h| h.time_present || !h.control_id.is_empty())
             }
             Some(Codec::Astm(_)) => true,
+            // The header, which differs each time, is no part of the frame.
+            Some(Codec::Poct1a(_)) => true,
             // MQTT 3.1.1 §3.3.1.1: only a packet with DUP set may be a repetition.
             Some(Codec::Message(_)) => frame.redelivered,
             _ => false,

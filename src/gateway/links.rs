@@ -95,14 +95,16 @@ impl Roster {
 
     fn connector(&self, link: &Link, stop: Stop) -> Option<connector::Later<'static, ()>> {
         let name = link.name.clone();
-        let codec = link.codec();
+        let speech = link.speech();
         let (intake, clock) = (self.intake.clone() as Arc<dyn Intake>, self.clock.clone());
         Some(match link.transport.clone() {
             Transport::Mllp(config) => Box::pin(connector::mllp::run(name, config, intake, clock, stop)),
             Transport::Serial(config) => {
-                Box::pin(connector::serial::run(name, config, codec, intake, clock, stop))
+                Box::pin(connector::serial::run(name, config, speech, intake, clock, stop))
             }
-            Transport::Tcp(config) => Box::pin(connector::tcp::run(name, config, codec, intake, clock, stop)),
+            Transport::Tcp(config) => {
+                Box::pin(connector::tcp::run(name, config, speech, intake, clock, stop))
+            }
             Transport::Mqtt(config) => {
                 Box::pin(connector::mqtt::run(name, config, self.secrets.clone(), intake, clock, stop))
             }

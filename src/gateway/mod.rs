@@ -6,7 +6,7 @@ mod desk;
 mod ingest;
 mod links;
 mod metrics;
-mod pairing;
+pub(crate) mod pairing;
 mod translated;
 mod triage;
 pub mod understand;
@@ -95,7 +95,7 @@ pub async fn run(
     let me = identity(&buffer, &config).await.map_err(opening)?;
     let links = std::mem::take(&mut config.links);
     let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
-    let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config));
+    let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
     let parts =
         Parts { buffer, live, metrics: Arc::default(), understanding, pairing, upstream, clock, stop };

@@ -128,6 +128,8 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("ratio", "{ratio}"),
     ("index", "{index}"),
     ("inr", "{INR}"),
+    ("inrisi", "{INR}"),
+    ("rlu", "{RLU}"),
     ("s/co", "{s_co_ratio}"),
     ("s/coratio", "{s_co_ratio}"),
     ("coi", "{cutoff_index}"),

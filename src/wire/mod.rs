@@ -25,8 +25,12 @@ pub mod poct1a;
 pub mod lines;
 /// HL7's Minimal Lower Layer Protocol.
 pub mod mllp;
+/// Bytes as a page writes them.
+pub mod notation;
 #[cfg(test)]
 mod rig;
+/// Polls, handshakes and keep-alives over any framer: the only bytes that are ever sent beside a codec's own.
+pub mod session;
 mod whole;
 
 use std::time::Duration;
@@ -52,6 +56,21 @@ pub enum Codec {
     /// The transport keeps messages apart by itself (MQTT): no framing.
     Message(whole::Settings),
 }
+
+/// Every codec's word.
+pub const CODECS: &[(&str, ())] = &[
+    ("mllp", ()),
+    ("astm", ()),
+    ("lines", ()),
+    ("delimited", ()),
+    ("poct1a", ()),
+    ("intellivue", ()),
+    ("medibus", ()),
+    ("nonin", ()),
+    ("dri", ()),
+    ("ieee11073-20601", ()),
+    ("message", ()),
+];
 
 impl Codec {
     /// The word a profile's `[link]` names it by.
@@ -85,6 +104,32 @@ impl Codec {
     }
 }
 
+/// How a link speaks: its codec, and what may be said beside the codec's own answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Speech {
+    pub codec: Codec,
+    pub dialogue: session::Dialogue,
+}
+
+impl From<Codec> for Speech {
+    /// Says nothing but the codec's own answers.
+    fn from(codec: Codec) -> Self {
+        Self { codec, dialogue: session::Dialogue::default() }
+    }
+}
+
+impl Speech {
+    /// A fresh framer for one connection, with its dialogue.
+    pub fn framer(&self) -> Box<dyn Framer> {
+        session::framer(framer(&self.codec), &self.dialogue)
+    }
+}
+
+/// The frames in a piece of a stream.
+pub fn frames(codec: &Codec, bytes: &[u8]) -> Vec<Vec<u8>> {
+    frames_of(framer(codec), &mut std::iter::once(bytes))
+}
+
 /// A fresh framer for one connection.
 pub fn framer(codec: &Codec) -> Box<dyn Framer> {
     match codec {
@@ -92,8 +137,8 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Astm(settings) => Box::new(astm::AstmFramer::new(settings.clone())),
         Codec::Lines(settings) => Box::new(lines::LineFramer::new(settings.clone())),
         Codec::Message(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Delimited(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Poct1a(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Delimited(settings) => Box::new(delimited::DelimitedFramer::new(settings.clone())),
+        Codec::Poct1a(settings) => Box::new(poct1a::Poct1aFramer::new(settings.clone())),
         Codec::Intellivue(settings) => Box::new(intellivue::IntellivueFramer::new(settings.clone())),
         Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
         Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
@@ -119,6 +164,10 @@ pub enum Step {
     Broken { warning: Warning },
     /// Something a person should see; nothing was lost by it.
     Note(Warning),
+    /// A message of [`Framer::send`] was taken by the other side, all of it.
+    Sent { ticket: Ticket },
+    /// A message of [`Framer::send`] was not taken: nothing of it may be believed delivered.
+    Unsent { ticket: Ticket, warning: Warning },
     /// The other side cannot be followed any more: close the connection.
     Close(Warning),
 }
@@ -164,8 +213,23 @@ pub trait Framer: Send {
     fn deadline(&self) -> Option<Duration>;
     /// Time passed; timers may have run out.
     fn tick(&mut self, now: Duration);
+    /// The time of day, for protocols whose answers state it. Told before each of the calls above.
+    fn wall_clock(&mut self, _at: crate::clock::Timestamp) {}
     /// The connection ended: what is half there becomes a `Broken` or a `Note`.
     fn end(&mut self, now: Duration);
+    /// Whether this link layer carries messages to the device too (see [`Framer::send`]).
+    fn sends(&self) -> bool {
+        false
+    }
+    /// Has `message` sent when the line is free, and says later by [`Step::Sent`] or [`Step::Unsent`] what became
+    /// of it. Only the answer to a device's own query goes this way.
+    ///
+    /// # Errors
+    /// When this link layer carries no messages to the device, or cannot carry this one.
+    fn send(&mut self, message: Vec<u8>, now: Duration) -> Result<Ticket, Warning> {
+        let _ = (message, now);
+        Err(Warning::new("cannot-send", "This link carries no messages to the device."))
+    }
 }
 
 /// Feeds `bytes` whole and in pieces of the sizes that `bytes` itself suggests, and holds the promise of this
@@ -199,7 +263,11 @@ fn frames_of(mut framer: Box<dyn Framer>, chunks: &mut dyn Iterator<Item = &[u8]
                     framer.answer(ticket, Answer::Refused { body: None }, Duration::ZERO);
                 }
                 Step::Close(_) => *closed = true,
-                Step::Send(_) | Step::Broken { .. } | Step::Note(_) => {}
+                Step::Send(_)
+                | Step::Broken { .. }
+                | Step::Note(_)
+                | Step::Sent { .. }
+                | Step::Unsent { .. } => {}
             }
         }
     };

@@ -102,6 +102,14 @@ impl Bench {
                     self.said.closed = true;
                     continue;
                 }
+                Step::Sent { .. } => {
+                    self.said.notes.push("sent");
+                    continue;
+                }
+                Step::Unsent { warning, .. } => {
+                    self.said.notes.push(warning.code);
+                    continue;
+                }
                 Step::Refuse { ticket, head, warning } => {
                     self.said.notes.push(warning.code);
                     self.said.refused.push(head);

@@ -83,7 +83,8 @@ pub(in crate::gateway) fn guesses(
     guesses
 }
 
-fn guess(
+/// How well one profile reads this frame; `None` when not at all.
+pub(super) fn guess(
     profile: &FirmwareProfile,
     bytes: &[u8],
     topic: Option<&str>,

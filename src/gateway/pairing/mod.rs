@@ -2,10 +2,15 @@
 //! kept in the box's memory and holds again after a restart.
 
 mod candidates;
+pub(crate) mod scan;
 mod sender;
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::admin::command::Refusal;
 use crate::admin::explain::Explained;
@@ -13,13 +18,15 @@ use crate::admin::pairing::{
     self, Accepted, KnownSender, PairedLink, PortView, ProfileCard, ScanView, ScanWanted, Sender, Standing,
 };
 use crate::buffer::{Buffer, BufferError, Change, EntryFilter, Mark, State, Stored, Transition};
-use crate::config::{self, Link, Site};
-use crate::connector::Later;
-use crate::firmware_profile::{FirmwareProfile, Library};
+use crate::clock::SharedClock;
+use crate::config::{self, Link, Site, Transport};
+use crate::connector::{Later, Stop, ports};
+use crate::firmware_profile::{FirmwareProfile, Library, LinkContext};
 use crate::gateway::desk::explained;
 use crate::gateway::links::Roster;
 use crate::gateway::understand::{Meaning, Said, Understanding, context};
 use candidates::Candidates;
+use scan::Scan;
 pub(super) use sender::sender_of;
 
 /// Keys under which the box remembers: a link's page, and a sender's profile.
@@ -42,10 +49,24 @@ pub(super) struct Pairing {
     fixed: HashSet<Arc<str>>,
     /// Set once the way in stands.
     roster: OnceLock<Arc<Roster>>,
+    scanning: Mutex<Option<Scanning>>,
+    clock: SharedClock,
+}
+
+/// A scan that runs or has ended.
+struct Scanning {
+    view: Arc<Mutex<ScanView>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
 }
 
 impl Pairing {
-    pub(super) fn new(buffer: Buffer, understanding: Arc<Understanding>, config: &config::Config) -> Self {
+    pub(super) fn new(
+        buffer: Buffer,
+        understanding: Arc<Understanding>,
+        config: &config::Config,
+        clock: SharedClock,
+    ) -> Self {
         let fixed = understanding.links().iter().map(|link| link.name.clone()).collect();
         Self {
             buffer,
@@ -56,6 +77,8 @@ impl Pairing {
             candidates: Candidates::default(),
             fixed,
             roster: OnceLock::new(),
+            scanning: Mutex::default(),
+            clock,
         }
     }
 
@@ -237,6 +260,49 @@ impl Pairing {
         Ok(())
     }
 
+    fn listed_ports(&self) -> Vec<PortView> {
+        let links = self.understanding.links();
+        let user = |port: &ports::Port| {
+            let uses = |link: &&Arc<Link>| match &link.transport {
+                Transport::Serial(serial) => same_port(&serial.port, &port.device),
+                _ => false,
+            };
+            links.iter().find(uses).map(|link| link.name.to_string())
+        };
+        let view = |port: ports::Port| PortView {
+            link: user(&port),
+            path: port.path,
+            device: port.device,
+            name: port.name,
+        };
+        ports::list().into_iter().map(view).collect()
+    }
+
+    fn begin_scan(&self, wanted: ScanWanted) -> Result<(), Refusal> {
+        if let Some(unknown) = wanted.profiles.iter().find(|id| self.library.find(id).is_none()) {
+            return Err(Refusal::Conflict(format!("there is no firmware profile \"{unknown}\"")));
+        }
+        let mut scanning = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
+        if scanning.as_ref().is_some_and(|running| !running.task.is_finished()) {
+            return Err(Refusal::Conflict("a scan is running: stop it first".into()));
+        }
+        let context = LinkContext::new("scan", &self.site.zone, self.clock.now());
+        let context = context.ok_or_else(|| Refusal::Failed("the site's zone is unknown".into()))?;
+        let view = Arc::new(Mutex::new(ScanView::default()));
+        let scan = Scan {
+            library: self.library.clone(),
+            port: wanted.port,
+            profiles: wanted.profiles,
+            ask: wanted.ask,
+            clock: self.clock.clone(),
+            context,
+            view: view.clone(),
+        };
+        let (stop, stopped) = Stop::pair();
+        *scanning = Some(Scanning { view, stop, task: tokio::spawn(scan.run(stopped)) });
+        Ok(())
+    }
+
     fn standing_now(&self) -> Standing {
         let links = self.understanding.links();
         let link = |link: &Arc<Link>| PairedLink {
@@ -304,16 +370,27 @@ impl pairing::Pairing for Pairing {
     }
 
     fn ports(&self) -> Later<'_, Vec<PortView>> {
-        Box::pin(async { Vec::new() })
+        Box::pin(async { self.listed_ports() })
     }
 
-    fn scan(&self, _wanted: ScanWanted) -> Later<'_, Result<(), Refusal>> {
-        Box::pin(async { Err(Refusal::Failed("scanning is not built in".into())) })
+    fn scan(&self, wanted: ScanWanted) -> Later<'_, Result<(), Refusal>> {
+        Box::pin(async { self.begin_scan(wanted) })
     }
 
     fn scanning(&self) -> Option<ScanView> {
-        None
+        let scanning = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
+        scanning.as_ref().map(|scan| scan.view.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    fn stop_scan(&self) {}
+    fn stop_scan(&self) {
+        if let Some(scan) = &*self.scanning.lock().unwrap_or_else(PoisonError::into_inner) {
+            // An error means that it has ended already.
+            scan.stop.send(true).ok();
+        }
+    }
+}
+
+/// Whether a link's port is this device, by any of its names.
+fn same_port(port: &Path, device: &str) -> bool {
+    std::fs::canonicalize(port).unwrap_or_else(|_| port.into()) == Path::new(device)
 }

@@ -320,6 +320,11 @@ impl Lexer {
         matches!(self.place, Place::Text | Place::Block | Place::Skipping)
     }
 
+    /// Nothing is begun.
+    pub(super) const fn idle_now(&self) -> bool {
+        matches!(self.place, Place::Idle { .. })
+    }
+
     /// When silence alone will say something.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let quiet = match self.place {

@@ -1,5 +1,5 @@
-//! For laboratory analysers: the link layer of ASTM E1381-95 and CLSI LIS01-A2, as a receiver, and a sender for
-//! simulators.
+//! For laboratory analysers: the link layer of ASTM E1381-95 and CLSI LIS01-A2, as a receiver that can send the
+//! answer to an analyser's query, and a sender for simulators.
 //!
 //! An analyser deletes what was acknowledged. So an ACK leaves only when the text it acknowledges is kept: a
 //! frame in the middle of a message as a [`Step::Part`], the frame that completes a message as a
@@ -9,6 +9,7 @@
 mod frame;
 mod judge;
 mod message;
+mod outbox;
 mod sender;
 mod settings;
 
@@ -22,6 +23,7 @@ use super::{Answer, Framer, Step, Ticket, Warning};
 use frame::{ACK, ENQ, EOT, Lexer, NAK, QUIET_AROUND_ENQUIRY, RawFrame, Token, is_header};
 use judge::Judged;
 use message::{Assembly, Mark, Whole};
+use outbox::Outbox;
 
 /// Receiver of one line.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct AstmFramer {
     waiting: Option<Waiting>,
     /// Until then a new session is turned away, because the last frame could not be kept.
     busy_until: Option<Duration>,
+    /// Messages for the analyser, and the one that is being sent.
+    outbox: Outbox,
     steps: VecDeque<Step>,
     tickets: u64,
     /// When the line last did something.
@@ -118,6 +122,7 @@ impl AstmFramer {
             checksums_seen: false,
             waiting: None,
             busy_until: None,
+            outbox: Outbox::default(),
             steps: VecDeque::new(),
             tickets: 0,
             touched: Duration::ZERO,
@@ -163,7 +168,11 @@ impl AstmFramer {
             if let Some(token) = self.tokens.pop_front() {
                 self.hear(token, now);
             } else if let Some(byte) = self.inbox.pop_front() {
-                self.lexer.push(byte, now, &mut self.tokens);
+                if self.outbox.has_the_line() {
+                    self.answered(byte, now);
+                } else {
+                    self.lexer.push(byte, now, &mut self.tokens);
+                }
             } else if self.ended && !self.closed {
                 self.closed = true;
                 self.lexer.finish(&mut self.tokens);
@@ -450,6 +459,9 @@ impl Framer for AstmFramer {
         if self.waiting.is_some() || self.closed {
             return None;
         }
+        if let Some(at) = self.speaks_at() {
+            return Some(self.lexer.deadline().map_or(at, |other| at.min(other)));
+        }
         let silent = (self.session.is_some() || self.lexer.midway()).then(|| self.touched + RECEIVE_TIMEOUT);
         let asked = self.asked().then(|| self.touched + QUIET_AROUND_ENQUIRY);
         [silent, asked, self.lexer.deadline()].into_iter().flatten().min()
@@ -461,6 +473,9 @@ impl Framer for AstmFramer {
         }
         self.lexer.tick(now, &mut self.tokens);
         self.advance(now);
+        if self.speaks_at().is_some_and(|at| now >= at) {
+            self.speak(now);
+        }
         if self.waiting.is_none() && self.asked() && now >= self.touched + QUIET_AROUND_ENQUIRY {
             self.open_session(now);
             self.touched = now;
@@ -478,6 +493,15 @@ impl Framer for AstmFramer {
     fn end(&mut self, now: Duration) {
         self.ended = true;
         self.advance(now);
+        self.fall_silent();
+    }
+
+    fn sends(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, message: Vec<u8>, now: Duration) -> Result<Ticket, Warning> {
+        self.take_to_send(message, now)
     }
 }
 
@@ -507,6 +531,7 @@ pub fn fuzz(bytes: &[u8]) {
         super::fuzz_framer(|| Box::new(AstmFramer::new(settings.clone())), bytes);
     }
     sender::fuzz(bytes);
+    outbox::fuzz(bytes);
 }
 
 #[cfg(test)]

@@ -1,24 +1,30 @@
-//! The other side of the line, for simulators and rigs: sends messages as an analyser does.
+//! The sending side of the line: for the answers to an analyser's queries, and for simulators and rigs.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::frame::{ACK, ENQ, EOT, ETB, ETX, NAK, STX, checksum};
 use super::{REPLY_TIMEOUT, Warning};
 
-/// How an analyser sends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How messages are sent: by a simulated analyser, or to an analyser in answer to its query.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Sending {
     pub cut: Cut,
     /// Longest text of a frame: 240 in E1381-95, 64,000 in LIS01-A2.
     pub max_text: usize,
     /// Ends every frame but the last with ETB, as some analysers do even when each holds a whole record.
     pub etb_between: bool,
+    /// Not for a page to choose: a box that answers queries is always the computer.
+    #[serde(skip)]
     pub role: Role,
 }
 
 /// What goes into one frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cut {
     /// One record; a longer one continues in the next frame.
     Records,
@@ -27,8 +33,9 @@ pub enum Cut {
 }
 
 /// Who gives way when both sides send ENQ (LIS01-A2 §6.2.7): the computer does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
+    #[default]
     Instrument,
     Computer,
 }
@@ -118,6 +125,11 @@ impl AstmSender {
             Place::Backing { at, .. } => Some(at),
             Place::Over => None,
         }
+    }
+
+    /// It gave way and waits to ask again: meanwhile the line belongs to the other side.
+    pub(super) const fn gives_way(&self) -> bool {
+        matches!(self.place, Place::Backing { .. })
     }
 
     /// Time passed; timers may have run out.

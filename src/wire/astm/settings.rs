@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::Sending;
+
 /// How an analyser departs from the standard. The defaults take the known dialects.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,6 +16,8 @@ pub struct Settings {
     pub frame_numbers: NumberRule,
     /// Records typed without frames count as a message when their L record is ended, or after this much silence.
     pub unframed_quiet_ms: u64,
+    /// How the answers to the analyser's queries are cut into frames: `{ cut = "message", max_text = 64000 }`.
+    pub sending: Sending,
 }
 
 /// What is asked of a frame's checksum.
@@ -46,12 +50,14 @@ impl Default for Settings {
             checksum: ChecksumRule::Auto,
             frame_numbers: NumberRule::Auto,
             unframed_quiet_ms: 10_000,
+            sending: Sending::default(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cut;
     use super::*;
 
     #[test]
@@ -61,5 +67,8 @@ mod tests {
         assert_eq!((settings.checksum, settings.frame_numbers), (ChecksumRule::Ignored, NumberRule::Ignored));
         assert_eq!(settings.max_message_bytes, Settings::default().max_message_bytes);
         assert!(toml::from_str::<Settings>("checksum = \"sometimes\"").is_err());
+        let settings: Settings = toml::from_str("sending = { cut = \"message\", max_text = 64000 }").unwrap();
+        assert_eq!((settings.sending.cut, settings.sending.max_text), (Cut::Message, 64_000));
+        assert!(toml::from_str::<Settings>("sending = { role = \"instrument\" }").is_err());
     }
 }

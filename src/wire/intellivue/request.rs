@@ -109,8 +109,7 @@ pub(crate) fn operation(kind: u16, invoke: u16, command: u16, body: &[u8]) -> Ve
 
 /// What both sides say of themselves (MDSEUserInfoStd with PollProfileSupport and PollProfileExt).
 pub(crate) fn user_information(system: u32, startup: u32, poll_period: u32, extended: u32) -> Vec<u8> {
-    let doubles =
-        |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let doubles = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
     let mut package = words(&[1]);
     let mut option = words(&[0xF001]);
     option.extend(sized(&[doubles(&[extended]), words(&[0, 0])].concat()));
@@ -161,7 +160,8 @@ fn associate(poll_period: u32, extended: u32) -> Vec<u8> {
     presentation.extend(asn_length(user.len()));
     presentation.extend(user);
     presentation.extend([0; 16]);
-    let mut session = vec![0x05, 0x08, 0x13, 0x01, 0x00, 0x16, 0x01, 0x02, 0x80, 0x00, 0x14, 0x02, 0x00, 0x02];
+    let mut session =
+        vec![0x05, 0x08, 0x13, 0x01, 0x00, 0x16, 0x01, 0x02, 0x80, 0x00, 0x14, 0x02, 0x00, 0x02];
     session.push(0xC1);
     session.extend(length_indicator(presentation.len()));
     session.extend(presentation);
@@ -200,7 +200,9 @@ mod tests {
     fn the_association_request_has_the_lengths_of_the_guide() {
         let request = Request::Associate { poll_period: 8000, extended: 0x8800_0000 }.bytes();
         assert_eq!(request.len(), 238);
-        assert!(hex(&request).starts_with("0dec0508130100160102800014020002c1dc3180a0808001010000a280a003000001"));
+        assert!(
+            hex(&request).starts_with("0dec0508130100160102800014020002c1dc3180a0808001010000a280a003000001")
+        );
         assert!(hex(&request).ends_with(&format!("f0010008880000000000000{}", "0".repeat(33))));
         assert!(hex(&request).contains("02010281488000000040000000000000008000000020000000"));
         // The monitor answers in the same words.
@@ -212,10 +214,18 @@ mod tests {
     fn each_request_is_as_published() {
         let asked = Asked { class: 6, group: 0 };
         let poll = Request::Poll { invoke: 1, number: 2, asked }.bytes();
-        assert_eq!(hex(&poll), "e10000020001001c000100070016002100000000000000000c16000800020001000600\
-             00".replace(' ', ""));
-        let extended =
-            Request::PollExtended { invoke: 1, number: 3, asked: Asked { class: 9, group: 0 }, period: 480_000 };
+        assert_eq!(
+            hex(&poll),
+            "e10000020001001c000100070016002100000000000000000c16000800020001000600\
+             00"
+            .replace(' ', "")
+        );
+        let extended = Request::PollExtended {
+            invoke: 1,
+            number: 3,
+            asked: Asked { class: 9, group: 0 },
+            period: 480_000,
+        };
         assert_eq!(
             hex(&extended.bytes()),
             "e100000200010028000100070022002100000000000000 00f13b001400030001000900000001 0008f13e000400075300"
@@ -226,7 +236,8 @@ mod tests {
         let waves = Request::Waves { invoke: 0, labels: &[0x0002_0102] }.bytes();
         assert_eq!(
             hex(&waves),
-            "e10000020001002200000005001c0021000000000000000000 01000e0000f23a000800010004000201 02".replace(' ', "")
+            "e10000020001002200000005001c0021000000000000000000 01000e0000f23a000800010004000201 02"
+                .replace(' ', "")
         );
         for bytes in [poll, extended.bytes(), confirm, waves] {
             assert!(matches!(Message::parse(&bytes), Some(Message::Operation(_))));

@@ -17,7 +17,10 @@ const RAW_MAX: usize = 2 * UNESCAPED_MAX + 2;
 /// What the bytes of a line turned out to be.
 pub(crate) enum Found {
     /// A whole frame as it crossed the wire, and the message in it.
-    Frame { raw: Vec<u8>, message: Vec<u8> },
+    Frame {
+        raw: Vec<u8>,
+        message: Vec<u8>,
+    },
     Trouble(Warning),
 }
 
@@ -168,10 +171,8 @@ pub(crate) fn frame(message: &[u8]) -> Option<Vec<u8>> {
 /// CRC-16/X.25: polynomial 1021 reflected (8408), begins and ends with FFFF.
 fn fcs(bytes: &[u8]) -> u16 {
     !bytes.iter().fold(0xFFFF, |crc, byte| {
-        (0..8).fold(
-            crc ^ u16::from(*byte),
-            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0x8408 } else { crc >> 1 },
-        )
+        (0..8)
+            .fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0x8408 } else { crc >> 1 })
     })
 }
 

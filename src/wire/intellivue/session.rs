@@ -42,11 +42,17 @@ pub(super) struct Session {
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     /// Not associated; asks again at this time.
-    Apart { again: Duration },
+    Apart {
+        again: Duration,
+    },
     /// Asked; gives up at this time.
-    Asked { until: Duration },
+    Asked {
+        until: Duration,
+    },
     /// Accepted; the monitor announces itself before this time.
-    Accepted { until: Duration },
+    Accepted {
+        until: Duration,
+    },
     Together,
 }
 
@@ -128,8 +134,7 @@ impl Session {
                 self.apart("no-announcement", "The monitor accepted the association and fell silent.", now);
             }
             State::Together if now >= self.heard + self.timeout => {
-                let text =
-                    format!("Nothing came for {} s: the association is over.", self.timeout.as_secs());
+                let text = format!("Nothing came for {} s: the association is over.", self.timeout.as_secs());
                 self.apart("association-timeout", &text, now);
             }
             State::Together => self.poll(now),
@@ -185,7 +190,10 @@ impl Session {
             }
             None => {
                 self.extended = 0;
-                self.note("bad-association", "The monitor's terms are not as published; it is polled simply.");
+                self.note(
+                    "bad-association",
+                    "The monitor's terms are not as published; it is polled simply.",
+                );
             }
         }
         self.state = State::Accepted { until: now + ANNOUNCE_WITHIN };

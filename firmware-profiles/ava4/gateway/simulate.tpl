@@ -1,0 +1,1 @@
+{"from":"BLE","to":"CLOUD","time":{{epoch}},"mac":"08:F9:E0:00:22:33","type":"reportAttribute","device":"KIT","data":{"attribute":"KIT","mac":"08:F9:E0:00:22:33","value":{"device_list":[{"scan_time":{{epoch}},"ble_addr":"d616f9000001","bp_high":{{walk 112 138 4}},"bp_low":{{walk 68 86 3}},"PR":{{walk 60 84 3}},"spo2":{{walk 95 99 1}},"temp":{{walk 36.4 37.6 0.2 1}}}]}}}
