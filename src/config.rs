@@ -153,6 +153,7 @@ pub enum Transport {
     Mllp(connector::mllp::Config),
     Serial(connector::serial::Config),
     Tcp(connector::tcp::Config),
+    Udp(connector::udp::Config),
     Mqtt(connector::mqtt::Config),
     /// Topics of the embedded broker that belong to this link.
     Broker {
@@ -167,6 +168,7 @@ impl Transport {
             Self::Mllp(_) => "mllp",
             Self::Serial(_) => "serial",
             Self::Tcp(_) => "tcp",
+            Self::Udp(_) => "udp",
             Self::Mqtt(_) | Self::Broker { .. } => "mqtt",
         }
     }
@@ -174,8 +176,9 @@ impl Transport {
 
 impl Transport {
     /// Whether frames of this codec can come this way.
-    const fn carries(&self, codec: &Codec) -> bool {
+    fn carries(&self, codec: &Codec) -> bool {
         match self {
+            Self::Udp(_) => codec.on_datagrams().is_some(),
             Self::Mllp(_) => matches!(codec, Codec::Mllp(_)),
             Self::Mqtt(_) | Self::Broker { .. } => matches!(codec, Codec::Message(_)),
             Self::Serial(_) | Self::Tcp(_) => !matches!(codec, Codec::Message(_)),
@@ -237,6 +240,7 @@ struct LinkFile {
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
+    udp: Option<connector::udp::Config>,
     mqtt: Option<connector::mqtt::Config>,
     broker: Option<BrokerTopics>,
 }
@@ -350,11 +354,12 @@ fn resolve(
     transports.extend(link.mllp.map(Transport::Mllp));
     transports.extend(link.serial.map(Transport::Serial));
     transports.extend(link.tcp.map(Transport::Tcp));
+    transports.extend(link.udp.map(Transport::Udp));
     transports.extend(link.mqtt.map(Transport::Mqtt));
     transports.extend(link.broker.map(|b| Transport::Broker { topics: b.topics }));
     if transports.len() != 1 {
         let message = format!(
-            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.mqtt] or [link.broker]",
+            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.udp], [link.mqtt] or [link.broker]",
             transports.len()
         );
         return Err(fault(here, message));

@@ -46,7 +46,7 @@ pub use astm_orders::{Order, Query};
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
-pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
+pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Udp, Verified};
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};

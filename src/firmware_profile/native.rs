@@ -18,8 +18,8 @@ use super::outcome::{self, About, Row};
 use super::value::Marks;
 use super::{Decoded, FirmwareProfile, LinkContext, finding, time};
 use crate::device::{
-    AbsentReason, Coding, Containment, Decimal, Domain, Finding, Identifier, LOINC, Measurement, MeasurementStatus,
-    MetricClass, Moment, Person, Place, ResultStatus, Unit, Value,
+    AbsentReason, Coding, Containment, Decimal, Domain, Finding, Identifier, LOINC, Measurement,
+    MeasurementStatus, MetricClass, Moment, Person, Place, ResultStatus, Unit, Value,
 };
 
 /// Which of them reads the frames of a page.

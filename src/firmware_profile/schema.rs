@@ -43,6 +43,7 @@ pub struct Caveat {
 pub struct Transport {
     pub serial: Option<Serial>,
     pub tcp: Option<Tcp>,
+    pub udp: Option<Udp>,
     pub mqtt: Option<Mqtt>,
 }
 
@@ -67,6 +68,12 @@ pub struct Serial {
 pub struct Tcp {
     /// `true`: this box listens and the device connects.
     pub listen: bool,
+    pub port: u16,
+}
+
+/// The device's own port, which this box dials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Udp {
     pub port: u16,
 }
 

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::{Facts, Said, Silent, Spoken, Statement, absent};
 use crate::device::{
-    AbsentReason, Coding, Finding, Identifier, MeasurementStatus, MetricClass, Moment, Person, Place, Unit, Value,
+    AbsentReason, Coding, Finding, Identifier, MeasurementStatus, MetricClass, Moment, Person, Place, Unit,
+    Value,
 };
 use crate::firmware_profile::{FirmwareProfile, LinkContext, finding, person};
 use crate::hl7v2::Time;
@@ -77,7 +78,9 @@ impl Context {
                 attribute::LABEL => set(&mut self.label, double(), only_new),
                 attribute::LABEL_STRING => set(&mut self.label_text, value::text(value), only_new),
                 attribute::METRIC_SPECIFICATION => set(&mut self.class, category(value), only_new),
-                attribute::METRIC_STATE if !only_new => self.off = word().is_some_and(|state| state & 0x8000 != 0),
+                attribute::METRIC_STATE if !only_new => {
+                    self.off = word().is_some_and(|state| state & 0x8000 != 0)
+                }
                 attribute::UNIT => set(&mut self.unit, word(), only_new),
                 attribute::SAMPLE_SPECIFICATION => set(&mut self.samples, Some(value.to_vec()), only_new),
                 attribute::SCALE => set(&mut self.scale, Some(value.to_vec()), only_new),
@@ -239,7 +242,11 @@ impl<'r> Frame<'r> {
         let at = self.instant(result.relative, result.absolute);
         let whole = result.objects(|object| self.object(result.class, &object, &at));
         if !whole {
-            self.findings.push(finding("half-result", "poll result", "A poll result ends before its last object."));
+            self.findings.push(finding(
+                "half-result",
+                "poll result",
+                "A poll result ends before its last object.",
+            ));
         }
     }
 
@@ -281,7 +288,9 @@ impl<'r> Frame<'r> {
                 attribute::PRODUCTION if !keep(&self.device.serial) => self.production(cursor),
                 attribute::BED_LABEL if !keep(&self.bed) => self.bed = value::text(bytes),
                 attribute::OPERATING_MODE => self.demo = cursor.u16().is_some_and(|mode| mode & 0x2000 != 0),
-                attribute::TIME_ABSOLUTE => absolute = bytes.first_chunk::<8>().and_then(|bcd| value::time(*bcd)),
+                attribute::TIME_ABSOLUTE => {
+                    absolute = bytes.first_chunk::<8>().and_then(|bcd| value::time(*bcd))
+                }
                 attribute::TIME_RELATIVE => relative = cursor.u32(),
                 _ => {}
             }
@@ -316,10 +325,12 @@ impl<'r> Frame<'r> {
         let mut now = None;
         if state == ADMITTED {
             let subject = &self.profile.plan.subject;
-            let id = text(attribute::PATIENT_ID).filter(|id| !person::names_nobody(subject, id, self.findings));
+            let id =
+                text(attribute::PATIENT_ID).filter(|id| !person::names_nobody(subject, id, self.findings));
             let birth = attributes.find(attribute::BIRTH_DATE).and_then(|bcd| bcd.first_chunk::<4>());
             let birth = birth.map(|date| date.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-            let birth = birth.filter(|date| date.bytes().all(|digit| digit.is_ascii_digit()) && !date.starts_with("0000"));
+            let birth = birth
+                .filter(|date| date.bytes().all(|digit| digit.is_ascii_digit()) && !date.starts_with("0000"));
             let given = [text(attribute::GIVEN_NAME), text(attribute::MIDDLE_NAME)];
             let person = Person {
                 identifiers: id
@@ -339,7 +350,8 @@ impl<'r> Frame<'r> {
                     _ => None,
                 },
             };
-            let is_named = !person.identifiers.is_empty() || person.family.is_some() || !person.given.is_empty();
+            let is_named =
+                !person.identifiers.is_empty() || person.family.is_some() || !person.given.is_empty();
             now = is_named.then_some(person);
         }
         if now != self.person {
@@ -357,7 +369,9 @@ impl<'r> Frame<'r> {
                 for (id, list) in object.attributes {
                     let list = match id {
                         attribute::PATIENT_ALARMS => self.patient_alarms.hear(list, at, &mut self.statements),
-                        attribute::TECHNICAL_ALARMS => self.technical_alarms.hear(list, at, &mut self.statements),
+                        attribute::TECHNICAL_ALARMS => {
+                            self.technical_alarms.hear(list, at, &mut self.statements)
+                        }
                         _ => Some(()),
                     };
                     self.whole(list, "alarm list");
@@ -378,7 +392,11 @@ impl<'r> Frame<'r> {
 
     fn whole(&mut self, read: Option<()>, what: &str) {
         if read.is_none() {
-            self.findings.push(finding("half-value", what, "A value ends before its last byte; it is left out."));
+            self.findings.push(finding(
+                "half-value",
+                what,
+                "A value ends before its last byte; it is left out.",
+            ));
         }
     }
 
@@ -510,7 +528,9 @@ impl<'r> Frame<'r> {
         self.close();
         if self.said.is_empty() {
             return Err(match self.messages {
-                0 if self.bad => Silent::Held("no message of the Data Export protocol can be read in it".into()),
+                0 if self.bad => {
+                    Silent::Held("no message of the Data Export protocol can be read in it".into())
+                }
                 _ => Silent::Ignored("the monitor said nothing of a patient".into()),
             });
         }

@@ -118,7 +118,11 @@ impl Entry {
             text: self.text.as_deref().map(Into::into),
             phase: Some(phase),
             state: Some(state),
-            inactivation: inactivation.into_iter().filter(|(bit, _)| is(*bit)).map(|(_, word)| word).collect(),
+            inactivation: inactivation
+                .into_iter()
+                .filter(|(bit, _)| is(*bit))
+                .map(|(_, word)| word)
+                .collect(),
             priority,
             kind,
             source: Some(self.source()),
@@ -128,8 +132,11 @@ impl Entry {
         let mut statement = Statement::new(code, system, Spoken::Value(Value::Alarm(Box::new(alarm))));
         statement.text = self.text.clone().unwrap_or_default();
         statement.class = Some(MetricClass::Alarm);
-        statement.status =
-            MeasurementStatus { test_data: is(TESTED), demo_data: is(DEMONSTRATED), ..MeasurementStatus::default() };
+        statement.status = MeasurementStatus {
+            test_data: is(TESTED),
+            demo_data: is(DEMONSTRATED),
+            ..MeasurementStatus::default()
+        };
         statement.taken.clone_from(&at.moment);
         statement.containment = Some(waves::containment(self.place));
         statement.place = format!("alarm {:04x}", self.code);

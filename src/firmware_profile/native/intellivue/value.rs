@@ -79,8 +79,10 @@ pub(super) fn time(bcd: [u8; 8]) -> Option<Time> {
     let part = |byte: Option<u8>| i8::try_from(byte?).ok();
     let nanos = i32::from(hundredths?) * 10_000_000;
     let civil =
-        DateTime::new(year, part(month)?, part(day)?, part(hour)?, part(minute)?, part(second)?, nanos).ok()?;
-    let precision = if nanos == 0 { crate::device::Precision::Second } else { crate::device::Precision::Fraction };
+        DateTime::new(year, part(month)?, part(day)?, part(hour)?, part(minute)?, part(second)?, nanos)
+            .ok()?;
+    let precision =
+        if nanos == 0 { crate::device::Precision::Second } else { crate::device::Precision::Fraction };
     Some(Time { civil, precision, offset_minutes: None })
 }
 
@@ -99,8 +101,12 @@ pub(super) fn text(value: &[u8]) -> Option<String> {
 /// A text of 8-bit characters with its length before it.
 pub(super) fn plain_text(cursor: &mut Cursor<'_>) -> Option<String> {
     let bytes = cursor.sized()?;
-    let text: String =
-        bytes.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte)).filter(|c| !c.is_control()).collect();
+    let text: String = bytes
+        .iter()
+        .take_while(|byte| **byte != 0)
+        .map(|byte| char::from(*byte))
+        .filter(|c| !c.is_control())
+        .collect();
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -147,7 +153,11 @@ pub(super) fn quotient(dividend: Decimal, divisor: i128) -> Option<Decimal> {
     const MORE: i16 = 15;
     let scaled = dividend.mantissa.checked_mul(10i128.pow(15))?;
     let half = divisor.abs() / 2;
-    let rounded = if (scaled < 0) == (divisor < 0) { scaled.checked_add(half.checked_mul(divisor.signum())?)? } else { scaled.checked_sub(half.checked_mul(divisor.signum())?)? };
+    let rounded = if (scaled < 0) == (divisor < 0) {
+        scaled.checked_add(half.checked_mul(divisor.signum())?)?
+    } else {
+        scaled.checked_sub(half.checked_mul(divisor.signum())?)?
+    };
     Some(trimmed(Decimal::new(rounded.checked_div(divisor)?, dividend.exponent.checked_sub(MORE)?)))
 }
 

@@ -73,7 +73,8 @@ impl Runs {
             (None, _) if context.off => Err(AbsentReason::NotPerformed),
             (None, Some(reading)) => Ok(reading),
             (None, None) => {
-                let text = "How to read the samples of a wave was not said yet; they are kept and not delivered.";
+                let text =
+                    "How to read the samples of a wave was not said yet; they are kept and not delivered.";
                 findings.push(finding("no-wave-scale", format!("wave {physio:04x}"), text));
                 Err(AbsentReason::TempUnknown)
             }
@@ -200,7 +201,18 @@ impl Run {
         at: &Instant,
     ) -> Self {
         let (ticks, taken) = (at.ticks, at.moment.clone());
-        Self { place, physio, reading, unit, status, text, next: ticks, last: None, taken, samples: Vec::new() }
+        Self {
+            place,
+            physio,
+            reading,
+            unit,
+            status,
+            text,
+            next: ticks,
+            last: None,
+            taken,
+            samples: Vec::new(),
+        }
     }
 
     /// A run of another scale, unit or state is another run, and so is one that begins a sample too late.
@@ -232,7 +244,8 @@ impl Run {
     fn statement(self) -> Statement {
         let count = i64::try_from(self.samples.len()).unwrap_or(i64::MAX);
         let micros = count.saturating_mul(i64::from(self.reading.ticks)).saturating_mul(TICK_MICROS);
-        let until = self.taken.clone().map(|taken| Moment { micros: taken.micros.saturating_add(micros), ..taken });
+        let until =
+            self.taken.clone().map(|taken| Moment { micros: taken.micros.saturating_add(micros), ..taken });
         let period_ms = value::trimmed(Decimal::new(i128::from(self.reading.ticks) * 125, -3));
         let value = if self.samples.iter().all(Option::is_none) {
             absent(AbsentReason::Error)
