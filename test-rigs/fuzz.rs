@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
-use bedside::wire::{astm, delimited, lines, mllp, poct1a};
+use bedside::wire::{astm, delimited, dri, ieee11073, lines, medibus, mllp, nonin, poct1a, sparkplug};
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
 /// Longest input that is tried.
@@ -47,7 +47,22 @@ fn bodies() -> Vec<Body> {
         body("wire::astm", astm::fuzz, 8000, on_astm()),
         body("wire::poct1a", poct1a::fuzz, 8000, captures(&["poct1a/device", "siemens/dca-vantage"])),
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
+        body("wire::sparkplug", sparkplug::fuzz, 15_000, captures(&["sparkplug/edge-node"])),
         body("wire::delimited", delimited::fuzz, 8000, on_delimited()),
+        body("wire::medibus", medibus::fuzz, 6000, captures(&["drager/evita", "drager/v500"])),
+        body(
+            "wire::nonin",
+            nonin::fuzz,
+            6000,
+            captures(&["nonin/oem3", "nonin/xpod", "nonin/3230-format13"]),
+        ),
+        body("wire::dri", dri::fuzz, 4000, captures(&["ge/datex-s5"])),
+        body(
+            "wire::ieee11073",
+            ieee11073::fuzz,
+            6000,
+            captures(&["ieee11073/agent", "ieee11073/blood-pressure"]),
+        ),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
         body("fhir::answer", fhir::fuzz, 40_000, answers()),
         body("upstream", upstream::fuzz, 20_000, answers()),

@@ -27,6 +27,10 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the JSON Schema (2020-12) of a profile.toml, for editors
+    ///
+    /// Keep it in a file and name that file in the first line of the page: `#:schema ./profile.schema.json`.
+    Schema,
     /// List the firmware profiles that are built in, and those of a folder
     List {
         /// The clinic's own folder of profiles
@@ -42,6 +46,10 @@ pub(super) fn main(command: Command) -> Result<(), CliError> {
     match command {
         Command::Check { file, capture, topic, zone, json } => {
             checked(&file, capture, topic.as_deref(), &zone, json)
+        }
+        Command::Schema => {
+            say_json(&firmware_profile::page_schema());
+            Ok(())
         }
         Command::List { folder, json } => list(folder, json),
     }
@@ -70,6 +78,11 @@ fn checked(
     let place = file.display().to_string();
     let capture = capture.as_ref().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
     let report = firmware_profile::check(&place, &page, capture, topic, &context);
+    let mut report = report;
+    let captures = file.parent().map(|folder| folder.join("captures"));
+    if let Some(captures) = captures.filter(|captures| captures.is_dir()) {
+        report.faults.extend(firmware_profile::missing_captures(&page, |name| captures.join(name).is_file()));
+    }
     if json {
         say_json(&serde_json::to_value(&report).map_err(CliError::failed)?);
     } else {

@@ -1,4 +1,5 @@
-//! HL7 v2 senders over TCP: a port that takes MLLP and answers each message when it is on disk.
+//! HL7 v2 senders over TCP: a port that takes MLLP, or a device that is called, and an answer to each message when it is
+//! on disk.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,38 +8,92 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::call::{self, Dial, MakeFramer};
+pub use super::call::{Side, SideError};
 use super::door::Door;
 pub use super::door::{Network, NetworkError};
-use super::stream::{Connection, Ended};
+use super::stream::Connection;
 use super::{Intake, Receipt, Stop};
 use crate::clock::SharedClock;
-use crate::hl7v2::{AckCode, acknowledge};
+use crate::hl7v2::{AckCode, acknowledge, header};
 use crate::wire::mllp::{MllpFramer, Settings};
 
-/// One port for any number of senders.
+/// One port for any number of senders, or one device that the box calls: exactly one of `listen` and `connect`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written")]
 pub struct Config {
-    /// Address and port, e.g. `0.0.0.0:2575`.
-    pub listen: SocketAddr,
+    pub side: Side,
     /// A longer message is answered AR and not kept.
-    #[serde(default = "max_message_bytes")]
     pub max_message_bytes: usize,
-    /// One more sender is let in and closed at once.
-    #[serde(default = "max_connections")]
+    /// One more sender is let in and closed at once, when listening.
     pub max_connections: u32,
-    /// Closes a connection that was silent for so long; 0 never does. Senders keep connections open over night.
-    #[serde(default = "idle_timeout_s")]
+    /// Closes a connection that was silent for so long, when listening; 0 never does. Senders keep connections open over
+    /// night.
     pub idle_timeout_s: u64,
+    /// Says that the link is quiet when nothing came for so long, when connecting; 0 never does.
+    pub quiet_timeout_s: u64,
     /// How long one message may take to arrive.
-    #[serde(default = "message_timeout_s")]
     pub message_timeout_s: u64,
     /// For senders of bare HL7 without MLLP: see [`Settings::unframed_quiet_ms`].
-    #[serde(default)]
     pub unframed_quiet_ms: Option<u64>,
-    /// Who may connect; empty: everybody who reaches the port.
-    #[serde(default)]
+    /// Who may connect, when listening; empty: everybody who reaches the port.
     pub allow: Vec<Network>,
+    pub acknowledge: Acknowledge,
+}
+
+/// Which messages are answered. A message is kept before it is answered, and kept also when it is not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acknowledge {
+    /// Every one. Senders write `NE` from a template and wait all the same.
+    #[default]
+    Always,
+    /// None: for devices that take an answer for an error.
+    Never,
+    /// As MSH-15 and MSH-16 of the message ask for (HL7 table 0155); other words there ask for an answer.
+    Msh,
+}
+
+/// The section as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    listen: Option<SocketAddr>,
+    connect: Option<String>,
+    #[serde(default = "max_message_bytes")]
+    max_message_bytes: usize,
+    #[serde(default = "max_connections")]
+    max_connections: u32,
+    #[serde(default = "idle_timeout_s")]
+    idle_timeout_s: u64,
+    #[serde(default)]
+    quiet_timeout_s: u64,
+    #[serde(default = "message_timeout_s")]
+    message_timeout_s: u64,
+    #[serde(default)]
+    unframed_quiet_ms: Option<u64>,
+    #[serde(default)]
+    allow: Vec<Network>,
+    #[serde(default)]
+    acknowledge: Acknowledge,
+}
+
+impl TryFrom<Written> for Config {
+    type Error = SideError;
+
+    fn try_from(written: Written) -> Result<Self, SideError> {
+        Ok(Self {
+            side: Side::of("mllp", written.listen, written.connect)?,
+            max_message_bytes: written.max_message_bytes,
+            max_connections: written.max_connections,
+            idle_timeout_s: written.idle_timeout_s,
+            quiet_timeout_s: written.quiet_timeout_s,
+            message_timeout_s: written.message_timeout_s,
+            unframed_quiet_ms: written.unframed_quiet_ms,
+            allow: written.allow,
+            acknowledge: written.acknowledge,
+        })
+    }
 }
 
 fn max_message_bytes() -> usize {
@@ -92,45 +147,46 @@ pub fn acknowledger(clock: SharedClock) -> Acknowledger {
 /// The header a message without one would have had.
 const HEADLESS: &[u8] = b"MSH|^~\\&|||||||ACK||P|2.3.1\r";
 
-/// Listens until it is time to stop. A port that cannot be opened is tried again; the link's state says why.
-pub async fn run(link: Arc<str>, config: Config, intake: Arc<dyn Intake>, clock: SharedClock, stop: Stop) {
-    let acknowledger = acknowledger(clock.clone());
-    run_with(link, config, acknowledger, intake, clock, stop).await;
+impl Acknowledge {
+    /// [`acknowledger`] that answers only where this policy wants it.
+    fn acknowledger(self, clock: SharedClock) -> Acknowledger {
+        let write = acknowledger(clock);
+        Arc::new(move |message, receipt| {
+            let code = match receipt {
+                Receipt::Kept { .. } => AckCode::AA,
+                Receipt::Refused { full: true, .. } => AckCode::AR,
+                Receipt::Refused { full: false, .. } => AckCode::AE,
+            };
+            let wanted = match self {
+                Self::Always => true,
+                Self::Never => false,
+                Self::Msh => header(message).is_none_or(|header| header.answer_wanted(code)),
+            };
+            if wanted { write(message, receipt) } else { None }
+        })
+    }
 }
 
-/// [`run`] with answers of one's own.
-pub async fn run_with(
-    link: Arc<str>,
-    config: Config,
-    acknowledger: Acknowledger,
-    intake: Arc<dyn Intake>,
-    clock: SharedClock,
-    stop: Stop,
-) {
+/// Listens or calls until it is time to stop. Whatever fails is tried again; the link's state says why.
+pub async fn run(link: Arc<str>, config: Config, intake: Arc<dyn Intake>, clock: SharedClock, stop: Stop) {
     let framing = config.framing();
-    let idle = (config.idle_timeout_s > 0).then(|| Duration::from_secs(config.idle_timeout_s));
-    let door = Door {
-        link: link.clone(),
-        address: config.listen,
-        max_connections: config.max_connections,
-        allow: config.allow,
-        intake: intake.clone(),
+    let acknowledger = Some(config.acknowledge.acknowledger(clock.clone()));
+    let connection = Connection { acknowledger, ..Connection::new(&link, &intake, &clock) };
+    let address = match config.side {
+        Side::Listen(address) => address,
+        Side::Connect(address) => {
+            let framer: MakeFramer = Arc::new(move || Box::new(MllpFramer::new(framing.clone())));
+            return Dial { connection, address, quiet_s: config.quiet_timeout_s, framer }.run(stop).await;
+        }
     };
+    let idle = (config.idle_timeout_s > 0).then(|| Duration::from_secs(config.idle_timeout_s));
+    let (max_connections, allow) = (config.max_connections, config.allow);
+    let door = Door { link, address, max_connections, allow, intake };
     let serve = |socket: tokio::net::TcpStream, peer: Arc<str>, mut stop: Stop| {
-        let connection = Connection {
-            peer,
-            acknowledger: Some(acknowledger.clone()),
-            idle,
-            ..Connection::new(&link, &intake, &clock)
-        };
+        let connection = Connection { peer, idle, ..connection.clone() };
         let framer = Box::new(MllpFramer::new(framing.clone()));
         async move {
-            // An answer is one small packet: waiting for more to send would add 40 ms to each.
-            drop(socket.set_nodelay(true));
-            if let Ended::Failed(reason) = connection.drive(socket, framer, &mut stop).await {
-                let text = format!("A connection was lost: {reason}.");
-                connection.intake.note(&connection.link, "connection-lost", &text);
-            }
+            drop(call::serve(&connection, socket, framer, &mut stop).await);
         }
     };
     door.run(serve, stop).await;

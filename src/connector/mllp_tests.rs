@@ -245,7 +245,7 @@ async fn a_port_in_use_is_tried_again_until_it_is_free() {
     let address = other.local_addr().unwrap();
     let intake = FakeIntake::open();
     let (_switch, stop) = Stop::pair();
-    let config = Config { listen: address, ..config("") };
+    let config = Config { side: Side::Listen(address), ..config("") };
     tokio::spawn(run("mllp".into(), config, intake.clone(), TestClock::at(0), stop));
     let retrying = |intake: &FakeIntake| matches!(intake.last_state(), Some(LinkState::Retrying { detail }) if detail.contains("another program"));
     intake.until("the reason", retrying).await;
@@ -267,4 +267,51 @@ async fn a_message_cut_at_any_byte_is_one_message() {
     }
     assert!(ward.intake.messages().iter().all(|message| message == ORU));
     assert!(ward.intake.codes().is_empty());
+}
+
+/// A device that listens, as Nihon Kohden monitors do; the box is the one that calls.
+#[tokio::test]
+async fn a_device_that_is_the_server_is_called_again_and_answered_on_the_same_connection() {
+    let device = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let intake = FakeIntake::open();
+    let text = format!("connect = \"{}\"", device.local_addr().unwrap());
+    let config: Config = toml::from_str(&text).unwrap();
+    let (switch, stop) = Stop::pair();
+    let clock = TestClock::at(1_800_000_000_000_000);
+    let task = tokio::spawn(run("nk".into(), config, intake.clone(), clock, stop));
+    for _ in 0..2 {
+        let (mut socket, _) =
+            tokio::time::timeout(Duration::from_secs(10), device.accept()).await.expect("a call").unwrap();
+        socket.write_all(&wrap(ORU.as_bytes())).await.unwrap();
+        assert!(answers(&mut socket, 1).await[0].contains("\rMSA|AA|ID7\r"));
+        // The device hangs up; the box calls again.
+        drop(socket);
+    }
+    switch.send(true).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), task).await.expect("it stops").unwrap();
+}
+
+#[tokio::test]
+async fn a_link_answers_as_its_policy_says() {
+    for (policy, conditions, answered) in [
+        ("always", "NE|NE", true),
+        ("never", "AL|AL", false),
+        ("msh", "NE|NE", false),
+        ("msh", "AL|NE", true),
+        ("msh", "|", true),
+        // Analysers that put another number there still wait.
+        ("msh", "|0", true),
+    ] {
+        let ward = ward(FakeIntake::open(), &format!("acknowledge = \"{policy}\"")).await;
+        let mut socket = ward.connect().await;
+        let message = ORU.replace("|P|2.6", &format!("|P|2.6|||{conditions}"));
+        socket.write_all(&wrap(message.as_bytes())).await.unwrap();
+        if answered {
+            assert!(answers(&mut socket, 1).await[0].contains("MSA|AA|ID7"), "{policy} {conditions}");
+        } else {
+            assert!(silent(&mut socket).await, "{policy} {conditions}");
+        }
+        ward.stop.send(true).unwrap();
+        ward.task.await.unwrap();
+    }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod backoff;
 pub mod broker;
+mod call;
 mod door;
 pub mod mllp;
 pub mod mqtt;

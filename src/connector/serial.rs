@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_serial::{ErrorKind, SerialPort, SerialStream};
 
-use super::backoff::Backoff;
+use super::call::{Again, Attempt, Opener};
 use super::mllp::acknowledger;
 use super::stream::{Connection, Ended, Quiet};
 use super::{Intake, LinkState, Stop};
@@ -131,43 +131,46 @@ pub async fn run(
     speech: Speech,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
-    mut stop: Stop,
+    stop: Stop,
 ) {
     let peer: Arc<str> = config.port.to_string_lossy().into();
     let acknowledger = matches!(speech.codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
     let connection =
         Connection { peer: peer.clone(), acknowledger, ..Connection::new(&link, &intake, &clock) };
-    let mut lines = ModemLines { said: false };
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-    intake.state(&link, LinkState::Starting);
-    loop {
-        let detail = match opened(&config) {
-            Err(detail) => detail,
-            Ok(mut port) => {
-                lines.set(&mut port, &config, &connection);
-                let up = LinkState::Up { detail: format!("{peer} at {} baud", config.baud), connections: 1 };
-                intake.state(&link, up.clone());
-                let connection = Connection { quiet: quiet(&config, up), ..connection.clone() };
-                let since = tokio::time::Instant::now();
-                let ended = connection.drive(port, speech.framer(), &mut stop).await;
-                if since.elapsed() > LASTED {
-                    backoff.reset();
-                }
-                match ended {
-                    Ended::Stopped => break,
-                    Ended::Closed => format!("{peer} was unplugged"),
-                    Ended::Failed(reason) => format!("{peer} was unplugged: {reason}"),
-                    Ended::GivenUp => format!("{peer} is opened again"),
-                }
-            }
+    let again = Again { link, intake, first: FIRST_PAUSE, longest: LONGEST_PAUSE, good: LASTED };
+    let lines = ModemLines { said: false };
+    again.run(Port { config, speech, connection, lines, peer }, stop).await;
+}
+
+/// A port with what it is opened and served with.
+struct Port {
+    config: Config,
+    speech: Speech,
+    connection: Connection,
+    lines: ModemLines,
+    peer: Arc<str>,
+}
+
+impl Opener for Port {
+    async fn attempt(&mut self, stop: &mut Stop) -> Attempt {
+        let (peer, config) = (self.peer.clone(), &self.config);
+        let mut port = match opened(config) {
+            Ok(port) => port,
+            Err(detail) => return Attempt::Over { detail, lasted: Duration::ZERO },
         };
-        intake.state(&link, LinkState::Retrying { detail });
-        tokio::select! {
-            () = tokio::time::sleep(backoff.pause()) => {}
-            () = stop.wait() => break,
-        }
+        self.lines.set(&mut port, config, &self.connection);
+        let up = LinkState::Up { detail: format!("{peer} at {} baud", config.baud), connections: 1 };
+        self.connection.intake.state(&self.connection.link, up.clone());
+        let connection = Connection { quiet: quiet(config, up), ..self.connection.clone() };
+        let since = tokio::time::Instant::now();
+        let detail = match connection.drive(port, self.speech.framer(), stop).await {
+            Ended::Stopped => return Attempt::Stopped,
+            Ended::Closed => format!("{peer} was unplugged"),
+            Ended::Failed(reason) => format!("{peer} was unplugged: {reason}"),
+            Ended::GivenUp => format!("{peer} is opened again"),
+        };
+        Attempt::Over { detail, lasted: since.elapsed() }
     }
-    intake.state(&link, LinkState::Stopped);
 }
 
 /// Opens the port for us alone, to listen before there is a link; the error says in words why not.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::net::TcpStream;
 
-use super::backoff::Backoff;
-use super::door::{Door, Network, in_words};
+use super::call::{self, Dial, MakeFramer};
+pub use super::call::{Side, SideError};
+use super::door::{Door, Network};
 use super::mllp::{acknowledger, idle_timeout_s, max_connections};
-use super::stream::{Connection, Ended, Quiet};
-use super::{Intake, LinkState, Stop};
+use super::stream::Connection;
+use super::{Intake, Stop};
 use crate::clock::SharedClock;
 use crate::wire::{Codec, Speech};
 
@@ -30,15 +30,6 @@ pub struct Config {
     pub allow: Vec<Network>,
 }
 
-/// Who calls whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The device connects to this address of the box.
-    Listen(SocketAddr),
-    /// The box connects to the device: `host:port`.
-    Connect(String),
-}
-
 /// The section as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,30 +46,11 @@ struct Written {
     allow: Vec<Network>,
 }
 
-/// Why a section is no TCP link.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    #[error("a tcp link needs either `listen = \"0.0.0.0:PORT\"` or `connect = \"HOST:PORT\"`, and not both")]
-    Side,
-    #[error("`connect = \"{0}\"` is not HOST:PORT")]
-    Connect(String),
-}
-
 impl TryFrom<Written> for Config {
-    type Error = ConfigError;
+    type Error = SideError;
 
-    fn try_from(written: Written) -> Result<Self, ConfigError> {
-        let side = match (written.listen, written.connect) {
-            (Some(address), None) => Side::Listen(address),
-            (None, Some(address)) => {
-                let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-                if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
-                    return Err(ConfigError::Connect(address));
-                }
-                Side::Connect(address)
-            }
-            _ => return Err(ConfigError::Side),
-        };
+    fn try_from(written: Written) -> Result<Self, SideError> {
+        let side = Side::of("tcp", written.listen, written.connect)?;
         Ok(Self {
             side,
             max_connections: written.max_connections,
@@ -109,69 +81,17 @@ pub async fn run(
                 let connection = Connection { peer, idle, ..connection.clone() };
                 let speech = speech.clone();
                 async move {
-                    drop(serve(&connection, socket, &speech, &mut stop).await);
+                    drop(call::serve(&connection, socket, speech.framer(), &mut stop).await);
                 }
             };
             door.run(serve, stop).await;
         }
-        Side::Connect(address) => call(connection, &address, config.quiet_timeout_s, &speech, stop).await,
-    }
-}
-
-async fn serve(connection: &Connection, socket: TcpStream, speech: &Speech, stop: &mut Stop) -> Ended {
-    drop(socket.set_nodelay(true));
-    let ended = connection.drive(socket, speech.framer(), stop).await;
-    if let Ended::Failed(reason) = &ended {
-        let text = format!("A connection was lost: {reason}.");
-        connection.intake.note(&connection.link, "connection-lost", &text);
-    }
-    ended
-}
-
-/// Connects, and connects again.
-async fn call(connection: Connection, address: &str, quiet_s: u64, speech: &Speech, mut stop: Stop) {
-    let (link, intake) = (connection.link.clone(), connection.intake.clone());
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    intake.state(&link, LinkState::Starting);
-    loop {
-        let connected = tokio::select! {
-            connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)) => connected,
-            () = stop.wait() => break,
-        };
-        let detail = match connected {
-            Ok(Ok(socket)) => {
-                let up = LinkState::Up { detail: format!("connected to {address}"), connections: 1 };
-                intake.state(&link, up.clone());
-                let after = Duration::from_secs(quiet_s);
-                let quiet = (quiet_s > 0).then(|| Quiet { after, up, gone: Arc::new(|| false) });
-                let connection = Connection { peer: address.into(), quiet, ..connection.clone() };
-                let since = tokio::time::Instant::now();
-                let ended = serve(&connection, socket, speech, &mut stop).await;
-                if since.elapsed() > LASTED {
-                    backoff.reset();
-                }
-                match ended {
-                    Ended::Stopped => break,
-                    Ended::Closed => format!("{address} closed the connection"),
-                    Ended::Failed(reason) => format!("the connection to {address} was lost: {reason}"),
-                    Ended::GivenUp => format!("the connection to {address} was given up"),
-                }
-            }
-            Ok(Err(error)) => format!("cannot connect to {address}: {}", in_words(&error)),
-            Err(_) => format!("{address} does not answer"),
-        };
-        intake.state(&link, LinkState::Retrying { detail });
-        tokio::select! {
-            () = tokio::time::sleep(backoff.pause()) => {}
-            () = stop.wait() => break,
+        Side::Connect(address) => {
+            let framer: MakeFramer = Arc::new(move || speech.framer());
+            Dial { connection, address, quiet_s: config.quiet_timeout_s, framer }.run(stop).await;
         }
     }
-    intake.state(&link, LinkState::Stopped);
 }
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that held this long was a good one.
-const LASTED: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 #[path = "tcp_tests.rs"]

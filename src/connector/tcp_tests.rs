@@ -1,8 +1,9 @@
 //! A device that calls, and a device that is called.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use super::super::LinkState;
 use super::super::rig::FakeIntake;
 use super::*;
 use crate::clock::TestClock;

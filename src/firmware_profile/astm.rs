@@ -14,7 +14,9 @@ use super::outcome::{self, About, Row};
 use super::text::to_text;
 use super::value::{Effect, Marks, StatusWord};
 use super::{Decoded, FirmwareProfile, LinkContext, finding, person};
-use crate::device::{AbsentReason, Coding, Domain, Finding, Moment, ResultStatus, Specimen, Unit};
+use crate::device::{
+    AbsentReason, Coding, Comparator, Domain, Finding, Moment, ResultStatus, Specimen, Unit, Value,
+};
 use crate::hl7v2;
 
 /// More records than this in one message are not looked at.
@@ -322,12 +324,8 @@ impl<'p, 'r, 't> Walk<'p, 'r, 't> {
             self.decoded.findings.push(finding("unknown-code", record.place(3), text));
         }
         let (mut marks, mut note) = (Marks::default(), None);
+        self.flags(record, &mut marks, &mut note);
         let findings = &mut self.decoded.findings;
-        let signs = [record.delimiters.repeat, record.delimiters.component];
-        let separator = self.grammar.flag_separator.as_deref().unwrap_or("\\");
-        for flag in record.field(7).split(signs).flat_map(|flag| flag.split(separator)) {
-            outcome::flag(profile, flag, &|| record.place(7), &mut marks, &mut note, findings);
-        }
         let timed = self.grammar.taken.iter().any(|path| (path.record, path.field) == (b'R', 9));
         let result_status =
             if timed { ResultStatus::Final } else { result_status(record, &mut marks, findings) };
@@ -341,6 +339,7 @@ impl<'p, 'r, 't> Walk<'p, 'r, 't> {
         let findings = &mut self.decoded.findings;
         let unit = stated_unit(metric, record);
         let mut read = value(profile, metric, record, &text, &mut marks, findings);
+        off_scale(&mut read.value, &marks);
         flat::withhold(&mut read.value, &marks, &|| record.place(4), findings);
         if self.here.header.is_some_and(|header| matches!(header.field(12), "T" | "D")) {
             marks.apply(&Effect::Status(StatusWord::Test));
@@ -364,6 +363,27 @@ impl<'p, 'r, 't> Walk<'p, 'r, 't> {
             quality_control: self.control || self.is_control(),
             domain: Domain::Laboratory,
         })
+    }
+
+    /// a sign the page lists, else several parted by the repeat and component signs.
+    fn flags(&mut self, record: &Record<'t>, marks: &mut Marks, note: &mut Option<String>) {
+        let (profile, text) = (self.profile, record.field(7));
+        let signs = [record.delimiters.repeat, record.delimiters.component];
+        let whole = profile.plan.value.flag(text).is_some();
+        let separator = self.grammar.flag_separator.as_deref();
+        let parts = text.split(|sign: char| !whole && signs.contains(&sign));
+        let parts = parts.flat_map(|part| match separator {
+            Some(separator) if !whole => part.split(separator).collect(),
+            _ => vec![part],
+        });
+        for flag in parts {
+            let findings = &mut self.decoded.findings;
+            outcome::flag(profile, flag, &|| record.place(7), marks, note, findings);
+        }
+        // Markers that say nothing of the value (before or after a meal) are still for a person to see.
+        if separator.is_some() && !text.is_empty() {
+            outcome::add_note(note, &format!("Markers of the device: {text}"));
+        }
     }
 
     /// The test's code where the profile says, else the maker's part of R-3 (§9.4.5: component 4), else the first
@@ -459,6 +479,18 @@ fn value(
     }
 }
 
+/// A flag `<` or `>` says that the value is beyond what the device measures (HL7 table 0078).
+fn off_scale(value: &mut Value, marks: &Marks) {
+    let Value::Numeric { comparator, .. } = value else { return };
+    let has = |sign: &str| marks.interpretation.iter().any(|code| &**code == sign);
+    let said = match (has("<"), has(">")) {
+        (true, false) => Some(Comparator::Less),
+        (false, true) => Some(Comparator::Greater),
+        _ => None,
+    };
+    *comparator = comparator.or(said);
+}
+
 /// R-5 of a test the page does not list. A lone `C` or `F` is a temperature where one is measured; here it would be
 /// a guess (an agglutination of `40|C` is none).
 fn unit_of_unlisted(text: &str) -> Unit {
@@ -477,7 +509,7 @@ fn stated_unit(metric: Option<(&MetricDef, usize)>, record: &Record<'_>) -> Opti
 
 /// R-9 (§9.4.11).
 fn result_status(record: &Record<'_>, marks: &mut Marks, findings: &mut Vec<Finding>) -> ResultStatus {
-    let empty = record.field(4).is_empty();
+    let empty = record.field(4).trim_matches(record.delimiters.component).is_empty();
     match record.field(9) {
         "" | "F" | "R" | "V" | "Q" | "N" | "M" => ResultStatus::Final,
         "P" | "S" => ResultStatus::Preliminary,

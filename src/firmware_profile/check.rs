@@ -104,6 +104,21 @@ pub fn check(
     }
 }
 
+/// The `[[test]]` captures of a page that `exists` does not know.
+pub fn missing_captures(page: &str, exists: impl Fn(&str) -> bool) -> Vec<Fault> {
+    let (document, _) = toml::de::DeTable::parse_recoverable(page);
+    let tests = document.get_ref().get("test").and_then(|tests| tests.get_ref().as_array());
+    let captures =
+        tests.into_iter().flat_map(|tests| tests.iter()).filter_map(|test| test.get_ref().get("capture"));
+    let missing = captures.filter_map(|capture| {
+        let name = capture.get_ref().as_str().filter(|name| !exists(name))?;
+        let message =
+            format!("there is no file captures/{name}: put the capture there, or take the test out");
+        Some(Fault::at(page, capture.span(), message))
+    });
+    missing.collect()
+}
+
 fn line(profile: &FirmwareProfile, def: &MetricDef) -> MetricLine {
     let names = |list: Vec<&str>| list.join(" ");
     let mut units: Vec<&str> =
@@ -161,6 +176,7 @@ impl fmt::Display for CheckReport {
 
 fn lower(verified: Verified) -> &'static str {
     match verified {
+        Verified::Document => "document",
         Verified::Simulator => "simulator",
         Verified::Bench => "bench",
         Verified::Clinic => "clinic",

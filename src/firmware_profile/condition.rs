@@ -104,6 +104,7 @@ impl Condition {
             let at = first.map_or(0, |error| offset(text, error.pos));
             let what = first.map_or("it cannot be read", |error| error.msg.as_str());
             let what = what.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
+            let what = what.replace("mismatched input '<EOF>'", "it ends too early,");
             Wrong { at: at..text.len().max(at), message: format!("`when` is no CEL condition: {what}") }
         })?;
         let mut names = Vec::new();

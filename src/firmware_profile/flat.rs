@@ -174,6 +174,12 @@ impl<'p> Run<'p> {
             return;
         };
         let place = fields.place(at);
+        let picked =
+            metric.pick.as_ref().and_then(|pick| pick.captures(&text)?.get(1).map(|part| part.range()));
+        let text = match picked {
+            Some(range) => Cow::Owned(text.get(range).unwrap_or_default().to_owned()),
+            None => text,
+        };
         let mut marks = Marks::default();
         self.marks(fields, metric, &place, &mut marks);
         let unit_text = metric.unit_from.as_ref().and_then(|at| fields.text(at));
@@ -207,13 +213,23 @@ impl<'p> Run<'p> {
         let rules = &self.profile.plan.value;
         if let Some(text) = metric.flags_from.as_ref().and_then(|at| fields.text(at)) {
             let text = text.trim();
-            match rules.flag(text) {
-                Some(effect) => marks.apply(effect),
-                None if text.is_empty() => {}
-                None => self.finding("unknown-flag", place, "A flag is not in the profile's list."),
+            // Several flags stand side by side: "MO SL       AS".
+            let words = match rules.flag(text) {
+                Some(_) => vec![text],
+                None => text.split_whitespace().collect(),
+            };
+            for word in words {
+                match rules.flag(word) {
+                    Some(effect) => marks.apply(effect),
+                    None => self.finding("unknown-flag", place, "A flag is not in the profile's list."),
+                }
             }
         }
         for field in &self.profile.plan.value.bit_fields {
+            let concerned = |code: &str| field.only.is_empty() || field.only.iter().any(|one| one == code);
+            if !metric.matches.iter().any(|own| concerned(&own.code)) {
+                continue;
+            }
             let Some(text) = fields.text(&field.from) else { continue };
             match u64::from_str_radix(text.trim(), field.radix) {
                 Ok(word) => {

@@ -12,8 +12,8 @@ use super::hl7_obx::Obx;
 use super::locate::Locator;
 use super::outcome::{self, About};
 use super::time::received;
-use super::{Decoded, FirmwareProfile, LinkContext, finding, hl7_person};
-use crate::device::{Finding, Measurement, Moment};
+use super::{Decoded, FirmwareProfile, LinkContext, finding, hl7_alarm, hl7_person, person};
+use crate::device::{Finding, Measurement, Moment, Person};
 use crate::hl7v2::{Element, Message, Segment};
 
 /// More messages than this in one frame are not looked at.
@@ -72,6 +72,8 @@ fn one_message(profile: &FirmwareProfile, message: &Message<'_>, context: &LinkC
         devices: Devices::default(),
         decoded: Decoded::default(),
         rows: 0,
+        alarms: header.field(9).component(2).raw().trim() == "R40",
+        alive: false,
     };
     let ignore = profile.plan.ignore.iter().find(|rule| flat::applies(rule, &walk.here));
     if let Some(rule) = ignore {
@@ -80,6 +82,9 @@ fn one_message(profile: &FirmwareProfile, message: &Message<'_>, context: &LinkC
     let segments: Vec<Segment<'_>> = message.segments().collect();
     walk.all(&segments);
     let mut decoded = walk.decoded;
+    if decoded.reports.is_empty() && walk.alive {
+        return Decoded { ignored: Some("a sign of life of the alarm reporter: no alarm".into()), ..decoded };
+    }
     if decoded.reports.is_empty() && decoded.held.is_none() {
         decoded.held = Some(if walk.rows == 0 {
             "the message has no OBX: nothing was measured".into()
@@ -107,12 +112,15 @@ fn refused(header: &Segment<'_>) -> Option<Decoded> {
         (code, trigger) => format!("{code}^{trigger}"),
     };
     Some(match (code.as_str(), trigger.as_str()) {
-        ("ORU", "R40" | "R41" | "R42") => Decoded::held(format!(
-            "{name} reports an alarm or event: kept, and not delivered as a measurement"
-        )),
         ("ORU" | "OUL", _) => return None,
-        ("ACK" | "MCF", _) => {
+        ("ACK" | "MCF" | "ORA", _) => {
             Decoded::ignored(format!("{name} is an acknowledgement: it carries no results"))
+        }
+        ("QRY", "Q02" | "R02") => {
+            Decoded::ignored(format!("{name} is a query for orders: it carries no results"))
+        }
+        ("QRY" | "QBP" | "QCN", "ZV1" | "ZV2" | "A19" | "Q22") => {
+            Decoded::ignored(format!("{name} is a query for a patient: it carries no results"))
         }
         ("QRY" | "QBP" | "QCN", _) => Decoded::ignored(format!("{name} is a query: it carries no results")),
         _ => Decoded::held(format!("{name} is not a result message: this link takes results (ORU, OUL)")),
@@ -134,7 +142,11 @@ pub(super) struct Here<'m> {
 impl<'m> Here<'m> {
     /// What stands at a path, looked up in the segments of this group first.
     fn element(&self, at: &Locator) -> Option<Element<'m>> {
-        let Locator::Hl7(path) = at else { return None };
+        let path = match at {
+            Locator::Hl7(path) => path,
+            Locator::Hl7Row { code, path } => return self.row(code).map(|row| row.get(path)),
+            _ => return None,
+        };
         let own = match &*path.segment {
             "MSH" => Some(self.header),
             "PID" => self.patient,
@@ -148,6 +160,14 @@ impl<'m> Here<'m> {
             Some(segment) => Some(segment.get(path)),
             None => Some(self.message.get(path)),
         }
+    }
+}
+
+impl<'m> Here<'m> {
+    /// The first row of the message whose OBX-3 begins with `code`.
+    fn row(&self, code: &str) -> Option<Segment<'m>> {
+        let mut rows = self.message.segments().filter(|segment| segment.name() == "OBX");
+        rows.find(|row| row.field(3).component(1).raw().trim() == code)
     }
 }
 
@@ -177,6 +197,10 @@ struct Walk<'m> {
     decoded: Decoded,
     /// OBX rows seen, of any kind.
     rows: usize,
+    /// The message reports alarms (ORU^R40).
+    alarms: bool,
+    /// An order said nothing but that the sender is alive.
+    alive: bool,
 }
 
 impl<'m> Walk<'m> {
@@ -230,10 +254,13 @@ impl<'m> Walk<'m> {
             Some(patient) if !control => hl7_person::person(profile, &patient, findings),
             _ => None,
         };
+        let person = if control { None } else { self.as_the_page_says(person) };
+        let findings = &mut self.decoded.findings;
         let specimen = hl7_person::specimen(profile, &self.here, findings);
         let about = About {
             person,
-            place: self.here.visit.and_then(|visit| hl7_person::place(&visit)),
+            place: person::place(&profile.plan.subject, &self.here)
+                .or_else(|| self.here.visit.and_then(|visit| hl7_person::place(&visit))),
             specimen,
             orders: hl7_person::orders(&self.here),
             ..About::default()
@@ -243,6 +270,25 @@ impl<'m> Walk<'m> {
         self.devices.learn(&rows);
         self.emit(&rows, group, &about, &fallback, control);
         self.rows += rows.len();
+    }
+
+    /// Makers who put the patient's number or the name's parts elsewhere than PID: the page's places count before it.
+    fn as_the_page_says(&mut self, person: Option<Person>) -> Option<Person> {
+        let subject = &self.profile.plan.subject;
+        let unknown = self.here.patient.is_some_and(|pid| pid.field(31).raw().trim() == "Y");
+        if unknown || (subject.id.is_empty() && subject.family.is_empty() && subject.given.is_empty()) {
+            return person;
+        }
+        let own = person::from_fields(subject, &self.here, &mut self.decoded.findings).unwrap_or_default();
+        let mut person = person.unwrap_or_default();
+        if !subject.id.is_empty() {
+            person.identifiers = own.identifiers;
+        }
+        if !subject.family.is_empty() || !subject.given.is_empty() {
+            (person.family, person.given) = (own.family, own.given);
+        }
+        let named = person.family.is_some() || !person.given.is_empty();
+        (named || !person.identifiers.is_empty()).then_some(person)
     }
 
     fn rows_of(&self, group: &[Segment<'m>]) -> Vec<Obx<'m>> {
@@ -262,8 +308,16 @@ impl<'m> Walk<'m> {
         let mut open: Vec<(u32, Composer)> = Vec::new();
         let only = only_mds(rows);
         let test = is_test(&self.here.header);
+        self.alive |= self.alarms && hl7_alarm::is_sign_of_life(rows);
+        for alarm in self.alarms_of(rows, fallback, test) {
+            let mds = alarm.containment.map_or(only, |c| c.mds);
+            push(self.profile, &mut open, mds, alarm, None);
+        }
         let mut notes = Notes::of(group);
         for (row, note) in rows.iter().zip(notes.rows.drain(..)) {
+            if self.alarms && hl7_alarm::consumes(row) {
+                continue;
+            }
             let Some(mut made) =
                 row.row(self.profile, self.context, &self.devices, fallback, &mut self.decoded.findings)
             else {
@@ -276,7 +330,9 @@ impl<'m> Walk<'m> {
             if test {
                 made.marks.status.test_data = true;
             }
-            let (measurement, group) = made.measurement(self.profile, specimen.as_deref());
+            let (mut measurement, group) = made.measurement(self.profile, specimen.as_deref());
+            row.set_class(&mut measurement);
+            hl7_alarm::simple(self.profile, &mut measurement);
             let mds = measurement.containment.map_or(only, |c| c.mds);
             push(self.profile, &mut open, mds, measurement, group);
         }
@@ -285,6 +341,19 @@ impl<'m> Walk<'m> {
             about.device = self.devices.device(self.profile, mds, &self.here, &mut self.decoded.findings);
             outcome::close(&mut self.decoded.reports, about, composer);
         }
+    }
+
+    /// The alarms of an order; none in a message of another kind.
+    fn alarms_of(&mut self, rows: &[Obx<'m>], fallback: &Moment, test: bool) -> Vec<Measurement> {
+        if !self.alarms {
+            return Vec::new();
+        }
+        let (profile, context) = (self.profile, self.context);
+        let around = hl7_alarm::Around { profile, here: &self.here, fallback, test };
+        let time = |row: &Obx<'_>, findings: &mut Vec<Finding>| {
+            moment(profile, context, &row.field(14), &|| row.place(14), findings)
+        };
+        hl7_alarm::alarms(&around, rows, &time, &mut self.decoded.findings)
     }
 
     /// OBR-7, else MSH-7, else the receipt: the time of rows that say none (2.5 §4.5.3.7).

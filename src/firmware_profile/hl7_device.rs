@@ -81,7 +81,8 @@ impl Devices {
                 let known = self.at(mds);
                 match value.as_deref().and_then(flat::eui_64) {
                     Some(id) => known.system_id = Some(id.into()),
-                    None => known.serial = known.serial.take().or(value),
+                    // What the device calls itself counts before the label in OBX-18.
+                    None => known.serial = value.or_else(|| known.serial.take()),
                 }
             }
             Some(ID_MODEL) => self.at(mds).model = value,
@@ -173,7 +174,9 @@ fn equipment(field: &Element<'_>, known: &mut Known) {
     if field.is_empty() {
         return;
     }
-    match field.repetitions().find_map(|one| eui_of(&one)) {
+    // A maker's own part with nothing behind it is on all its devices: it names none.
+    let own = |id: &String| !id.ends_with("0000000000");
+    match field.repetitions().find_map(|one| eui_of(&one).filter(own)) {
         Some(id) => known.system_id = Some(id.into()),
         None => known.serial = field.component(1).value().map(|text| Arc::from(text.trim())),
     }

@@ -11,8 +11,8 @@ use super::outcome::{self, Row};
 use super::value::Marks;
 use super::{FirmwareProfile, LinkContext, finding, hl7};
 use crate::device::{
-    AbsentReason, ClockSource, Coding, Containment, Decimal, Domain, Finding, LOINC, MDC, Moment,
-    ResultStatus, UCUM, Unit, Value,
+    AbsentReason, ClockSource, Coding, Containment, Decimal, Domain, Finding, LOINC, MDC, Measurement,
+    Metric, MetricClass, Moment, ResultStatus, UCUM, Unit, Value,
 };
 use crate::hl7v2::{Element, Segment};
 use crate::nomenclature;
@@ -44,6 +44,19 @@ struct At<'r> {
     profile: &'r FirmwareProfile,
     metric: Option<(&'r MetricDef, usize)>,
     place: &'r dyn Fn(u8) -> String,
+}
+
+impl At<'_> {
+    fn is_alarm(&self) -> bool {
+        self.metric.is_some_and(|(def, _)| def.class == MetricClass::Alarm)
+    }
+
+    /// The code of a CE without a system, under the device's own.
+    fn own_code(&self, field: &Element<'_>) -> Vec<Coding> {
+        let system = &self.profile.plan.table.own_system;
+        let code = field.component(1).value().filter(|_| field.component(2).value().is_some());
+        code.map(|code| Coding::new(system, code.trim(), None)).into_iter().collect()
+    }
 }
 
 impl<'m> Obx<'m> {
@@ -82,7 +95,7 @@ impl<'m> Obx<'m> {
     pub(super) fn is_structure(&self) -> bool {
         let partition = self.mdc().map(|code| code >> 16);
         if matches!(partition, Some(nomenclature::PARTITION_OBJECTS)) {
-            return true;
+            return !self.is_figure();
         }
         if self.has_value() || !self.field(2).raw().trim().is_empty() {
             return false;
@@ -90,6 +103,13 @@ impl<'m> Obx<'m> {
         // IHE PCD TF-2: OBX-2 and OBX-5 of a containment row are empty, and OBX-4 ends above the metric.
         matches!(partition, Some(nomenclature::PARTITION_INFRASTRUCTURE))
             || self.containment.is_none_or(|c| c.metric == 0)
+    }
+
+    /// An attribute that changes and is worth a measurement: a number such as the charge of a battery, or what a pump
+    /// says of an event (MDC_ATTR_EVT_COND, MDC_ATTR_AL_COND), its power and its battery.
+    fn is_figure(&self) -> bool {
+        let telling = matches!(self.mdc(), Some(68_487 | 68_012 | 67_925 | 68_020));
+        self.has_value() && (telling || self.field(2).raw().trim() == "NM")
     }
 
     /// The measurement this row is; `None` for what is none.
@@ -121,8 +141,12 @@ impl<'m> Obx<'m> {
                 findings,
             );
         }
+        // `H~N`: a second letter for normal takes nothing back.
+        if marks.interpretation.len() > 1 {
+            marks.interpretation.retain(|code| &**code != "N");
+        }
         let (unit, rule) = self.unit(&at, findings);
-        let result_status = self.result_status(&mut marks, findings)?;
+        let result_status = self.result_status(profile, &mut marks, findings)?;
         let mut read = self.value(&at, unit.clone(), rule, devices, &mut marks, findings);
         flat::withhold(&mut read.value, &marks, &|| self.place(5), findings);
         let lacks_unit = matches!(&read.value, Value::Numeric { unit: None, .. });
@@ -131,7 +155,6 @@ impl<'m> Obx<'m> {
             findings.push(finding("no-unit", self.place(6), text));
         }
         let taken = hl7::moment(profile, context, &self.field(14), &|| self.place(14), findings);
-        let range = self.field(7).value().map(|text| Arc::from(text.trim()));
         let site = Some(self.field(20)).filter(|site| site.component(1).value().is_some());
         let site = site.map(|site| coding(&site, 1));
         Some(Row {
@@ -145,12 +168,38 @@ impl<'m> Obx<'m> {
             result_status,
             taken: taken.unwrap_or_else(|| fallback_time(fallback, findings)),
             containment: self.containment,
-            range,
+            range: self.range(),
             site,
             note,
             quality_control: false,
             domain: self.domain(profile),
         })
+    }
+
+    /// OBX-7 as written; limits in two components (`90^160`) with a hyphen between them.
+    fn range(&self) -> Option<Arc<str>> {
+        let field = self.field(7);
+        let (low, high) = (field.component(1), field.component(2));
+        match (low.value(), high.value()) {
+            (Some(low), Some(high)) if field.component(3).is_empty() => {
+                Some(format!("{}-{}", low.trim(), high.trim()).into())
+            }
+            _ => field.value().map(|text| Arc::from(text.trim())),
+        }
+    }
+
+    /// OBX-17: a setting that a person or the device chose is no measurement, though the code be the same (IHE PCD TF-2,
+    /// observation method: ASET, MSET, RSET).
+    pub(super) fn set_class(&self, measurement: &mut Measurement) {
+        let is_set = self
+            .field(17)
+            .repetitions()
+            .any(|method| matches!(method.component(1).raw().trim(), "ASET" | "MSET" | "RSET"));
+        if is_set && measurement.metric.class == MetricClass::Measurement {
+            let mut metric = Metric::clone(&measurement.metric);
+            metric.class = MetricClass::Setting;
+            measurement.metric = Arc::new(metric);
+        }
     }
 
     /// What OBX-3 calls itself.
@@ -213,6 +262,12 @@ impl<'m> Obx<'m> {
         let [code, text, ..] = &said;
         let (code, text) = (code.text(), text.text());
         let (code, text) = (code.trim(), text.trim());
+        // `10^9/L` of senders who do not know that the caret parts components: the power must not be lost.
+        let power =
+            (code == "10" && text.starts_with(|c: char| c.is_ascii_digit())).then(|| format!("10*{text}"));
+        if let Some(power) = power {
+            return (Some(flat::unit_of_text(&power)), None);
+        }
         let own = def.and_then(|def| def.units.get(code).or_else(|| def.units.get(text)));
         if let Some(rule) = own {
             return (Some(rule.unit.clone()), Some(rule));
@@ -241,9 +296,14 @@ impl<'m> Obx<'m> {
 
     /// OBX-11 (HL7 table 0085) with the sense IHE PCD gives it: R is valid, X with a value is a value. `None` for
     /// a row that only orders something.
-    fn result_status(&self, marks: &mut Marks, findings: &mut Vec<Finding>) -> Option<ResultStatus> {
+    fn result_status(
+        &self,
+        profile: &FirmwareProfile,
+        marks: &mut Marks,
+        findings: &mut Vec<Finding>,
+    ) -> Option<ResultStatus> {
         let field = self.field(11);
-        let laboratory = self.system != MDC;
+        let laboratory = self.system != MDC && !profile.point_of_care;
         Some(match field.raw().trim() {
             "" | "F" | "R" | "U" | "V" => ResultStatus::Final,
             "P" | "S" => ResultStatus::Preliminary,
@@ -331,7 +391,11 @@ impl<'m> Obx<'m> {
                 }
                 return read;
             }
-            return Value::Text(text.trim().into()).into();
+            let missing = at.profile.plan.value.missing.iter().find(|(token, _)| token == text.trim());
+            return match missing {
+                Some((_, reason)) => Value::Absent(*reason).into(),
+                None => Value::Text(text.trim().into()).into(),
+            };
         };
         let place = || (at.place)(5);
         flat::read_value(at.profile, def, text, flat::UnitSaid::Known(unit, rule), &place, marks, findings)
@@ -373,7 +437,11 @@ impl<'m> Obx<'m> {
         });
         let codings: Vec<Coding> = match own {
             Some(codings) => codings.clone(),
-            None => codings(&field),
+            None => match codings(&field) {
+                // The number of an alarm without its system is the device's own.
+                none if none.is_empty() && at.is_alarm() => at.own_code(&field),
+                codings => codings,
+            },
         };
         Value::Coded { codings, text }.into()
     }

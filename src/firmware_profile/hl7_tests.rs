@@ -1,4 +1,4 @@
-use crate::device::{ClockSource, Measurement, ResultStatus, Value};
+use crate::device::{ClockSource, MDC, Measurement, MetricClass, ResultStatus, Value};
 use crate::firmware_profile::{Decoded, FirmwareProfile, Library, LinkContext};
 use std::sync::Arc;
 
@@ -166,7 +166,9 @@ fn messages_that_carry_no_results_say_so() {
         (decoded.held, decoded.ignored)
     };
     assert!(say("ADT^A01").0.unwrap().contains("ADT^A01 is not a result message"));
-    assert!(say("ORU^R40^ORU_R40").0.unwrap().contains("alarm"));
+    assert!(say("QRY^Q02").1.unwrap().contains("query for orders"));
+    assert!(say("QBP^ZV1^QBP_Q21").1.unwrap().contains("query for a patient"));
+    assert!(say("ORA^R41^ORA_R41").1.unwrap().contains("acknowledgement"));
     assert!(say("ACK^R01^ACK").1.unwrap().contains("acknowledgement"));
     assert!(say("QRY^Q02").1.unwrap().contains("query"));
     assert!(say("").0.unwrap().contains("without a type"));
@@ -222,4 +224,60 @@ fn odd_rows_give_a_finding_or_nothing() {
         let decoded = decode(&[row]);
         assert!(!decoded.reports.is_empty() || decoded.held.is_some(), "{row}");
     }
+}
+
+#[test]
+fn a_value_that_somebody_set_is_a_setting_and_no_measurement() {
+    let row = |method: &str| {
+        format!("OBX|1|NM|151562^MDC_RESP_RATE^MDC|1.1.1.1|14|264928^^MDC|||||R||||||{method}")
+    };
+    let class = |method: &str| only(&[&row(method)]).metric.class;
+    assert_eq!(class("MSET^manual-setting^MDC"), MetricClass::Setting);
+    assert_eq!(class("AMEAS^auto-measurement^MDC"), MetricClass::Measurement);
+}
+
+#[test]
+fn a_pump_event_is_read_with_its_event_and_its_figures() {
+    let text = message(&[
+        "OBX|1||70049^MDC_DEV_PUMP_INFUS_LVP_MDS^MDC|1.0.0.0|||||||X",
+        "OBX|2|CWE|68487^MDC_ATTR_EVT_COND^MDC|1.1.0.3|197288^MDC_EVT_PUMP_DELIV_START^MDC||||||R",
+        "OBX|3|NM|67996^MDC_ATTR_VAL_BATT_CHARGE^MDC|1.1.0.10|96|262688^MDC_DIM_PERCENT^MDC|||||R",
+        "OBX|4|CWE|184519^MDC_PUMP_INFUSING_STATUS^MDC|1.1.1.1|^pump-status-infusing||||||R",
+    ])
+    .replace("ORU^R01^ORU_R01", "ORU^R42^ORU_R01");
+    let decoded = monitor().decode(text.as_bytes(), None, &LinkContext::golden());
+    let said: Vec<String> =
+        decoded.reports[0].measurements.iter().map(|m| serde_json::to_string(&m.value).unwrap()).collect();
+    assert_eq!(said.len(), 3, "{decoded:?}");
+    assert!(said[0].contains("197288") && said[1].contains("96") && said[2].contains("pump-status-infusing"));
+}
+
+#[test]
+fn a_row_whose_number_is_zero_is_known_by_its_name() {
+    let m = only(&["OBX|1|CWE|0^MDCX_DMC_ATTR_POWER_SOURCE^MDC|1.1.0.12|1^OnBattery||||||F"]);
+    assert_eq!(&*m.metric.codings[0].code, "MDCX_DMC_ATTR_POWER_SOURCE");
+    assert!(m.metric.code_in(MDC).is_none());
+}
+
+#[test]
+fn two_messages_in_one_frame_are_both_read() {
+    let row = ["OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||R"];
+    let text =
+        format!("{}{}", message(&row), message(&row).replace("MRN-1", "MRN-2").replace("|61|", "|75|"));
+    let decoded = monitor().decode(text.as_bytes(), None, &LinkContext::golden());
+    assert_eq!(decoded.reports.len(), 2);
+    let who = |at: usize| decoded.reports[at].person.as_ref().unwrap().identifiers[0].value.to_string();
+    assert_eq!((who(0), who(1)), ("MRN-1".into(), "MRN-2".into()));
+}
+
+#[test]
+fn two_clocks_of_one_message_stay_two_times_and_odd_forms_are_read() {
+    let decoded = decode(&[
+        "OBX|1|NM|147842^^MDC|1.1.1.1|61|264864^^MDC|||||R|||20260314135000.0000+0530",
+        "OBX|1|NM|150456^^MDC|1.2.1.1|97|262688^^MDC|||||R|||20260314134500250",
+    ]);
+    let micros: Vec<i64> = decoded.reports[0].measurements.iter().map(|m| m.taken.micros).collect();
+    assert_eq!(micros.len(), 2);
+    assert_ne!(micros[0], micros[1]);
+    assert_eq!(micros[1] % 1_000_000, 250_000, "the glued milliseconds");
 }

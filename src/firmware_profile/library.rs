@@ -76,6 +76,21 @@ impl Library {
         self.profiles.values()
     }
 
+    /// The profiles whose fingerprint knows this frame, the best first: the one that recognises most of it, and pages
+    /// of no particular device last.
+    pub fn fitting(&self, bytes: &[u8]) -> Vec<Arc<FirmwareProfile>> {
+        let mut fitting: Vec<_> =
+            self.profiles.values().filter_map(|p| Some((p.fit(bytes)?, Arc::clone(p)))).collect();
+        // A stable sort: what fits equally well stays in the order of the ids.
+        fitting.sort_by_key(|(fit, profile)| (profile.id.starts_with("generic/"), std::cmp::Reverse(*fit)));
+        fitting.into_iter().map(|(_, profile)| profile).collect()
+    }
+
+    /// The profile that fits a frame best, if any does.
+    pub fn best(&self, bytes: &[u8]) -> Option<Arc<FirmwareProfile>> {
+        self.fitting(bytes).into_iter().next()
+    }
+
     /// The built-in captures of a profile, as frames: file name and bytes. Simulated devices send them.
     pub fn captures(&self, id: &str) -> Vec<(String, Vec<u8>)> {
         let Some(profile) = self.find(id) else { return Vec::new() };
@@ -188,12 +203,27 @@ mod tests {
                 let decoded = decoded(profile, name, frame);
                 assert!(decoded.measurements() > 0, "{}: {name} says nothing", profile.id);
             }
-            assert_eq!(
-                profile.verified,
-                crate::firmware_profile::Verified::Simulator,
+            assert!(
+                profile.verified <= crate::firmware_profile::Verified::Simulator,
                 "no real device has said otherwise"
             );
         }
+    }
+
+    #[test]
+    fn an_analyser_is_known_by_its_own_page_and_the_general_one_comes_last() {
+        let library = Library::embedded().unwrap();
+        let analysers = library.profiles().filter(|profile| profile.codec.word() == "astm");
+        for profile in analysers.filter(|profile| !profile.id.starts_with("generic/")) {
+            for (name, frame) in library.captures(&profile.id) {
+                let fitting: Vec<_> = library.fitting(&frame).iter().map(|p| p.id.to_string()).collect();
+                assert_eq!(fitting.first().map(String::as_str), Some(&*profile.id), "{name}: {fitting:?}");
+                assert_eq!(fitting.iter().filter(|id| !id.starts_with("generic/")).count(), 1, "{fitting:?}");
+            }
+        }
+        let unknown = b"H|\\^&|||NOBODY-KNOWS^1\rL|1\r";
+        assert_eq!(&*library.best(unknown).unwrap().id, "generic/astm-analyser");
+        assert!(library.best(b"nothing at all").is_none());
     }
 
     #[test]
@@ -209,6 +239,7 @@ mod tests {
         };
         for profile in library.profiles() {
             for (name, frame) in library.captures(&profile.id) {
+                let topic = topic_of(profile, &name);
                 for _ in 0..60 {
                     let mut bytes = frame.clone();
                     for _ in 0..=next(4) {
@@ -223,7 +254,7 @@ mod tests {
                             }
                         }
                     }
-                    let decoded = profile.decode(&bytes, Some("a/b/c"), &context);
+                    let decoded = profile.decode(&bytes, topic.as_deref().or(Some("a/b/c")), &context);
                     assert!(
                         !decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some(),
                         "{name}: a frame vanished"

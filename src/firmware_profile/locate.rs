@@ -12,6 +12,8 @@ pub(super) enum GrammarKind {
     KeyValue,
     Regex,
     Columns,
+    Csv,
+    Bytes,
     Json,
     Astm,
     Hl7,
@@ -43,6 +45,11 @@ pub(super) enum Locator {
     Astm(AstmPath),
     Hl7(hl7v2::Path),
     Xml(XmlPath),
+    /// `OBX{2301}-5`: in the first row whose OBX-3 begins with this code.
+    Hl7Row {
+        code: Arc<str>,
+        path: hl7v2::Path,
+    },
 }
 
 /// `O-3.1`: record type, field and component, counted from 1 with the record type as field 1 (LIS02 §6).
@@ -63,9 +70,13 @@ impl Locator {
             };
         }
         match grammar {
-            GrammarKind::KeyValue | GrammarKind::Regex | GrammarKind::Columns => {
+            GrammarKind::KeyValue
+            | GrammarKind::Regex
+            | GrammarKind::Columns
+            | GrammarKind::Csv
+            | GrammarKind::Bytes => {
                 if text.trim().is_empty() {
-                    Err("an empty name".into())
+                    Err("an empty name: write the device's own name for the value".into())
                 } else {
                     Ok(Self::Name(text.into()))
                 }
@@ -95,6 +106,7 @@ impl Locator {
             GrammarKind::Astm => AstmPath::parse(text).map(Self::Astm),
             GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
             GrammarKind::Xml | GrammarKind::XmlCoded => XmlPath::parse(text).map(Self::Xml),
+            GrammarKind::Hl7 if text.starts_with("OBX{") => row_of_code(text),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),
         }
     }
@@ -115,6 +127,7 @@ impl Locator {
             Self::Astm(path) => format!("{}-{}", char::from(path.record), path.field),
             Self::Hl7(path) => path.to_string(),
             Self::Xml(path) => path.own_code(),
+            Self::Hl7Row { code, path } => path.to_string().replacen("OBX", &format!("OBX{{{code}}}"), 1),
         }
     }
 
@@ -129,6 +142,16 @@ impl Locator {
             other => other.own_code(),
         }
     }
+}
+
+fn row_of_code(text: &str) -> Result<Locator, String> {
+    let shape = || format!("`{text}` is no row by its code: write for example OBX{{2301}}-5");
+    let (code, rest) = text.strip_prefix("OBX{").and_then(|rest| rest.split_once('}')).ok_or_else(shape)?;
+    if code.trim().is_empty() {
+        return Err(shape());
+    }
+    let path = hl7v2::Path::parse(&format!("OBX{rest}")).map_err(|error| error.to_string())?;
+    Ok(Locator::Hl7Row { code: code.trim().into(), path })
 }
 
 impl AstmPath {
@@ -164,6 +187,7 @@ mod tests {
             Ok(Locator::Astm(AstmPath { record: b'O', field: 3, component: Some(1) }))
         );
         assert!(parse("PID-3[2].1", GrammarKind::Hl7).is_ok());
+        assert_eq!(parse("OBX{2301}-5.1", GrammarKind::Hl7).unwrap().own_code(), "OBX{2301}-5.1");
     }
 
     #[test]
@@ -174,6 +198,7 @@ mod tests {
             ("O-0", GrammarKind::Astm, "for example O-3"),
             ("OO-3", GrammarKind::Astm, "for example O-3"),
             ("PID.3", GrammarKind::Hl7, "PID-3"),
+            ("OBX{}-5", GrammarKind::Hl7, "OBX{2301}-5"),
             ("topic:x", GrammarKind::Json, "level"),
             (" ", GrammarKind::Columns, "empty"),
         ] {

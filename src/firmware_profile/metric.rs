@@ -66,6 +66,8 @@ pub(super) struct MetricDef {
     pub(super) unit_from: Option<Locator>,
     pub(super) flags_from: Option<Locator>,
     pub(super) range_from: Option<Locator>,
+    /// The part of the text that is the value: the first group of the pattern, where it fits.
+    pub(super) pick: Option<regex::Regex>,
     pub(super) scale: Option<Decimal>,
     pub(super) offset: Option<Decimal>,
     pub(super) group: Option<usize>,
@@ -107,6 +109,7 @@ impl MetricDef {
             unit_from: None,
             flags_from: None,
             range_from: None,
+            pick: None,
             scale: None,
             offset: None,
             group: None,
@@ -130,6 +133,10 @@ impl MetricDef {
         };
         def.loincs = term.loinc.iter().map(loinc_rule).collect();
         def.codings = vec![mdc_coding(term.code)];
+        // What has no unit is a word or a code.
+        if term.ucum.is_empty() {
+            def.kind = ValueKind::Text;
+        }
         if nomenclature::WAVES.contains(term) {
             def.class = MetricClass::Waveform;
         }

@@ -7,7 +7,9 @@
 mod check;
 mod compose;
 mod condition;
+mod editor;
 mod fault;
+mod layout;
 mod library;
 mod locate;
 mod metric;
@@ -27,6 +29,7 @@ mod astm;
 mod astm_orders;
 mod flat;
 mod hl7;
+mod hl7_alarm;
 mod hl7_device;
 mod hl7_obx;
 mod hl7_person;
@@ -43,7 +46,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 pub use astm_orders::{Order, Query};
+pub use check::missing_captures;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
+pub use editor::schema as page_schema;
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
 pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Udp, Verified};
@@ -166,10 +171,11 @@ impl FirmwareProfile {
         }
         let mut decoded = match &self.plan.grammar {
             schema::Grammar::Text(grammar) => text::decode(self, grammar, bytes, topic, context),
+            schema::Grammar::Bytes(layouts) => layout::decode_bytes(self, layouts, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
             schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
-            schema::Grammar::Native(native) => native::decode(self, *native, bytes, context),
+            schema::Grammar::Native(native) => native::decode(self, *native, bytes, topic, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),
         };
         decoded.findings.truncate(FINDINGS_MAX);
@@ -183,8 +189,14 @@ impl FirmwareProfile {
 
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.
     pub fn fits(&self, bytes: &[u8]) -> bool {
+        self.fit(bytes).is_some()
+    }
+
+    /// How many characters of the frame the fingerprint recognises.
+    pub(crate) fn fit(&self, bytes: &[u8]) -> Option<usize> {
         let head = bytes.get(..bytes.len().min(64 << 10)).unwrap_or_default();
-        self.plan.fits.as_ref().is_some_and(|fits| fits.is_match(&String::from_utf8_lossy(head)))
+        let found = self.plan.fits.as_ref()?.find(&String::from_utf8_lossy(head))?.len();
+        Some(found)
     }
 
     /// The device before a frame says more about it.
@@ -194,7 +206,7 @@ impl FirmwareProfile {
             model: Arc::clone(&self.model),
             kind: self.kind.clone(),
             point_of_care: self.point_of_care,
-            simulated: self.verified == Verified::Simulator,
+            simulated: self.verified <= Verified::Simulator,
             ..Device::default()
         }
     }
@@ -213,8 +225,15 @@ pub fn fuzz(bytes: &[u8]) {
         LinkContext::new("fuzz", "Asia/Kolkata", Timestamp::from_micros(1_773_477_000_000_000, true));
     let chosen = usize::from(*choice).checked_rem(profiles.len()).and_then(|at| profiles.get(at));
     if let (Some(profile), Some(context)) = (chosen, context) {
-        let decoded = profile.decode(frame, Some("fuzz/topic"), &context);
+        let sparkplug = profile.codec.is_sparkplug().then_some("spBv1.0/g/DDATA/e/d");
+        let decoded = profile.decode(frame, sparkplug.or(Some("fuzz/topic")), &context);
         assert!(!decoded.reports.is_empty() || decoded.held.is_some() || decoded.ignored.is_some());
+        if let Some(query) = profile.query(frame, &context) {
+            let order =
+                |id: &String| Order { specimen: id.clone(), tests: vec![id.clone()], ..Order::default() };
+            let orders: Vec<_> = query.specimens.iter().map(order).collect();
+            drop(profile.encode_orders(&query, &orders, &context));
+        }
     }
     if let Ok(page) = std::str::from_utf8(frame) {
         // A page is outside input too; its faults must be drawn without panic.

@@ -125,7 +125,10 @@ impl Native {
             Self::Nonin => nonin::read,
             Self::Dri => dri::read,
             Self::Ieee11073 => ieee11073::read,
-            Self::Sparkplug => sparkplug::read,
+            // Needs the topic, see `decode`.
+            Self::Sparkplug => {
+                |bytes, profile, context, findings| sparkplug::read(bytes, None, profile, context, findings)
+            }
         }
     }
 }
@@ -134,10 +137,15 @@ pub(super) fn decode(
     profile: &FirmwareProfile,
     native: Native,
     bytes: &[u8],
+    topic: Option<&str>,
     context: &LinkContext,
 ) -> Decoded {
     let mut decoded = Decoded::default();
-    let said = match native.reader()(bytes, profile, context, &mut decoded.findings) {
+    let said = match native {
+        Native::Sparkplug => sparkplug::read(bytes, topic, profile, context, &mut decoded.findings),
+        other => other.reader()(bytes, profile, context, &mut decoded.findings),
+    };
+    let said = match said {
         Ok(said) => said,
         Err(Silent::Held(reason)) => {
             decoded.held = Some(reason);
@@ -199,7 +207,10 @@ fn measurement(
         return None;
     }
     let place = || statement.place.clone();
-    if metric.is_none() {
+    // Alarms, limits and settings that the grammar can name need no line in the page.
+    let named = matches!(statement.class, Some(MetricClass::Alarm | MetricClass::Setting))
+        && !statement.text.is_empty();
+    if metric.is_none() && !named {
         let text = "The code is not known; its value is kept under the code as it came.";
         findings.push(finding("unknown-code", place(), text));
     }
@@ -270,8 +281,12 @@ fn words(
 ) -> Read {
     match def {
         Some(def) => {
-            let unit = unit.or_else(|| def.unit.as_ref().map(|rule| rule.unit.clone()));
-            flat::read_value(profile, def, text, UnitSaid::Known(unit, None), place, marks, findings)
+            let rule = unit.as_ref().and_then(|unit| def.units.get(&*unit.display));
+            let unit = match rule {
+                Some(rule) => Some(rule.unit.clone()),
+                None => unit.or_else(|| def.unit.as_ref().map(|rule| rule.unit.clone())),
+            };
+            flat::read_value(profile, def, text, UnitSaid::Known(unit, rule), place, marks, findings)
         }
         None => outcome::unlisted_value(profile, text, unit, marks),
     }
@@ -280,4 +295,24 @@ fn words(
 /// For a value the device marks as not there.
 fn absent(reason: AbsentReason) -> Spoken {
     Spoken::Value(Value::Absent(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    /// For captures an encoder of our own makes: the files are what it makes. `BLESS=1` writes them.
+    pub(super) fn compare_captures(captures: &[(&str, Vec<u8>)]) {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles");
+        for (name, bytes) in captures {
+            let lines: Vec<String> = bytes
+                .chunks(24)
+                .map(|line| line.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(" "))
+                .collect();
+            let text = lines.join("\n") + "\n";
+            let path = folder.join(name);
+            if std::env::var_os("BLESS").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), text, "{name}");
+        }
+    }
 }

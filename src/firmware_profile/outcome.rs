@@ -10,8 +10,8 @@ use super::schema::ControlRule;
 use super::value::{Effect, INTERPRETATIONS, Marks, Number, StatusWord};
 use super::{FirmwareProfile, MEASUREMENTS_MAX, finding};
 use crate::device::{
-    AbsentReason, Coding, Containment, Device, Domain, Finding, Identifier, Measurement, Metric, MetricClass,
-    Moment, Person, Place, Report, ResultStatus, Specimen, Unit, Value,
+    AbsentReason, Coding, Containment, Device, Domain, Finding, Identifier, MDC, Measurement, Metric,
+    MetricClass, Moment, Person, Place, Report, ResultStatus, Specimen, Unit, Value,
 };
 
 /// OBX-8 words of IHE PCD-01 beside table 0078 (PoCD mappingv2).
@@ -149,7 +149,11 @@ impl Row<'_> {
         };
         let text = self.text.trim();
         let display = (!text.is_empty()).then(|| Arc::from(text));
-        let codings = if self.code.trim().is_empty() {
+        // Code 0 of MDC is no code: what the row calls itself stands for it, in the device's own system.
+        let codings = if self.code == "0" && &*self.system == MDC && !text.is_empty() {
+            let own = Arc::clone(&profile.plan.table.own_system);
+            vec![Coding { system: own, code: Arc::from(text), display: None }]
+        } else if self.code.trim().is_empty() {
             Vec::new()
         } else {
             vec![Coding { system, code: Arc::from(self.code.trim()), display: display.clone() }]

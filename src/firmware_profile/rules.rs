@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fault::did_you_mean;
+use super::layout::Layout;
 use super::locate::Locator;
 use super::metric::ValueKind;
 use super::schema::Grammar;
@@ -18,8 +19,9 @@ pub(super) fn check(
     metrics: &[ReadMetric],
     groups: &[ReadGroup],
     grammar: Option<&Grammar>,
+    lists_metrics: bool,
 ) {
-    no_metric(source, metrics);
+    no_metric(source, lists_metrics);
     duplicate_match(source, metrics);
     duplicate_group(source, groups);
     for metric in metrics {
@@ -27,6 +29,7 @@ pub(super) fn check(
         unknown_mdc(source, metric);
         unit_is_ucum(source, metric);
         unit_fits_the_profile(source, metric);
+        unit_fits_the_loinc(source, metric);
         loinc_is_a_code(source, metric);
         loinc_beside_mdc(source, metric);
         quantity_has_a_unit(source, metric);
@@ -35,9 +38,9 @@ pub(super) fn check(
     }
 }
 
-fn no_metric(source: &Source<'_>, metrics: &[ReadMetric]) {
-    if metrics.is_empty() {
-        source.fault(0..0, "the profile lists no [[metric]]");
+fn no_metric(source: &Source<'_>, lists_metrics: bool) {
+    if !lists_metrics {
+        source.fault(0..0, "the profile lists no [[metric]]: what the device measures");
     }
 }
 
@@ -57,7 +60,11 @@ fn duplicate_match(source: &Source<'_>, metrics: &[ReadMetric]) {
             );
             if let Some(first) = seen.insert(key, span.start) {
                 let line = line_of(source, first);
-                source.fault(span.clone(), format!("`{}` is already matched on line {line}", own.code));
+                let message = format!(
+                    "`{}` is already matched on line {line}; a second metric needs a `when`",
+                    own.code
+                );
+                source.fault(span.clone(), message);
             }
         }
     }
@@ -81,18 +88,30 @@ fn place_exists(source: &Source<'_>, metric: &ReadMetric, grammar: Option<&Gramm
             }
         }
     }
-    let Some(Grammar::Text(grammar)) = grammar else { return };
-    let (names, what): (Vec<&str>, &str) = match &grammar.shape {
-        Shape::Regex(patterns) => {
-            (patterns.iter().flat_map(|p| p.capture_names().flatten()).collect(), "named group")
-        }
-        Shape::Columns { names, .. } => (names.iter().map(|name| &**name).collect(), "column"),
-        Shape::KeyValue { .. } => return,
+    let layouts = |layouts: &'_ [Layout]| -> Vec<String> {
+        layouts.iter().flat_map(Layout::names).map(str::to_owned).collect()
+    };
+    let (names, what): (Vec<String>, &str) = match grammar {
+        Some(Grammar::Bytes(all)) => (layouts(all), "field"),
+        Some(Grammar::Text(grammar)) => match &grammar.shape {
+            Shape::Regex(patterns) => {
+                let all = patterns.iter().chain(&grammar.context).flat_map(|p| p.capture_names().flatten());
+                let names: Vec<String> = all.map(str::to_owned).collect();
+                if names.iter().any(|name| name == "key") {
+                    return;
+                }
+                (names, "named group")
+            }
+            Shape::Columns { names, .. } => (names.iter().map(|name| name.to_string()).collect(), "column"),
+            Shape::Csv { header: None, layouts: all, .. } => (layouts(all), "field"),
+            Shape::Csv { .. } | Shape::KeyValue { .. } => return,
+        },
+        _ => return,
     };
     for (at, span) in metric.def.from.iter().zip(&metric.match_spans) {
         let Locator::Name(name) = at else { continue };
-        if !names.contains(&&**name) {
-            let hint = did_you_mean(name, names.iter().copied())
+        if !names.iter().any(|known| **known == **name) {
+            let hint = did_you_mean(name, names.iter().map(String::as_str))
                 .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             source.fault(span.clone(), format!("[record] has no {what} `{name}`{hint}"));
         }
@@ -100,10 +119,39 @@ fn place_exists(source: &Source<'_>, metric: &ReadMetric, grammar: Option<&Gramm
 }
 
 fn unknown_mdc(source: &Source<'_>, metric: &ReadMetric) {
-    if let Some(mdc) = metric.mdc
-        && (4..=6).contains(&(mdc >> 16))
-    {
-        source.fault(metric.span.clone(), format!("MDC {mdc} is a unit, not a metric"));
+    let Some(mdc) = metric.mdc else { return };
+    if (4..=6).contains(&(mdc >> 16)) {
+        let message = format!("MDC {mdc} is a unit, not a metric: units are written in UCUM, in `unit`");
+        source.fault(metric.mdc_span.clone(), message);
+    } else if nomenclature::term(mdc).is_none() && !metric.labelled {
+        let message =
+            format!("MDC {mdc} is not in the nomenclature: check the number, or say in `label` what it is");
+        source.fault(metric.mdc_span.clone(), message);
+    }
+}
+
+/// A laboratory LOINC code is true in the units of its property (mass or amount of substance) only.
+fn unit_fits_the_loinc(source: &Source<'_>, metric: &ReadMetric) {
+    for rule in metric.def.loincs.iter().filter(|rule| rule.units.is_empty()) {
+        let known = nomenclature::TERMS.iter().copied().flatten().flat_map(|term| term.loinc);
+        let known: Vec<_> = known.filter(|loinc| *loinc.code == *rule.code).collect();
+        if known.is_empty() || known.iter().any(|loinc| loinc.units.is_empty()) {
+            continue;
+        }
+        let mut allowed: Vec<&str> = known.iter().flat_map(|loinc| loinc.units).copied().collect();
+        allowed.sort_unstable();
+        allowed.dedup();
+        for unit in metric.ucum.iter().filter(|unit| nomenclature::is_ucum(&unit.value)) {
+            if !allowed.contains(&unit.value.as_str()) {
+                let (code, units) = (&rule.code, allowed.join(" or "));
+                let message = format!(
+                    "LOINC {code} is for {units}, not for `{}`: write loinc = [{{ code = …, unit = … }}] with the \
+                     code for each unit",
+                    unit.value
+                );
+                source.fault(unit.span.clone(), message);
+            }
+        }
     }
 }
 
@@ -112,8 +160,10 @@ fn unit_is_ucum(source: &Source<'_>, metric: &ReadMetric) {
         if nomenclature::is_ucum(&unit.value) {
             continue;
         }
-        let hint = nomenclature::spelled_unit(&unit.value)
-            .map_or_else(String::new, |ucum| format!("; in UCUM it is `{ucum}`"));
+        let hint = nomenclature::spelled_unit(&unit.value).map_or_else(
+            || ": write UCUM such as mm[Hg], /min or Cel, and the device's spelling in `units`".into(),
+            |ucum| format!("; in UCUM it is `{ucum}`"),
+        );
         source.fault(unit.span.clone(), format!("`{}` is not a UCUM unit{hint}", unit.value));
     }
 }
@@ -202,11 +252,7 @@ fn coded_has_values(source: &Source<'_>, metric: &ReadMetric) {
 /// The members of a pressure reading are components, never observations of their own.
 fn panel_is_a_group(source: &Source<'_>, metric: &ReadMetric) {
     let pressure = metric.def.loincs.iter().any(|rule| ["8480-6", "8462-4"].contains(&&*rule.code));
-    if pressure
-        && metric.def.group.is_none()
-        && metric.def.kind != ValueKind::Ignore
-        && !metric.def.from.is_empty()
-    {
+    if pressure && !metric.grouped && metric.def.kind != ValueKind::Ignore && !metric.def.from.is_empty() {
         source.fault(
             metric.span.clone(),
             "a systolic or diastolic pressure needs its `group`: FHIR wants one observation with components",

@@ -22,6 +22,8 @@ use super::{rules, schema_metric, session};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verified {
+    /// Against nothing: written from a document of the maker, or from those who read it.
+    Document,
     /// Only against a simulated device.
     Simulator,
     /// Against a real device on a bench.
@@ -100,6 +102,7 @@ pub struct TestCase {
 #[derive(Clone, Debug)]
 pub(crate) enum Grammar {
     Text(super::text::TextGrammar),
+    Bytes(Vec<super::layout::Layout>),
     Json(super::json::JsonGrammar),
     Xml(super::xml::XmlGrammar),
     Hl7,
@@ -110,7 +113,7 @@ pub(crate) enum Grammar {
 impl Grammar {
     /// HL7 (2.5 §2.5.1) and LIS02 (§5.4) end their lines with CR alone.
     pub(super) const fn ends_lines_with_cr(&self) -> bool {
-        !matches!(self, Self::Text(_) | Self::Json(_) | Self::Xml(_))
+        !matches!(self, Self::Text(_) | Self::Bytes(_) | Self::Json(_) | Self::Xml(_))
     }
 }
 
@@ -224,6 +227,9 @@ impl Plan {
         let rest = rest.chain(self.ignore.iter().filter_map(|rule| rule.at.as_ref().map(|(at, _)| at)));
         let rest = rest.chain(self.value.bit_fields.iter().map(|bits| &bits.from));
         self.claimed = of_metrics.chain(rest).map(Locator::claim).collect();
+        if let Grammar::Text(grammar) = &self.grammar {
+            self.claimed.extend(grammar.group_names());
+        }
     }
 }
 
@@ -245,6 +251,16 @@ pub(super) fn parse(id: &str, text: &str) -> Result<FirmwareProfile, Vec<Fault>>
             Err(faults)
         }
     }
+}
+
+/// Everything the parser asks for while it reads a page, good or not.
+#[cfg(test)]
+pub(super) fn heard(text: &str) -> super::section::Heard {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let source = Source::new(text);
+    drop(read("test/page", &source, document.get_ref()));
+    let heard = source.heard.borrow().clone();
+    heard
 }
 
 fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<FirmwareProfile> {
@@ -271,8 +287,9 @@ fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<
         root.section("session").map(|section| session::read(section, codec.as_ref())).unwrap_or_default();
     let tests = root.sections("test").into_iter().filter_map(sections::test_case).collect();
     let about = sections::about(device);
+    let lists_metrics = root.has("metric");
     root.finish();
-    rules::check(source, &metrics, &groups, grammar.as_ref());
+    rules::check(source, &metrics, &groups, grammar.as_ref(), lists_metrics);
     let (about, grammar, codec) = (about?, grammar?, codec?);
     let own_system = format!("urn:bedside:firmware-profile:{id}");
     let metrics = metrics.into_iter().map(|metric| metric.def).collect();

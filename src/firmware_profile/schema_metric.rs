@@ -7,13 +7,14 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::condition::Condition;
+use super::fault::did_you_mean;
 use super::locate::{GrammarKind, Locator};
 use super::metric::{
     GroupDef, LoincRule, Match, MetricDef, UnitRule, ValueKind, canonical_system, loinc_rule, mdc_coding,
     ucum_unit,
 };
 use super::section::{At, Section};
-use super::sections::{locator, locators, missing, time_rules};
+use super::sections::{locator, locators, missing, pattern, time_rules};
 use crate::device::{Coding, Domain, LOINC, MDC, Metric, MetricClass};
 use crate::nomenclature;
 
@@ -25,6 +26,11 @@ pub(super) struct ReadMetric {
     pub(super) match_spans: Vec<Range<usize>>,
     pub(super) unit_span: Range<usize>,
     pub(super) loinc_span: Range<usize>,
+    pub(super) mdc_span: Range<usize>,
+    /// Whether the page names it in words.
+    pub(super) labelled: bool,
+    /// Whether the page names a group for it, there or not.
+    pub(super) grouped: bool,
     /// Units as written, each with its place.
     pub(super) ucum: Vec<At<String>>,
 }
@@ -90,6 +96,7 @@ fn metric(section: Section<'_>, kind: GrammarKind, groups: &[ReadGroup]) -> Opti
     let ucum = read_units(&section, &mut def);
     def.scale = section.decimal("scale");
     def.offset = section.decimal("offset");
+    def.pick = pattern(&section, "pick");
     def.unit_from = one_locator(&section, "unit_from", kind);
     def.flags_from = one_locator(&section, "flags_from", kind);
     def.range_from = one_locator(&section, "range_from", kind);
@@ -107,6 +114,9 @@ fn metric(section: Section<'_>, kind: GrammarKind, groups: &[ReadGroup]) -> Opti
         match_spans,
         unit_span: section.span_of("unit"),
         loinc_span: section.span_of("loinc"),
+        mdc_span: section.span_of("mdc"),
+        labelled: section.has("label"),
+        grouped: section.has("group"),
         ucum,
         def,
     };
@@ -260,7 +270,10 @@ fn read_meaning(
     if let Some(name) = section.text("group") {
         def.group = groups.iter().position(|group| *group.def.name == *name.value);
         if def.group.is_none() {
-            section.fault(name.span, format!("there is no [[group]] named `{}`", name.value));
+            let names = groups.iter().map(|group| &*group.def.name);
+            let hint = did_you_mean(&name.value, names)
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            section.fault(name.span, format!("there is no [[group]] named `{}`{hint}", name.value));
         }
     }
 }
@@ -386,7 +399,11 @@ fn conditions(section: &Section<'_>, kind: GrammarKind) -> Vec<(Locator, Vec<Str
             "`when` has no meaning in this grammar: match by code and system",
         );
     }
-    if when.get_ref().is_str() {
+    if !when.get_ref().is_table() {
+        if !when.get_ref().is_str() {
+            let message = "`when` is a condition in quotes (\"value > 0\") or a table: place → texts";
+            section.fault(when.span(), message);
+        }
         return conditions;
     }
     for (at, value) in section.entries("when") {

@@ -53,7 +53,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("verified = \"simulator\"\n", "", "[device] needs `verified`", "[device]"),
     ("\n[link]", "\n[[device.caveat]]\ntext = \"odd\"\n[link]", "needs `source`", "[[device.caveat]]"),
     ("codec = \"lines\"", "codec = \"line\"", "did you mean `lines`", "\"line\""),
-    ("codec = \"lines\"", "codec = \"lines\"\nmax_byte = 5", "unknown field", "[link]"),
+    ("codec = \"lines\"", "codec = \"lines\"\nmax_byte = 5", "did you mean `max_bytes`", "max_byte"),
     ("[link]\ncodec = \"lines\"\n", "", "needs a [link]", "["),
     ("grammar = \"key-value\"", "grammar = \"keyvalue\"", "did you mean `key-value`", "\"keyvalue\""),
     ("[record]\ngrammar = \"key-value\"\n", "", "needs a [record]", "["),
@@ -94,7 +94,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("unit = \"%\"\n", "", "a vital sign needs its `unit`", "[[metric]]"),
     ("mdc = 150456", "mdc = 150456\nloinc = \"59408-5\"", "needs LOINC 2708-6 beside it", "\"59408-5\""),
     ("mdc = 150456", "mdc = 150456\nloinc = \"2708-7\"", "the check digit is wrong", "\"2708-7\""),
-    ("mdc = 150456", "mdc = 262688", "is a unit, not a metric", "[[metric]]"),
+    ("mdc = 150456", "mdc = 262688", "is a unit, not a metric", "262688"),
     ("group = \"cuff\"", "group = \"cuf\"", "no [[group]] named `cuf`", "\"cuf\""),
     ("group = \"cuff\"\n", "", "needs its `group`", "[[metric]]"),
     ("mdc = 150456", "mdc = 150456\nas = \"kwantity\"", "did you mean `quantity`", "\"kwantity\""),
@@ -104,6 +104,33 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("mdc = 150456", "mdc = 150456\nwhen = { A = 5 }", "compares with a text", "5"),
     ("mdc = 150020", "mdc = 150020\n[[group]]\nname = \"cuff\"", "two groups named `cuff`", "[[group]]"),
     ("[time]", "[time", "", "\n"),
+    ("mdc = 150456", "mdc = 150999", "is not in the nomenclature", "150999"),
+    ("mdc = 150456", "mdc = 150456\nwhen = \"value >\"", "no CEL condition", "\""),
+    ("mdc = 150456", "mdc = 150456\nwhen = \"matches(SITE, 'l+')\"", "knows no `matches`", "matches"),
+    ("mdc = 150456", "mdc = 150456\nwhen = \"value * 2\"", "must be true or false", "value * 2"),
+    ("mdc = 150456", "mdc = 150456\nwhen = 5", "`when` is a condition", "5"),
+    (
+        "[[metric]]\nmatch = \"SPO2\"\nmdc = 150456\nunit = \"%\"",
+        "[[metric]]\nmatch = \"GLU\"\nlabel = \"Glucose\"\ndomain = \"laboratory\"\nloinc = \"2345-7\"\nunit = \"mmol/L\"",
+        "is for mg/dL, not for `mmol/L`",
+        "\"mmol/L\"",
+    ),
+    ("grammar = \"key-value\"", "grammar = \"json\"", "is no JSON pointer", "\"T\""),
+    ("grammar = \"key-value\"", "grammar = \"hl7\"", "does not begin with a segment name", "\"T\""),
+    (
+        "[time]",
+        "[session]\npoll = [{ send = \"INF_START\", every_ms = 1000 }]\n[time]",
+        "is never sent to a device",
+        "\"INF_START\"",
+    ),
+    ("[time]", "[session]\npoll = [{ send = \"A\" }]\n[time]", "needs `every_ms`", "{ send = \"A\" }"),
+    ("unit = \"%\"", "unit = \"%\"\ndecimals = 12", "must be from 0 to 9", "12"),
+    ("unit = \"%\"", "unit = \"%\"\nclass = \"alert\"", "must be one of", "\"alert\""),
+    ("[time]", "[transport.mqtt]\nqos = 1\n[time]", "needs `topics`", "[transport.mqtt]"),
+    ("[time]", "[[record.ignore]]\nreason = \"x\"\n[time]", "needs `matches`, or `at`", "[[record.ignore]]"),
+    ("[time]", "[orders]\n[time]", "speak LIS02", "[orders]"),
+    ("from = \"T\"", "from = \"T\"\nmax_skew_s = \"1h\"", "must be a whole number", "\"1h\""),
+    ("match = \"SPO2\"", "match = \"\"", "an empty name", "\"\""),
 ];
 
 #[test]
@@ -120,6 +147,25 @@ fn every_kind_of_mistake_is_told_with_its_place() {
         }
         assert!(fault.to_string().contains('^'), "{fault}");
     }
+}
+
+/// Every mistake as a person reads it. `BLESS=1` writes the file anew: read it as a biomedical engineer would.
+#[test]
+fn every_mistake_reads_as_it_was_reviewed() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/firmware_profile/mistakes.golden");
+    let mut says = String::new();
+    for (from, to, _, _) in MISTAKES {
+        let written = if to.is_empty() { format!("without {from:?}") } else { format!("{to:?}") };
+        let all: Vec<String> = faults(&GOOD.replacen(from, to, 1)).iter().map(ToString::to_string).collect();
+        says += &format!("── {written}\n{}\n\n", all.join("\n"));
+    }
+    let captures = crate::firmware_profile::missing_captures("[[test]]\ncapture = \"gone.txt\"\n", |_| false);
+    says += &format!("── a capture that is not in the folder\n{}\n", captures[0]);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &says).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), says);
+    assert!(MISTAKES.len() >= 50);
 }
 
 #[test]

@@ -17,11 +17,27 @@ const FAULTS_MAX: usize = 64;
 pub(super) struct Source<'a> {
     pub(super) text: &'a str,
     faults: RefCell<Vec<Fault>>,
+    /// What was asked for, so that the published schema can be held against it.
+    #[cfg(test)]
+    pub(super) heard: RefCell<Heard>,
+}
+
+/// The keys and words the parser asked for, by section.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard {
+    pub(super) keys: std::collections::BTreeSet<(String, String)>,
+    pub(super) words: std::collections::BTreeMap<(String, String), Vec<String>>,
 }
 
 impl<'a> Source<'a> {
-    pub(super) const fn new(text: &'a str) -> Self {
-        Self { text, faults: RefCell::new(Vec::new()) }
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            faults: RefCell::new(Vec::new()),
+            #[cfg(test)]
+            heard: RefCell::default(),
+        }
     }
 
     pub(super) fn fault(&self, span: Range<usize>, message: impl Into<String>) {
@@ -208,6 +224,11 @@ impl<'a> Section<'a> {
         text: &At<String>,
         words: &[(&'static str, T)],
     ) -> Option<T> {
+        #[cfg(test)]
+        {
+            let known = words.iter().map(|(word, _)| (*word).to_owned()).collect();
+            self.source.heard.borrow_mut().words.insert((self.name.clone(), key.to_owned()), known);
+        }
         let found = words.iter().find(|(word, _)| *word == text.value).map(|(_, meaning)| *meaning);
         if found.is_none() {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -281,6 +302,10 @@ impl<'a> Section<'a> {
     /// Says which keys nobody asked for. Call when everything was read.
     pub(super) fn finish(self) {
         let asked = self.asked.borrow();
+        #[cfg(test)]
+        for key in asked.iter() {
+            self.source.heard.borrow_mut().keys.insert((self.name.clone(), (*key).to_owned()));
+        }
         for (key, _) in self.table {
             let word: &str = key.get_ref();
             if asked.contains(&word) {

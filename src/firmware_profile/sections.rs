@@ -9,7 +9,9 @@ use toml::de::DeValue;
 
 use super::astm::AstmGrammar;
 use super::astm_orders::{self, OrderRules};
+use super::fault::did_you_mean;
 use super::json::JsonGrammar;
+use super::layout::{self, Layout};
 use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
@@ -19,7 +21,7 @@ use super::schema::{
 };
 use super::section::{At, Section};
 use super::section_xml;
-use super::text::{Shape, TextGrammar};
+use super::text::{Joined, Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
 use crate::device::{AbsentReason, Coding};
@@ -40,8 +42,12 @@ pub(super) struct About {
 }
 
 pub(super) fn about(section: Section<'_>) -> Option<About> {
-    const WORDS: &[(&str, Verified)] =
-        &[("simulator", Verified::Simulator), ("bench", Verified::Bench), ("clinic", Verified::Clinic)];
+    const WORDS: &[(&str, Verified)] = &[
+        ("document", Verified::Document),
+        ("simulator", Verified::Simulator),
+        ("bench", Verified::Bench),
+        ("clinic", Verified::Clinic),
+    ];
     let manufacturer = section.required("manufacturer");
     let model = section.required("model");
     let verified = section.required("verified").and_then(|text| section.chosen("verified", &text, WORDS));
@@ -135,7 +141,7 @@ fn mqtt(section: Section<'_>) -> Mqtt {
 /// `[link]`, read by `wire`: its settings are known there.
 pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
     let Some(value) = root.any("link") else {
-        root.fault(0..0, "the profile needs a [link] with its codec");
+        root.fault(0..0, "the profile needs a [link] with its codec, such as codec = \"lines\"");
         return None;
     };
     let Some(section) = root.of_value("link", value) else {
@@ -147,10 +153,21 @@ pub(super) fn codec(root: &Section<'_>) -> Option<wire::Codec> {
     match wire::Codec::deserialize(plain(value.get_ref())) {
         Ok(codec) => Some(codec),
         Err(error) => {
-            section.fault(value.span(), format!("[link]: {}", error.message()));
+            link_fault(&section, value, error.message());
             None
         }
     }
+}
+
+/// Points at the setting that the codec's own words name.
+fn link_fault(section: &Section<'_>, value: &Spanned<DeValue<'_>>, message: &str) {
+    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let table = value.get_ref().as_table();
+    let named = words.first().and_then(|word| table?.iter().find(|(key, _)| &**key.get_ref() == *word));
+    let hint = words.split_first().and_then(|(word, known)| did_you_mean(word, known.iter().copied()));
+    let hint = hint.map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+    let span = named.map_or_else(|| value.span(), |(key, _)| key.span());
+    section.fault(span, format!("[link]: {message}{hint}"));
 }
 
 fn plain(value: &DeValue<'_>) -> toml::Value {
@@ -187,6 +204,8 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("key-value", GrammarKind::KeyValue),
         ("regex", GrammarKind::Regex),
         ("columns", GrammarKind::Columns),
+        ("csv", GrammarKind::Csv),
+        ("bytes", GrammarKind::Bytes),
         ("astm", GrammarKind::Astm),
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
@@ -218,7 +237,9 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
         GrammarKind::KeyValue => {
             let assign = section.text("assign").map_or_else(|| "=".into(), |at| at.value.into());
             let separator = section.text("separator").map(|at| at.value.into());
-            Some(text_grammar(&section, Shape::KeyValue { assign, separator }))
+            let key_width =
+                section.integer("key_width", 1..=64).and_then(|at| usize::try_from(at.value).ok());
+            Some(text_grammar(&section, Shape::KeyValue { assign, separator, key_width }))
         }
         GrammarKind::Regex => {
             let patterns: Vec<Regex> =
@@ -229,6 +250,14 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             Some(text_grammar(&section, Shape::Regex(patterns)))
         }
         GrammarKind::Columns => columns(&section).map(|shape| text_grammar(&section, shape)),
+        GrammarKind::Csv => {
+            let separator =
+                section.text("separator").map_or(Some(','), |text| layout::separator(&section, &text));
+            let header = pattern(&section, "header");
+            let layouts = layouts(&section, true, header.is_none());
+            separator.map(|separator| text_grammar(&section, Shape::Csv { separator, header, layouts }))
+        }
+        GrammarKind::Bytes => Some(Grammar::Bytes(layouts(&section, false, true))),
         GrammarKind::Json => Some(Grammar::Json(JsonGrammar {
             items: locators(&section, "items", kind),
             all_items: section.boolean("all_items").unwrap_or(false),
@@ -251,9 +280,36 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
     grammar
 }
 
+fn layouts(section: &Section<'_>, numbered: bool, needed: bool) -> Vec<Layout> {
+    let layouts: Vec<Layout> =
+        section.sections("layout").into_iter().filter_map(|one| Layout::read(one, numbered)).collect();
+    if needed && !section.has("layout") {
+        section.fault(
+            section.span.clone(),
+            "the grammar needs a [[record.layout]] that says which field is which",
+        );
+    }
+    layouts
+}
+
 fn text_grammar(section: &Section<'_>, shape: Shape) -> Grammar {
     let accept = pattern(section, "accept");
-    Grammar::Text(TextGrammar { shape, accept, whole: section.boolean("whole").unwrap_or(false) })
+    let context =
+        section.texts("context").iter().filter_map(|text| regex(section, "context", text)).collect();
+    let begins = pattern(section, "begins");
+    let joined = match section.any("joined").map(|value| (value.get_ref(), value.span())) {
+        None => Joined::Lines,
+        Some((DeValue::Boolean(false), _)) => Joined::Lines,
+        Some((DeValue::Boolean(true), _)) => Joined::Frame(begins),
+        Some((DeValue::String(name), _)) => Joined::By((&**name).into()),
+        Some((_, span)) => {
+            section.fault(span, "`joined` is true, or the name of what the lines of one record share");
+            Joined::Lines
+        }
+    };
+    let whole = section.boolean("whole").unwrap_or(false);
+    let line_end = section.text("line_end").map(|at| at.value.into());
+    Grammar::Text(TextGrammar { shape, accept, whole, context, line_end, joined })
 }
 
 fn columns(section: &Section<'_>) -> Option<Shape> {
@@ -380,7 +436,7 @@ pub(super) fn time_rules(section: Section<'_>, kind: GrammarKind) -> TimeRules {
         zone,
         max_skew_s: section.integer("max_skew_s", 1..=10_000_000).and_then(|at| i64::try_from(at.value).ok()),
     };
-    if !rules.from.is_empty() && rules.formats.is_empty() {
+    if !rules.from.is_empty() && !section.has("formats") {
         section.fault(section.span.clone(), format!("{} needs `formats` for its `from`", section.name));
     }
     section.finish();
@@ -450,7 +506,18 @@ fn effect(section: &Section<'_>, text: &At<String>) -> Option<Effect> {
     if INTERPRETATIONS.contains(&text.value.as_str()) {
         return Some(Effect::Interpretation(text.value.as_str().into()));
     }
-    section.chosen("flags", text, STATUS_WORDS).map(Effect::Status)
+    let status = STATUS_WORDS.iter().find(|(word, _)| *word == text.value);
+    if status.is_none() {
+        let words: Vec<&str> = STATUS_WORDS.iter().map(|(word, _)| *word).collect();
+        let hint = did_you_mean(&text.value, words.iter().copied())
+            .map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+        let message = format!(
+            "a flag means a code of HL7 table 0078 such as H, L or A, or one of nothing, {}{hint}",
+            words.join(", ")
+        );
+        section.fault(text.span.clone(), message);
+    }
+    status.map(|(_, word)| Effect::Status(*word))
 }
 
 fn bit_field(section: Section<'_>, kind: GrammarKind) -> Option<BitField> {
@@ -465,8 +532,9 @@ fn bit_field(section: Section<'_>, kind: GrammarKind) -> Option<BitField> {
         let effect = word(&section, "bits", value).and_then(|text| effect(&section, &text));
         bits.extend(number.zip(effect));
     }
+    let only = section.texts("only").into_iter().map(|at| at.value).collect();
     section.finish();
-    Some(BitField { from: from?, radix, bits })
+    Some(BitField { from: from?, radix, bits, only })
 }
 
 pub(super) fn locator(section: &Section<'_>, text: &At<String>, kind: GrammarKind) -> Option<Locator> {
@@ -487,12 +555,12 @@ fn joined_locators(section: &Section<'_>, key: &'static str, kind: GrammarKind) 
     section.texts(key).iter().filter_map(parts).filter(|parts| !parts.is_empty()).collect()
 }
 
-fn pattern(section: &Section<'_>, key: &'static str) -> Option<Regex> {
+pub(super) fn pattern(section: &Section<'_>, key: &'static str) -> Option<Regex> {
     let text = section.text(key)?;
     regex(section, key, &text)
 }
 
-fn regex(section: &Section<'_>, key: &str, text: &At<String>) -> Option<Regex> {
+pub(super) fn regex(section: &Section<'_>, key: &str, text: &At<String>) -> Option<Regex> {
     let built = regex::RegexBuilder::new(&text.value).size_limit(REGEX_BYTES_MAX).build();
     match built {
         Ok(regex) => Some(regex),

@@ -51,7 +51,7 @@ pub(super) fn read(section: Section<'_>, codec: Option<&Codec>) -> Dialogue {
 
 fn ask(section: Section<'_>, timed: bool, harmless: &Harmless<'_>) -> Option<Ask> {
     let send = section.required("send").and_then(|text| harmless.bytes(&section, &text));
-    let expect = section.text("expect").and_then(|text| bytes(&section, &text));
+    let expect = section.texts("expect").iter().filter_map(|text| bytes(&section, text)).collect();
     let every = timed.then(|| section.integer("every_ms", 10..=86_400_000)).flatten();
     if timed && !section.has("every_ms") {
         section.fault(section.span.clone(), format!("{} needs `every_ms`", section.name));
@@ -196,13 +196,7 @@ mod tests {
                         let at = usize::try_from(dice.below(captures.len() as u64)).unwrap();
                         bytes.extend(&captures[at].1);
                     }
-                    bytes.extend(
-                        profile
-                            .session
-                            .on_connect
-                            .iter()
-                            .flat_map(|ask| ask.expect.clone().unwrap_or_default()),
-                    );
+                    bytes.extend(profile.session.on_connect.iter().flat_map(|ask| ask.expect.concat()));
                     framer.feed(&bytes, now);
                     now += Duration::from_millis(dice.below(3000));
                     framer.tick(now);

@@ -9,6 +9,7 @@ use super::{Caveat, Library, Verified};
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Document => "document",
             Self::Simulator => "simulator",
             Self::Bench => "bench",
             Self::Clinic => "clinic",

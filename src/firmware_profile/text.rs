@@ -1,11 +1,13 @@
 //! Grammars of text lines: `KEY=VALUE`, patterns with named groups, and columns.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use regex::Regex;
 
 use super::flat::{Fields, Run};
+use super::layout::{self, Layout};
 use super::locate::Locator;
 use super::{Decoded, FirmwareProfile, LinkContext};
 
@@ -13,6 +15,8 @@ use super::{Decoded, FirmwareProfile, LinkContext};
 const LINES_MAX: usize = 10_000;
 /// More words than this in one line are not looked at.
 const WORDS_MAX: usize = 1_000;
+/// More records than this gathered from one frame are not believed to be one frame.
+const RECORDS_MAX: usize = 200;
 
 /// How a line is taken apart.
 #[derive(Clone, Debug)]
@@ -22,17 +26,52 @@ pub(crate) struct TextGrammar {
     pub(super) accept: Option<Regex>,
     /// The whole frame is one record.
     pub(super) whole: bool,
+    /// Lines that are no record: their named groups hold for the lines after them, until one says otherwise.
+    pub(super) context: Vec<Regex>,
+    /// What ends a line instead of CR and LF.
+    pub(super) line_end: Option<Arc<str>>,
+    pub(super) joined: Joined,
+}
+
+/// Whether lines are records by themselves.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Joined {
+    #[default]
+    Lines,
+    /// The lines of a frame make one record; a line that fits the pattern begins another.
+    Frame(Option<Regex>),
+    /// The lines whose field of this name says the same make one record.
+    By(Arc<str>),
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
-    /// `KEY=VALUE` between separators (blanks when none is named). Words without a key are `@1`, `@2` …
-    KeyValue { assign: Arc<str>, separator: Option<Arc<str>> },
-    /// The first pattern that fits; its named groups.
+    /// `KEY=VALUE` between separators (blanks when none is named), or a key of so many characters. Words without a
+    /// key are `@1`, `@2` …
+    KeyValue { assign: Arc<str>, separator: Option<Arc<str>>, key_width: Option<usize> },
+    /// The first pattern that fits; its named groups. Where it has a group `key`, its `value` stands under that key
+    /// and its other groups under `KEY:group`.
     Regex(Vec<Regex>),
     /// Names in order, between separators or by widths in characters.
     Columns { names: Vec<Arc<str>>, separator: Option<Arc<str>>, widths: Vec<usize> },
+    /// Fields between separators, known by their number, or named by the last line that fits `header`.
+    Csv { separator: char, header: Option<Regex>, layouts: Vec<Layout> },
 }
+
+impl TextGrammar {
+    /// The named groups of the page's own patterns: what a device does not say by itself.
+    pub(super) fn group_names(&self) -> impl Iterator<Item = String> {
+        let patterns: &[Regex] = match &self.shape {
+            Shape::Regex(patterns) => patterns,
+            _ => &[],
+        };
+        let all = patterns.iter().chain(&self.context).flat_map(|pattern| pattern.capture_names().flatten());
+        all.map(str::to_owned)
+    }
+}
+
+/// A field: its name and its text.
+type Field<'l> = (Cow<'l, str>, Cow<'l, str>);
 
 pub(super) fn decode(
     profile: &FirmwareProfile,
@@ -43,34 +82,179 @@ pub(super) fn decode(
 ) -> Decoded {
     let mut run = Run::new(profile, context);
     let text = to_text(bytes, context);
-    let lines: Vec<&str> = if grammar.whole { vec![&text] } else { text.lines().take(LINES_MAX).collect() };
+    let text = if grammar.whole { text } else { Cow::Owned(text.replace("\r\n", "\n")) };
+    let lines: Vec<&str> = match &grammar.line_end {
+        _ if grammar.whole => vec![&text],
+        Some(end) => text.split(&**end).take(LINES_MAX).collect(),
+        None => text.split(['\n', '\r']).take(LINES_MAX).collect(),
+    };
+    let mut reader = Reader {
+        grammar,
+        topic,
+        claimed: &profile.plan.claimed,
+        carried: Vec::new(),
+        header: Vec::new(),
+        open: Vec::new(),
+    };
     let mut seen = 0;
     for (number, line) in lines.into_iter().enumerate() {
         let line = line.trim_matches(|c: char| c.is_control() || c == ' ');
-        if line.is_empty() {
-            continue;
-        }
-        seen += 1;
-        let place = format!("line {}", number + 1);
-        if grammar.accept.as_ref().is_some_and(|accept| !accept.is_match(line)) {
-            run.finding(
-                "cut-line",
-                place,
-                "The line does not have the form the profile accepts; it is not decoded.",
-            );
-            continue;
-        }
-        match fields(&grammar.shape, line) {
-            Some(fields) => {
-                let claimed = &profile.plan.claimed;
-                let known = matches!(grammar.shape, Shape::KeyValue { .. });
-                run.record(&Line { line, fields, topic, place, claimed: known.then_some(claimed) });
-            }
-            None => run.finding("no-match", place, "No pattern of the profile fits this line."),
+        if !line.is_empty() {
+            seen += 1;
+            reader.line(line, number + 1, &mut run);
         }
     }
+    reader.flush(&mut run);
     let nothing = if seen == 0 { "the frame is empty" } else { "nothing in the frame fits the profile" };
     run.finish(nothing)
+}
+
+/// Reading the lines of one frame.
+struct Reader<'g, 'l> {
+    grammar: &'g TextGrammar,
+    topic: Option<&'l str>,
+    claimed: &'l HashSet<String>,
+    /// What the context lines said.
+    carried: Vec<Field<'l>>,
+    /// Column names of the last header line.
+    header: Vec<Cow<'l, str>>,
+    /// Records whose lines are still being gathered.
+    open: Vec<(Cow<'l, str>, Line<'l>)>,
+}
+
+impl<'l> Reader<'_, 'l> {
+    fn line(&mut self, line: &'l str, number: usize, run: &mut Run<'_>) {
+        if let Some(captures) = self.grammar.context.iter().find_map(|pattern| named(pattern, line)) {
+            for (name, value) in captures {
+                self.carried.retain(|(key, _)| *key != name);
+                self.carried.push((name, value));
+            }
+            return;
+        }
+        if let Shape::Csv { separator, header: Some(header), .. } = &self.grammar.shape
+            && header.is_match(line)
+        {
+            self.header = layout::split(line, *separator, WORDS_MAX);
+            return;
+        }
+        let place = format!("line {number}");
+        if self.grammar.accept.as_ref().is_some_and(|accept| !accept.is_match(line)) {
+            let text = "The line does not have the form the profile accepts; it is not decoded.";
+            return run.finding("cut-line", place, text);
+        }
+        let (fields, keyed) = match self.fields(line) {
+            Ok(read) => read,
+            Err((code, text)) => return run.finding(code, place, text),
+        };
+        let known = keyed || matches!(self.grammar.shape, Shape::KeyValue { .. });
+        let read = Line {
+            line: Cow::Borrowed(line),
+            fields,
+            topic: self.topic,
+            place,
+            claimed: known.then_some(self.claimed),
+        };
+        match &self.grammar.joined {
+            Joined::Lines => {
+                let mut read = read;
+                read.carry(&self.carried);
+                run.record(&read);
+            }
+            Joined::Frame(begins) => {
+                if begins.as_ref().is_some_and(|begins| begins.is_match(line)) {
+                    self.flush(run);
+                }
+                self.gather(Cow::Borrowed(""), read, run);
+            }
+            Joined::By(name) => {
+                let by = read.fields.iter().find(|(key, _)| **key == **name);
+                let by = by.map_or(Cow::Borrowed(""), |(_, value)| value.clone());
+                self.gather(by, read, run);
+            }
+        }
+    }
+
+    fn fields(&self, line: &'l str) -> Result<(Vec<Field<'l>>, bool), (&'static str, &'static str)> {
+        const NO_MATCH: (&str, &str) = ("no-match", "No pattern of the profile fits this line.");
+        match &self.grammar.shape {
+            Shape::KeyValue { assign, separator, key_width } => {
+                Ok((key_values(line, assign, separator.as_deref(), *key_width), false))
+            }
+            Shape::Regex(patterns) => {
+                let groups = patterns.iter().find_map(|pattern| named(pattern, line)).ok_or(NO_MATCH)?;
+                let Some(key) =
+                    groups.iter().find(|(name, _)| name == "key").map(|(_, key)| key.trim().to_owned())
+                else {
+                    return Ok((groups, false));
+                };
+                let keyed = |(name, value): Field<'l>| match &*name {
+                    "key" => None,
+                    "value" => Some((Cow::Owned(key.clone()), value)),
+                    other => Some((Cow::Owned(format!("{key}:{other}")), value)),
+                };
+                // Groups without a key of their own are kept too: what lines are joined by.
+                let plain: Vec<Field<'l>> =
+                    groups.iter().filter(|(name, _)| name != "key" && name != "value").cloned().collect();
+                Ok((groups.into_iter().filter_map(keyed).chain(plain).collect(), true))
+            }
+            Shape::Columns { names, separator, widths } => {
+                let parts: Vec<&str> = match separator {
+                    Some(separator) => line.split(&**separator).take(WORDS_MAX).collect(),
+                    None => by_width(line, widths),
+                };
+                let named = names.iter().map(|name| Cow::Owned(name.to_string()));
+                Ok((named.zip(parts.into_iter().map(Cow::Borrowed)).collect(), false))
+            }
+            Shape::Csv { separator, header, layouts } => {
+                let parts = layout::split(line, *separator, WORDS_MAX);
+                if header.is_some() {
+                    if self.header.is_empty() {
+                        return Err(("no-header", "No header line has named the columns yet."));
+                    }
+                    let names = self.header.iter().map(|name| Cow::Owned(name.trim().to_owned()));
+                    return Ok((names.zip(parts).collect(), false));
+                }
+                let layout = layouts.iter().find(|layout| layout.fits_line(line)).ok_or(NO_MATCH)?;
+                let cut =
+                    ("cut-line", "The line has fewer fields than the profile wants; it is not decoded.");
+                layout.numbered(&parts).map(|fields| (fields, false)).ok_or(cut)
+            }
+        }
+    }
+
+    fn gather(&mut self, by: Cow<'l, str>, line: Line<'l>, run: &mut Run<'_>) {
+        if let Some((_, open)) = self.open.iter_mut().find(|(key, _)| *key == by) {
+            open.fields.extend(line.fields);
+            open.line.to_mut().push('\n');
+            open.line.to_mut().push_str(&line.line);
+            open.claimed = open.claimed.or(line.claimed);
+        } else if self.open.len() < RECORDS_MAX {
+            self.open.push((by, line));
+        } else {
+            run.finding(
+                "too-many",
+                line.place,
+                "One frame speaks of too many records; this one is left out.",
+            );
+        }
+    }
+
+    /// Decodes what was gathered.
+    fn flush(&mut self, run: &mut Run<'_>) {
+        for (_, mut line) in std::mem::take(&mut self.open) {
+            line.carry(&self.carried);
+            run.record(&line);
+        }
+    }
+}
+
+/// The named groups of a pattern that fits.
+fn named<'l>(pattern: &Regex, line: &'l str) -> Option<Vec<Field<'l>>> {
+    let captures = pattern.captures(line)?;
+    let group = |name: &str| {
+        captures.name(name).map(|found| (Cow::Owned(name.to_owned()), Cow::Borrowed(found.as_str())))
+    };
+    Some(pattern.capture_names().flatten().filter_map(group).collect())
 }
 
 /// UTF-8 where it is UTF-8, else the charset of the link.
@@ -85,26 +269,12 @@ pub(super) fn to_text<'b>(bytes: &'b [u8], context: &LinkContext) -> Cow<'b, str
     }
 }
 
-fn fields<'l>(shape: &Shape, line: &'l str) -> Option<Vec<(Cow<'l, str>, &'l str)>> {
-    match shape {
-        Shape::KeyValue { assign, separator } => Some(key_values(line, assign, separator.as_deref())),
-        Shape::Regex(patterns) => patterns.iter().find_map(|pattern| {
-            let captures = pattern.captures(line)?;
-            let names = pattern.capture_names().flatten();
-            let group = |name: &str| captures.name(name).map(|m| (Cow::Owned(name.to_owned()), m.as_str()));
-            Some(names.filter_map(group).collect())
-        }),
-        Shape::Columns { names, separator, widths } => {
-            let parts: Vec<&str> = match separator {
-                Some(separator) => line.split(&**separator).take(WORDS_MAX).collect(),
-                None => by_width(line, widths),
-            };
-            Some(names.iter().map(|name| Cow::Owned(name.to_string())).zip(parts).collect())
-        }
-    }
-}
-
-fn key_values<'l>(line: &'l str, assign: &str, separator: Option<&str>) -> Vec<(Cow<'l, str>, &'l str)> {
+fn key_values<'l>(
+    line: &'l str,
+    assign: &str,
+    separator: Option<&str>,
+    key_width: Option<usize>,
+) -> Vec<Field<'l>> {
     let words: Vec<&str> = match separator {
         Some(separator) => line.split(separator).take(WORDS_MAX).collect(),
         None => line.split_whitespace().take(WORDS_MAX).collect(),
@@ -112,11 +282,19 @@ fn key_values<'l>(line: &'l str, assign: &str, separator: Option<&str>) -> Vec<(
     let mut position = 0;
     let mut fields = Vec::with_capacity(words.len());
     for word in words.into_iter().map(str::trim).filter(|word| !word.is_empty()) {
-        match word.split_once(assign) {
-            Some((key, value)) => fields.push((Cow::Borrowed(key.trim()), value.trim())),
+        let cut = match key_width {
+            Some(width) if word.chars().count() >= width => {
+                let at = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
+                word.split_at_checked(at)
+            }
+            Some(_) => None,
+            None => word.split_once(assign),
+        };
+        match cut {
+            Some((key, value)) => fields.push((Cow::Borrowed(key.trim()), Cow::Borrowed(value.trim()))),
             None => {
                 position += 1;
-                fields.push((Cow::Owned(format!("@{position}")), word));
+                fields.push((Cow::Owned(format!("@{position}")), Cow::Borrowed(word)));
             }
         }
     }
@@ -136,19 +314,26 @@ fn by_width<'l>(line: &'l str, widths: &[usize]) -> Vec<&'l str> {
 }
 
 struct Line<'l> {
-    line: &'l str,
-    fields: Vec<(Cow<'l, str>, &'l str)>,
+    line: Cow<'l, str>,
+    fields: Vec<Field<'l>>,
     topic: Option<&'l str>,
     place: String,
     /// Names the profile speaks of, when the others are to be kept too.
-    claimed: Option<&'l std::collections::HashSet<String>>,
+    claimed: Option<&'l HashSet<String>>,
+}
+
+impl<'l> Line<'l> {
+    /// Adds what the context lines said; the line's own words go first.
+    fn carry(&mut self, carried: &[Field<'l>]) {
+        self.fields.extend(carried.iter().cloned());
+    }
 }
 
 impl Fields for Line<'_> {
     fn text(&self, at: &Locator) -> Option<Cow<'_, str>> {
         match at {
             Locator::Name(name) => {
-                self.fields.iter().find(|(key, _)| **key == **name).map(|(_, value)| Cow::Borrowed(*value))
+                self.fields.iter().find(|(key, _)| **key == **name).map(|(_, value)| Cow::Borrowed(&**value))
             }
             Locator::Topic(level) => {
                 self.topic.and_then(|topic| topic.split('/').nth(*level)).map(Cow::Borrowed)
@@ -162,14 +347,14 @@ impl Fields for Line<'_> {
     }
 
     fn whole(&self) -> Cow<'_, str> {
-        Cow::Borrowed(self.line)
+        Cow::Borrowed(&self.line)
     }
 
     fn beyond(&self) -> Vec<(String, String)> {
         let Some(claimed) = self.claimed else { return Vec::new() };
-        let unknown =
-            self.fields.iter().filter(|(key, _)| !key.starts_with('@') && !claimed.contains(&**key));
-        unknown.map(|(key, value)| (key.to_string(), (*value).to_owned())).collect()
+        let known = |key: &str| key.starts_with('@') || key.contains(':') || claimed.contains(key);
+        let unknown = self.fields.iter().filter(|(key, _)| !known(key));
+        unknown.map(|(key, value)| (key.to_string(), value.to_string())).collect()
     }
 }
 
@@ -179,8 +364,8 @@ mod tests {
 
     #[test]
     fn words_with_and_without_a_key_are_told_apart() {
-        let read = key_values("05/15/26 14:32:10 SN=0000093112 SPO2=098%  BPM=---", "=", None);
-        let read: Vec<(String, &str)> = read.into_iter().map(|(k, v)| (k.into_owned(), v)).collect();
+        let read = key_values("05/15/26 14:32:10 SN=0000093112 SPO2=098%  BPM=---", "=", None, None);
+        let read: Vec<(String, &str)> = read.iter().map(|(k, v)| (k.to_string(), &**v)).collect();
         assert_eq!(
             read,
             [
@@ -204,5 +389,83 @@ mod tests {
         let context = LinkContext::new("x", "UTC", crate::clock::Timestamp::from_micros(0, true)).unwrap();
         assert_eq!(to_text(b"37.2 \xB0C", &context), "37.2 °C");
         assert_eq!(to_text("37.2 °C".as_bytes(), &context), "37.2 °C");
+    }
+
+    fn decoded(record: &str, metrics: &[&str], frame: &str) -> Decoded {
+        let metrics: String = metrics
+            .iter()
+            .map(|name| format!("[[metric]]\nmatch = '{name}'\nlabel = '{name}'\nunit = '1'\n"))
+            .collect();
+        let page = format!(
+            "[device]\nmanufacturer = 'A'\nmodel = 'B'\nverified = 'simulator'\n[link]\ncodec = 'lines'\n\
+             [identify]\nserial = 'serial'\n[record]\n{record}\n{metrics}"
+        );
+        let profile = FirmwareProfile::parse("a/b", &page).unwrap_or_else(|faults| panic!("{}", faults[0]));
+        profile.decode(frame.as_bytes(), None, &LinkContext::golden())
+    }
+
+    /// Serial number and values of each report.
+    fn said(decoded: &Decoded) -> Vec<(Option<String>, Vec<String>)> {
+        let value = |value: &crate::device::Value| match value {
+            crate::device::Value::Numeric { value, .. } => value.to_string(),
+            other => format!("{other:?}"),
+        };
+        let of = |report: &crate::device::Report| {
+            let values =
+                report.measurements.iter().map(|m| format!("{} {}", m.metric.label, value(&m.value)));
+            (report.device.serial.as_ref().map(ToString::to_string), values.collect())
+        };
+        decoded.reports.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_header_line_names_the_columns_again_on_every_page() {
+        let record = "grammar = 'csv'\nseparator = ';'\nheader = '^NAME;'";
+        let frame = "7;8\nNAME;X;\"Y\"\na;1;\"2\"\r\nNAME;Y;X\na;3;4\n";
+        let decoded = decoded(record, &["X", "Y"], frame);
+        assert_eq!(
+            said(&decoded),
+            [(None, vec!["X 1".into(), "Y 2".into()]), (None, vec!["X 4".into(), "Y 3".into()])]
+        );
+        assert_eq!(decoded.findings[0].code, "no-header");
+    }
+
+    #[test]
+    fn numbered_fields_are_read_by_the_layout_of_their_record_and_a_cut_one_is_not() {
+        let record = "grammar = 'csv'\n[[record.layout]]\nmatches = '^A,'\nleast = 3\nfields = { X = 2, Y = 3 }\n\
+                      [[record.layout]]\nmatches = '^B,'\nleast = 2\nfields = { Y = 2 }";
+        let decoded = decoded(record, &["X", "Y"], "A,1 ,\u{2}2\u{3}\nB,5\nA,1\nC,1");
+        assert_eq!(said(&decoded), [(None, vec!["X 1".into(), "Y 2".into()]), (None, vec!["Y 5".into()])]);
+        let codes: Vec<&str> = decoded.findings.iter().map(|finding| finding.code).collect();
+        assert!(codes.contains(&"cut-line") && codes.contains(&"no-match"), "{codes:?}");
+    }
+
+    #[test]
+    fn what_a_context_line_says_holds_for_the_lines_after_it() {
+        let record = "grammar = 'regex'\npattern = '^X (?P<X>\\d+)$'\ncontext = '^SN (?P<serial>\\S+)$'";
+        let decoded = decoded(record, &["X"], "X 1\nSN A7\nX 2\nSN B8\nX 3");
+        let serials: Vec<_> = said(&decoded).into_iter().map(|(serial, _)| serial).collect();
+        assert_eq!(serials, [None, Some("A7".into()), Some("B8".into())]);
+    }
+
+    #[test]
+    fn joined_lines_are_one_record_and_another_begins_where_the_page_says() {
+        let record = "grammar = 'regex'\npattern = ['^NO (?P<serial>\\d+)$', '^(?P<key>\\w+) (?P<value>\\d+)$']\n\
+                      joined = true\nbegins = '^NO '";
+        let both = decoded(record, &["X", "Y"], "NO 1\nX 1\nY 2\nNO 2\nX 3\nZ 9");
+        let read = said(&both);
+        assert_eq!(read[0], (Some("1".into()), vec!["X 1".into(), "Y 2".into()]));
+        assert_eq!(read[1], (Some("2".into()), vec!["X 3".into(), "Z 9".into()]), "an unknown key is kept");
+        let record = "grammar = 'regex'\npattern = '^(?P<pump>\\d),(?P<key>\\w+),(?P<value>\\w+)$'\njoined = 'pump'\nline_end = '|'";
+        let read = said(&decoded(record, &["X", "Y"], "1,X,1|2,X,5|1,Y,2|1,serial,A|2,serial,B"));
+        assert_eq!(read[0], (Some("A".into()), vec!["X 1".into(), "Y 2".into()]));
+        assert_eq!(read[1], (Some("B".into()), vec!["X 5".into()]));
+    }
+
+    #[test]
+    fn a_key_may_be_the_first_characters_of_a_word() {
+        let read = key_values("P!24.0\u{b}PO\u{b}1", "=", Some("\u{b}"), Some(2));
+        let read: Vec<(&str, &str)> = read.iter().map(|(key, value)| (&**key, &**value)).collect();
+        assert_eq!(read, [("P!", "24.0"), ("PO", ""), ("@1", "1")]);
     }
 }

@@ -74,6 +74,11 @@ fn epoch(text: &str, micros_per_unit: i128) -> Option<Time> {
     Some(Time { civil: TimeZone::UTC.to_datetime(at), precision, offset_minutes: Some(0) })
 }
 
+/// An instant in milliseconds since 1970-01-01T00:00:00Z.
+pub(super) fn at_milliseconds(milliseconds: u64) -> Option<Time> {
+    epoch(&milliseconds.to_string(), 1_000)
+}
+
 fn rfc3339(text: &str) -> Option<Time> {
     let precision = if text.contains('.') { Precision::Fraction } else { Precision::Second };
     let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;

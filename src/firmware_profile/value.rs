@@ -129,6 +129,8 @@ pub(super) struct BitField {
     pub(super) from: super::locate::Locator,
     pub(super) radix: u32,
     pub(super) bits: Vec<(u8, Effect)>,
+    /// The device's codes of the metrics it speaks of; all when empty.
+    pub(super) only: Vec<String>,
 }
 
 /// `[value]`.

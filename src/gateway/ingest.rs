@@ -3,7 +3,8 @@
 //! Nothing is decoded here. An answer depends on storage alone, so a wrong profile can never make the box refuse
 //! what a device has to say.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -14,6 +15,7 @@ use crate::gateway::metrics::Metrics;
 use crate::gateway::understand::Understanding;
 use crate::hl7v2;
 use crate::wire::Codec;
+use crate::wire::sparkplug::Births;
 
 /// The gateway's end of every connector.
 pub(super) struct Ingest {
@@ -21,6 +23,8 @@ pub(super) struct Ingest {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     understanding: Arc<Understanding>,
+    /// Birth certificates in force, by link.
+    births: Mutex<HashMap<Arc<str>, Births>>,
     /// Woken when there is something new to understand.
     pub arrived: Arc<Notify>,
 }
@@ -32,7 +36,14 @@ impl Ingest {
         metrics: Arc<Metrics>,
         understanding: Arc<Understanding>,
     ) -> Self {
-        Self { buffer, live, metrics, understanding, arrived: Arc::new(Notify::new()) }
+        Self {
+            buffer,
+            live,
+            metrics,
+            understanding,
+            births: Mutex::default(),
+            arrived: Arc::new(Notify::new()),
+        }
     }
 
     /// Whether identical bytes on this link are the same message sent again.
@@ -51,7 +62,24 @@ impl Ingest {
         }
     }
 
+    /// A frame must be readable by itself: what needs another message for it is kept with that message.
+    fn whole(&self, mut frame: Frame) -> Frame {
+        let is_sparkplug = |link: &crate::config::Link| link.codec().is_sparkplug();
+        if !self.understanding.link(&frame.link).is_some_and(|link| is_sparkplug(&link)) {
+            return frame;
+        }
+        let Some(topic) = &frame.topic else { return frame };
+        let mut births = self.births.lock().unwrap_or_else(PoisonError::into_inner);
+        let joined = births.entry(Arc::clone(&frame.link)).or_default().join(topic, &frame.bytes);
+        if let Some(bytes) = joined.bytes {
+            frame.bytes = bytes.into();
+        }
+        frame.warnings.extend(joined.warnings);
+        frame
+    }
+
     async fn kept(&self, frame: Frame) -> Receipt {
+        let frame = self.whole(frame);
         let dedupe = self.repeats_are_resends(&frame);
         let link = frame.link.clone();
         for (code, text) in &frame.warnings {

@@ -117,7 +117,8 @@ fn identity(
         (About::Patient, Some(subject)) => {
             format!("patient|{}|{}", subject.identifier.0, subject.identifier.1)
         }
-        _ => String::new(),
+        // A gateway sends for many beds under its own number: the bed keeps their values apart.
+        _ => scene.report.place.as_ref().map(bed).unwrap_or_default(),
     };
     if let Some(warning) = alarm::of(measurement)
         && let Some(own) = alarm::identity(warning, &scene.source.key(), measurement, &whose, ordinal)
@@ -151,6 +152,12 @@ fn identity(
             &if ordinal == 0 { String::new() } else { ordinal.to_string() },
         ],
     )
+}
+
+fn bed(place: &device::Place) -> String {
+    let parts = [&place.point_of_care, &place.room, &place.bed, &place.facility];
+    let written: Vec<&str> = parts.into_iter().map(|part| part.as_deref().unwrap_or_default()).collect();
+    format!("place|{}", written.join("|"))
 }
 
 fn meta(

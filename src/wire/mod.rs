@@ -31,6 +31,8 @@ pub mod notation;
 mod rig;
 /// Polls, handshakes and keep-alives over any framer: the only bytes that are ever sent beside a codec's own.
 pub mod session;
+/// Sparkplug B payloads over MQTT, and their birth certificates.
+pub mod sparkplug;
 mod whole;
 
 use std::time::Duration;
@@ -90,6 +92,23 @@ impl Codec {
         }
     }
 
+    /// The words of all codecs, as serde knows them.
+    pub fn words() -> Vec<String> {
+        quoted(&told("codec = \"?\""))
+    }
+
+    /// The settings of the codec `word`.
+    pub fn settings(word: &str) -> Vec<String> {
+        let told = told(&format!("codec = \"{word}\"\n\"?\" = 0"));
+        // `unknown field `?`, expected one of …`
+        quoted(&told).into_iter().filter(|name| name != "?").collect()
+    }
+
+    /// Whether messages are kept with the birth certificate that names their metrics.
+    pub(crate) const fn is_sparkplug(&self) -> bool {
+        matches!(self, Self::Message(whole::Settings { sparkplug: true }))
+    }
+
     /// As it is spoken over UDP; the other codecs have no datagrams.
     pub(crate) fn on_datagrams(&self) -> Option<Self> {
         match self {
@@ -102,6 +121,16 @@ impl Codec {
     pub fn message() -> Self {
         Self::Message(whole::Settings::default())
     }
+}
+
+/// What serde says of a `[link]` that is wrong.
+fn told(link: &str) -> String {
+    toml::from_str::<Codec>(link).err().map(|error| error.message().to_owned()).unwrap_or_default()
+}
+
+/// The words in `backticks`, without the first, which is the wrong one.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).filter(|word| *word != "?").map(ToOwned::to_owned).collect()
 }
 
 /// How a link speaks: its codec, and what may be said beside the codec's own answers.
@@ -140,10 +169,10 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
         Codec::Delimited(settings) => Box::new(delimited::DelimitedFramer::new(settings.clone())),
         Codec::Poct1a(settings) => Box::new(poct1a::Poct1aFramer::new(settings.clone())),
         Codec::Intellivue(settings) => Box::new(intellivue::IntellivueFramer::new(settings.clone())),
-        Codec::Medibus(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Nonin(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Dri(_) => Box::new(whole::WholeFramer::default()),
-        Codec::Ieee11073(_) => Box::new(whole::WholeFramer::default()),
+        Codec::Medibus(settings) => Box::new(medibus::MedibusFramer::new(settings.clone())),
+        Codec::Nonin(settings) => Box::new(nonin::NoninFramer::new(settings.clone())),
+        Codec::Dri(settings) => Box::new(dri::DriFramer::new(settings.clone())),
+        Codec::Ieee11073(settings) => Box::new(ieee11073::Ieee11073Framer::new(settings.clone())),
     }
 }
 

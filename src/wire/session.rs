@@ -29,8 +29,8 @@ pub struct Ask {
     pub send: Vec<u8>,
     /// How often; polls and keep-alives only.
     pub every: Duration,
-    /// The answer contains these bytes. `None`: any whole frame is an answer; in a handshake, none is waited for.
-    pub expect: Option<Vec<u8>>,
+    /// The answer contains one of these. Empty: any whole frame is an answer; in a handshake, none is waited for.
+    pub expect: Vec<Vec<u8>>,
     /// How long an answer may take.
     pub timeout: Duration,
     /// How often the same is asked again before the device counts as silent.
@@ -128,7 +128,7 @@ impl SessionFramer {
         let Some(ask) = self.ask_of(which).cloned() else { return };
         self.send(ask.send);
         self.tail.clear();
-        if matches!(which, Which::Handshake(_)) && ask.expect.is_none() {
+        if matches!(which, Which::Handshake(_)) && ask.expect.is_empty() {
             return self.step_handshake(which);
         }
         self.open = Some(Open { which, until: self.now + ask.timeout, tries });
@@ -151,14 +151,17 @@ impl SessionFramer {
 
     /// Looks for the answer in bytes that came.
     fn heard(&mut self, bytes: &[u8]) {
-        let expected =
-            self.open.as_ref().and_then(|open| self.ask_of(open.which)).and_then(|ask| ask.expect.clone());
-        let Some(expected) = expected else { return };
+        let open = self.open.as_ref().and_then(|open| self.ask_of(open.which));
+        let Some(expected) = open.map(|ask| ask.expect.clone()).filter(|expected| !expected.is_empty())
+        else {
+            return;
+        };
         self.tail.extend_from_slice(bytes);
-        if memchr::memmem::find(&self.tail, &expected).is_some() {
+        if expected.iter().any(|one| memchr::memmem::find(&self.tail, one).is_some()) {
             return self.answered();
         }
-        let spare = self.tail.len().saturating_sub(expected.len().saturating_sub(1));
+        let longest = expected.iter().map(Vec::len).max().unwrap_or_default();
+        let spare = self.tail.len().saturating_sub(longest.saturating_sub(1));
         self.tail.drain(..spare);
     }
 
@@ -229,7 +232,7 @@ impl SessionFramer {
                     self.replies.insert(*ticket, wanted);
                 }
                 let any = self.open.as_ref().and_then(|open| self.ask_of(open.which));
-                if any.is_some_and(|ask| ask.expect.is_none()) {
+                if any.is_some_and(|ask| ask.expect.is_empty()) {
                     self.answered();
                 }
             }

@@ -7,7 +7,7 @@ const fn ms(millis: u64) -> Duration {
 }
 
 fn ask(send: &[u8], every: u64, expect: Option<&[u8]>, retries: u32) -> Ask {
-    let expect = expect.map(<[u8]>::to_vec);
+    let expect = expect.map(<[u8]>::to_vec).into_iter().collect();
     Ask { send: send.to_vec(), every: ms(every), expect, timeout: ms(500), retries }
 }
 

@@ -7,10 +7,12 @@ use serde::Deserialize;
 
 use super::{Answer, Framer, Step, Ticket};
 
-/// Nothing can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Messages are Sparkplug B: each is kept with the birth certificate that names its metrics.
+    pub sparkplug: bool,
+}
 
 /// One `feed`, one frame. The only framer for which the cut matters: the transport makes it.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 
 mod astm;
 pub mod intellivue;
+pub mod medibus;
 mod mllp;
 mod mqtt;
 

@@ -17,6 +17,8 @@ pub struct Sending {
     pub max_text: usize,
     /// Ends every frame but the last with ETB, as some analysers do even when each holds a whole record.
     pub etb_between: bool,
+    /// Frames without number and checksum, for the analysers that neither send nor want them.
+    pub bare: bool,
     /// Not for a page to choose: a box that answers queries is always the computer.
     #[serde(skip)]
     pub role: Role,
@@ -42,7 +44,7 @@ pub enum Role {
 
 impl Default for Sending {
     fn default() -> Self {
-        Self { cut: Cut::Records, max_text: 240, etb_between: false, role: Role::Instrument }
+        Self { cut: Cut::Records, max_text: 240, etb_between: false, bare: false, role: Role::Instrument }
     }
 }
 
@@ -90,7 +92,12 @@ impl AstmSender {
     pub fn new(messages: &[&[u8]], sending: &Sending, now: Duration) -> Self {
         let texts = messages.iter().flat_map(|message| texts(message, sending));
         let frames = (1_u8..=7).chain([0]).cycle().zip(texts);
-        let frames = frames.map(|(number, (text, last))| frame(number, text, last)).collect();
+        let frames = frames
+            .map(|(number, (text, last))| match sending.bare {
+                true => bare_frame(text, last),
+                false => frame(number, text, last),
+            })
+            .collect();
         let place = Place::Enquiring { tries: 1, until: now + REPLY_TIMEOUT };
         Self { role: sending.role, frames, place, steps: VecDeque::from([Sent::Send(vec![ENQ])]) }
     }
@@ -181,6 +188,11 @@ pub fn frame(number: u8, text: &[u8], last: bool) -> Vec<u8> {
     frame.push(if last { ETX } else { ETB });
     frame.extend_from_slice(format!("{sum:02X}\r\n").as_bytes());
     frame
+}
+
+/// `STX text ETX|ETB`.
+fn bare_frame(text: &[u8], last: bool) -> Vec<u8> {
+    [&[STX], text, &[if last { ETX } else { ETB }]].concat()
 }
 
 /// The texts of the frames of one message; `true` with those that end with ETX.

@@ -70,6 +70,14 @@ fn every_way_to_cut_a_message_into_frames_gives_the_same_message() {
 }
 
 #[test]
+fn bare_frames_are_understood_as_they_are_sent() {
+    let sending = Sending { cut: Cut::Message, max_text: 64_000, bare: true, ..Sending::default() };
+    let bytes = session(&[RESULT], &sending);
+    assert_eq!(bytes, [&[ENQ, 2], RESULT, &[3, EOT]].concat());
+    assert_eq!(any_cut_gives_the_same(framer, &bytes).messages(), [text(RESULT)]);
+}
+
+#[test]
 fn an_enquiry_is_answered_at_once_and_a_burst_of_them_once() {
     let mut bench = bench();
     assert_eq!(bench.feed(&[ENQ]).sent(), [ACK]);

@@ -14,6 +14,9 @@ pub struct Checksum {
     /// Where the field stands.
     #[serde(default)]
     pub at: Place,
+    /// So many bytes between the body and the check field are neither summed nor kept, such as a blank.
+    #[serde(default)]
+    pub gap: usize,
     /// Keep a frame whose check does not fit, with a warning. Only for devices whose check is known to be wrong.
     #[serde(default)]
     pub tolerate: bool,

@@ -200,7 +200,7 @@ impl DelimitedFramer {
             .checksum
             .as_ref()
             .filter(|check| check.at == place)
-            .map_or(0, |check| check.render.width())
+            .map_or(0, |check| check.render.width() + check.gap)
     }
 
     fn past_end(&mut self) {
@@ -228,6 +228,7 @@ impl DelimitedFramer {
                 return self.fail("bad-checksum", "A frame is too short for its check field");
             };
             let field = self.body.split_off(at);
+            self.body.truncate(at.saturating_sub(check.gap).max(start));
             let sum = check.alg.of(self.span(check.over));
             if !check.render.says(&field, sum) {
                 if !check.tolerate {
@@ -398,7 +399,10 @@ pub fn wrap(settings: &Settings, body: &[u8]) -> Vec<u8> {
         framer.body = [settings.start.as_slice(), body].concat();
         let field = check.render.written(check.alg.of(framer.span(check.over)));
         match check.at {
-            Place::BeforeEnd => inner.extend(field),
+            Place::BeforeEnd => {
+                inner.extend(std::iter::repeat_n(b' ', check.gap));
+                inner.extend(field);
+            }
             Place::AfterEnd => after = field,
         }
     }

@@ -52,6 +52,11 @@ export const UPSTREAM: Record<UpstreamState, Word> = {
 };
 
 const VERIFIED: Record<string, Word> = {
+  document: {
+    text: 'Written from a document',
+    tone: 'warn',
+    means: 'Only the maker’s document was at hand, no device and no recording. Compare every value with the device’s screen.',
+  },
   simulator: {
     text: 'Checked with a simulator',
     tone: 'warn',
