@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
-use bedside::wire::{astm, delimited, dri, ieee11073, lines, medibus, mllp, nonin, poct1a, sparkplug};
+use bedside::wire::{
+    astm, delimited, dri, ieee11073, intellivue, lines, medibus, mllp, nonin, poct1a, sparkplug,
+};
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
 /// Longest input that is tried.
@@ -49,6 +51,7 @@ fn bodies() -> Vec<Body> {
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
         body("wire::sparkplug", sparkplug::fuzz, 15_000, captures(&["sparkplug/edge-node"])),
         body("wire::delimited", delimited::fuzz, 8000, on_delimited()),
+        body("wire::intellivue", intellivue::fuzz, 1500, with_choice(captures(&["philips/intellivue"]))),
         body("wire::medibus", medibus::fuzz, 6000, captures(&["drager/evita", "drager/v500"])),
         body(
             "wire::nonin",

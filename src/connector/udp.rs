@@ -13,13 +13,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UdpSocket;
+use tokio::time::Instant;
 
-use super::backoff::Backoff;
+use super::call::{Again, Attempt, Opener};
 use super::door::in_words;
 use super::stream::{Connection, Ended, Quiet};
 use super::{Intake, LinkState, Stop};
 use crate::clock::SharedClock;
-use crate::wire::{self, Codec};
+use crate::wire::{self, Speech};
 
 /// The monitor to dial.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -68,45 +69,56 @@ impl TryFrom<Written> for Config {
 pub async fn run(
     link: Arc<str>,
     config: Config,
-    codec: Codec,
+    speech: Speech,
     intake: Arc<dyn Intake>,
     clock: SharedClock,
-    mut stop: Stop,
+    stop: Stop,
 ) {
-    let address: Arc<str> = config.connect.as_str().into();
-    let codec = codec.on_datagrams().unwrap_or(codec);
-    let connection = Connection { peer: address.clone(), ..Connection::new(&link, &intake, &clock) };
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    intake.state(&link, LinkState::Starting);
-    loop {
-        let detail = match dial(&address).await {
-            Ok(datagrams) => {
-                let up = LinkState::Up { detail: format!("speaking with {address}"), connections: 1 };
-                intake.state(&link, up.clone());
-                let after = Duration::from_secs(config.quiet_timeout_s);
-                let quiet =
-                    (config.quiet_timeout_s > 0).then(|| Quiet { after, up, gone: Arc::new(|| false) });
-                let connection = Connection { quiet, ..connection.clone() };
-                let since = tokio::time::Instant::now();
-                let ended = connection.drive(datagrams, wire::framer(&codec), &mut stop).await;
-                if since.elapsed() > LASTED {
-                    backoff.reset();
-                }
-                match ended {
-                    Ended::Stopped => break,
-                    Ended::Failed(reason) => format!("{address} does not answer: {reason}"),
-                    Ended::Closed | Ended::GivenUp => format!("{address} was given up"),
-                }
-            }
-            Err(error) => format!("cannot reach {address}: {}", in_words(&error)),
+    let codec = speech.codec.on_datagrams().unwrap_or(speech.codec);
+    let speech = Speech { codec, dialogue: speech.dialogue };
+    let peer = config.connect.as_str().into();
+    let connection = Connection { peer, ..Connection::new(&link, &intake, &clock) };
+    let again = Again {
+        link,
+        intake,
+        first: Duration::from_millis(500),
+        longest: Duration::from_secs(30),
+        good: Duration::from_secs(5),
+    };
+    again.run(Monitor { config, connection, speech }, stop).await;
+}
+
+/// The monitor of one link, to be spoken with again and again.
+struct Monitor {
+    config: Config,
+    connection: Connection,
+    speech: Speech,
+}
+
+impl Opener for Monitor {
+    async fn attempt(&mut self, stop: &mut Stop) -> Attempt {
+        let since = Instant::now();
+        let address = &self.config.connect;
+        let over = |detail: String| Attempt::Over { detail, lasted: since.elapsed() };
+        let datagrams = tokio::select! {
+            dialled = dial(address) => dialled,
+            () = stop.wait() => return Attempt::Stopped,
         };
-        intake.state(&link, LinkState::Retrying { detail });
-        tokio::select! {
-            () = tokio::time::sleep(backoff.pause()) => {}
-            () = stop.wait() => break,
+        let datagrams = match datagrams {
+            Ok(datagrams) => datagrams,
+            Err(error) => return over(format!("cannot reach {address}: {}", in_words(&error))),
+        };
+        let up = LinkState::Up { detail: format!("speaking with {address}"), connections: 1 };
+        self.connection.intake.state(&self.connection.link, up.clone());
+        let after = Duration::from_secs(self.config.quiet_timeout_s);
+        let quiet = (!after.is_zero()).then(|| Quiet { after, up, gone: Arc::new(|| false) });
+        let connection = Connection { quiet, ..self.connection.clone() };
+        match connection.drive(datagrams, self.speech.framer(), stop).await {
+            Ended::Stopped => Attempt::Stopped,
+            Ended::Failed(reason) => over(format!("{address} does not answer: {reason}")),
+            Ended::Closed | Ended::GivenUp => over(format!("{address} was given up")),
         }
     }
-    intake.state(&link, LinkState::Stopped);
 }
 
 pub(crate) async fn dial(address: &str) -> io::Result<Datagrams> {
@@ -154,9 +166,6 @@ impl AsyncWrite for Datagrams {
         Poll::Ready(Ok(()))
     }
 }
-
-/// A conversation that held this long was a good one.
-const LASTED: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

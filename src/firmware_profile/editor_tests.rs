@@ -11,6 +11,7 @@ caveat = [{}]
 [transport]
 serial = {}
 tcp = { role = "x" }
+udp = {}
 mqtt = {}
 [link]
 codec = "lines"

@@ -134,7 +134,7 @@ struct Frame<'r> {
 struct Device {
     manufacturer: Option<String>,
     model: Option<String>,
-    id: Option<String>,
+    id: Option<Identifier>,
     serial: Option<String>,
     software: Option<String>,
 }
@@ -213,11 +213,11 @@ impl<'r> Frame<'r> {
                 PATIENT => self.patient(object.attributes),
                 ALERTS => {
                     let list = |id| object.attributes.find(id);
-                    if let Some(list) = list(attribute::PATIENT_ALARMS) {
-                        self.patient_alarms.remember(list);
+                    if let Some(told) = list(attribute::PATIENT_ALARMS) {
+                        self.patient_alarms.remember(told, list(attribute::PATIENT_ALARMS_SINCE));
                     }
-                    if let Some(list) = list(attribute::TECHNICAL_ALARMS) {
-                        self.technical_alarms.remember(list);
+                    if let Some(told) = list(attribute::TECHNICAL_ALARMS) {
+                        self.technical_alarms.remember(told, list(attribute::TECHNICAL_ALARMS_SINCE));
                     }
                 }
                 _ => self.context(class, &object).learn(object.attributes, false),
@@ -281,9 +281,9 @@ impl<'r> Frame<'r> {
                     self.device.manufacturer = value::plain_text(&mut cursor);
                     self.device.model = value::plain_text(&mut cursor);
                 }
-                attribute::SYSTEM_ID if !keep(&self.device.id) => {
+                attribute::SYSTEM_ID if !(only_new && self.device.id.is_some()) => {
                     let id = cursor.sized().filter(|id| id.iter().any(|byte| *byte != 0));
-                    self.device.id = id.map(|id| id.iter().map(|byte| format!("{byte:02X}")).collect());
+                    self.device.id = id.map(value::system_id);
                 }
                 attribute::PRODUCTION if !keep(&self.device.serial) => self.production(cursor),
                 attribute::BED_LABEL if !keep(&self.bed) => self.bed = value::text(bytes),
@@ -537,14 +537,12 @@ impl<'r> Frame<'r> {
         let bed = self.bed.map(Arc::<str>::from);
         for said in &mut self.said {
             let device = &self.device;
-            let identifier =
-                |id: &String| Identifier { system: SYSTEM_ID.into(), value: id.as_str().into(), kind: None };
             said.device = Facts {
                 manufacturer: device.manufacturer.clone(),
                 model: device.model.clone(),
                 serial: device.serial.clone(),
                 firmware: device.software.clone(),
-                identifiers: device.id.iter().map(identifier).collect(),
+                identifiers: device.id.iter().cloned().collect(),
                 kind: None,
             };
             said.place = bed.clone().map(|bed| Place { bed: Some(bed), ..Place::default() });
@@ -552,9 +550,6 @@ impl<'r> Frame<'r> {
         Ok(self.said)
     }
 }
-
-/// The system id is the monitor's MAC address.
-const SYSTEM_ID: &str = "urn:bedside:mac";
 
 /// A value under the number of what it is; where the monitor has no number for it, under that of its label.
 fn named(physio: u16, place: (u16, u16), context: &Context, spoken: Spoken) -> Statement {

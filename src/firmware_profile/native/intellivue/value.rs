@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use jiff::civil::DateTime;
 
-use crate::device::{AbsentReason, Decimal, MDC, MeasurementStatus, Unit};
+use crate::device::{AbsentReason, Decimal, Identifier, MDC, MeasurementStatus, Unit};
+use crate::firmware_profile::flat::EUI_64;
 use crate::hl7v2::Time;
 use crate::nomenclature;
 use crate::wire::intellivue::message::Cursor;
@@ -119,6 +120,21 @@ pub(super) fn code(partition: u16, code: u16) -> (Cow<'static, str>, Cow<'static
     (((u32::from(partition) << 16) + u32::from(code)).to_string().into(), MDC.into())
 }
 
+/// Who the monitor is: six bytes are the MAC address of its LAN interface (all known monitors send that), eight an
+/// EUI-64.
+pub(super) fn system_id(id: &[u8]) -> Identifier {
+    let pairs: Vec<String> = id.iter().map(|byte| format!("{byte:02X}")).collect();
+    let (system, value) = match id.len() {
+        6 => (ETHERNET, pairs.join("-")),
+        8 => (EUI_64, pairs.concat()),
+        _ => (SYSTEM_ID, pairs.concat()),
+    };
+    Identifier { system: system.into(), value: value.into(), kind: None }
+}
+
+const ETHERNET: &str = "http://hl7.org/fhir/sid/eui-48/ethernet";
+const SYSTEM_ID: &str = "urn:bedside:system-id";
+
 /// The unit of a dimension code; `None` where the metric has none.
 pub(super) fn unit(code: u16) -> Option<Unit> {
     if code == 0 {
@@ -186,7 +202,7 @@ mod tests {
             (0xFEFF_F000, Ok("-40.96")),
             (0xFD00_9FFB, Ok("40.955")),
             (0x0000_0000, Ok("0")),
-            (0x0200_0005, Ok("500")),
+            (0x0200_0005, Ok("5E2")),
             (0x007F_FFFF, Err(AbsentReason::NotANumber)),
             (0xFF7F_FFFF, Err(AbsentReason::NotANumber)),
             (0x0080_0000, Err(AbsentReason::Unsupported)),
@@ -232,6 +248,17 @@ mod tests {
         for (_, ucum) in PRIVATE_UNITS {
             assert!(nomenclature::is_ucum(ucum), "{ucum}");
         }
+    }
+
+    #[test]
+    fn a_monitor_is_known_by_its_address() {
+        let said = |id: &[u8]| {
+            let id = system_id(id);
+            (id.system.to_string(), id.value.to_string())
+        };
+        assert_eq!(said(&[0, 9, 0xFB, 0, 0, 1]), (ETHERNET.into(), "00-09-FB-00-00-01".into()));
+        assert_eq!(said(&[0, 9, 0xFB, 0, 0, 1, 2, 3]), (EUI_64.into(), "0009FB0000010203".into()));
+        assert_eq!(said(&[1, 2]), (SYSTEM_ID.into(), "0102".into()));
     }
 
     #[test]

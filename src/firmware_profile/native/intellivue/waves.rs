@@ -13,7 +13,8 @@ use crate::wire::intellivue::message::Cursor;
 const TICK_MICROS: i64 = 125;
 /// In the sample specification: the bits that are not significant must be masked.
 const MASKED: u16 = 0x1000;
-/// Marks in the fixed-value specification that mean that a sample has no value.
+/// Marks in the fixed-value specification that mean that a sample has no value. Both are masks, whatever the second is
+/// called; a sample is marked when all bits of a mask are set. Marks of pacer, defibrillator and QRS leave it a value.
 const INVALID: u16 = 1;
 const SATURATED: u16 = 4;
 
@@ -286,4 +287,61 @@ fn statement(
 /// Naming context and handle: which VMD and channel lie between them the protocol does not say.
 pub(super) fn containment((context, handle): (u16, u16)) -> Containment {
     Containment { mds: u32::from(context), metric: u32::from(handle), ..Containment::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(fixed: &[u16]) -> Context {
+        let bytes = |words: &[u16]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+        let count = u16::try_from(fixed.len() / 2).unwrap();
+        let length = u16::try_from(fixed.len() * 2).unwrap();
+        Context {
+            samples: Some(vec![0, 4, 16, 14, 0x30, 0]),
+            scale: Some([0xFEFF_F000_u32, 0xFD00_9FFB, 16_383].map(u32::to_be_bytes).concat()),
+            period: Some(16),
+            fixed: Some([bytes(&[count, length]), bytes(fixed)].concat()),
+            ..Context::default()
+        }
+    }
+
+    #[test]
+    fn a_sample_is_absent_only_where_all_bits_of_a_mask_of_absence_are_set() {
+        let reading = Reading::new(&context(&[4, 0x8000, 3, 0x4001, 2, 0x8004])).unwrap();
+        for (raw, said) in [
+            (0x0000, Some(0)),
+            (0x2000, Some(0x2000)),
+            (0x3FFF, Some(0x3FFF)),
+            (0x4001, Some(1)),
+            (0x8000, None),
+            (0xBFFF, None),
+        ] {
+            assert_eq!(reading.sample(raw), said, "{raw:04x}");
+        }
+        let reading = Reading::new(&context(&[1, 0x6000])).unwrap();
+        for (raw, said) in [(0x4000, Some(0)), (0x2000, Some(0x2000)), (0x6000, None), (0xE001, None)] {
+            assert_eq!(reading.sample(raw), said, "{raw:04x}");
+        }
+        let unmarked = Reading::new(&context(&[])).unwrap();
+        assert_eq!(unmarked.sample(0xFFFF), Some(0x3FFF));
+    }
+
+    #[test]
+    fn a_scale_gives_the_values_at_both_of_its_ends_and_half_a_specification_gives_none() {
+        let reading = Reading::new(&context(&[])).unwrap();
+        let at = |raw| {
+            let above = reading.factor.times(Decimal::new(raw, 0)).unwrap();
+            value::trimmed(reading.origin.plus(above).unwrap()).to_string()
+        };
+        assert_eq!((at(0), at(16_383)), ("-40.96".into(), "40.955".into()));
+        for broken in [
+            Context { period: None, ..context(&[]) },
+            Context { period: Some(0), ..context(&[]) },
+            Context { scale: Some(vec![0; 11]), ..context(&[]) },
+            Context { samples: Some(vec![0, 4, 12, 12, 0, 0]), ..context(&[]) },
+        ] {
+            assert!(Reading::new(&broken).is_none());
+        }
+    }
 }
