@@ -153,6 +153,7 @@ pub enum Transport {
     Mllp(connector::mllp::Config),
     Serial(connector::serial::Config),
     Tcp(connector::tcp::Config),
+    Udp(connector::udp::Config),
     Mqtt(connector::mqtt::Config),
     Folder(connector::folder::Config),
     /// Topics of the embedded broker that belong to this link.
@@ -169,6 +170,7 @@ impl Transport {
             Self::Serial(_) => "serial",
             Self::Tcp(_) => "tcp",
             Self::Folder(_) => "folder",
+            Self::Udp(_) => "udp",
             Self::Mqtt(_) | Self::Broker { .. } => "mqtt",
         }
     }
@@ -176,8 +178,9 @@ impl Transport {
 
 impl Transport {
     /// Whether frames of this codec can come this way.
-    const fn carries(&self, codec: &Codec) -> bool {
+    fn carries(&self, codec: &Codec) -> bool {
         match self {
+            Self::Udp(_) => codec.on_datagrams().is_some(),
             Self::Mllp(_) => matches!(codec, Codec::Mllp(_)),
             Self::Mqtt(_) | Self::Broker { .. } | Self::Folder(_) => matches!(codec, Codec::Message(_)),
             Self::Serial(_) | Self::Tcp(_) => !matches!(codec, Codec::Message(_)),
@@ -239,6 +242,7 @@ struct LinkFile {
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
+    udp: Option<connector::udp::Config>,
     mqtt: Option<connector::mqtt::Config>,
     folder: Option<connector::folder::Config>,
     broker: Option<BrokerTopics>,
@@ -353,12 +357,13 @@ fn resolve(
     transports.extend(link.mllp.map(Transport::Mllp));
     transports.extend(link.serial.map(Transport::Serial));
     transports.extend(link.tcp.map(Transport::Tcp));
+    transports.extend(link.udp.map(Transport::Udp));
     transports.extend(link.mqtt.map(Transport::Mqtt));
     transports.extend(link.folder.map(Transport::Folder));
     transports.extend(link.broker.map(|b| Transport::Broker { topics: b.topics }));
     if transports.len() != 1 {
         let message = format!(
-            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.mqtt], [link.folder] or [link.broker]",
+            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.udp], [link.mqtt], [link.folder] or [link.broker]",
             transports.len()
         );
         return Err(fault(here, message));

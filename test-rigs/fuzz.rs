@@ -25,7 +25,9 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
-use bedside::wire::{astm, delimited, dri, ieee11073, lines, medibus, mllp, nonin, poct1a, sparkplug};
+use bedside::wire::{
+    astm, delimited, dri, ieee11073, intellivue, lines, medibus, mllp, nonin, poct1a, sparkplug,
+};
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
 /// Longest input that is tried.
@@ -52,6 +54,7 @@ fn bodies() -> Vec<Body> {
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
         body("wire::sparkplug", sparkplug::fuzz, 15_000, captures(&["sparkplug/edge-node"])),
         body("wire::delimited", delimited::fuzz, 8000, on_delimited()),
+        body("wire::intellivue", intellivue::fuzz, 1500, on_intellivue()),
         body("wire::medibus", medibus::fuzz, 6000, captures(&["drager/evita", "drager/v500"])),
         body(
             "wire::nonin",
@@ -291,6 +294,12 @@ fn with_choice(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let choices = u8::try_from(LIBRARY.ids().count().max(3)).unwrap();
     let chosen = |seed: Vec<u8>| (0..choices).map(move |choice| [vec![choice], seed.clone()].concat());
     seeds.into_iter().flat_map(chosen).collect()
+}
+
+/// Serial and LAN, active and passive.
+fn on_intellivue() -> Vec<Vec<u8>> {
+    let seeds = captures(&["philips/intellivue"]);
+    (0..4).flat_map(|choice| seeds.iter().map(move |seed| [&[choice], seed.as_slice()].concat())).collect()
 }
 
 fn on_mllp() -> Vec<Vec<u8>> {

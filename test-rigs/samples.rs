@@ -449,6 +449,88 @@ fn mqtt_values_come_out_as_they_were_written() {
     assert!(tally.files > 0, "no MQTT files in {}", folder.display());
 }
 
+/// What a decoded value of a monitor holds: numbers and absences, also within compounds.
+fn counted(value: &Value, numbers: &mut u32, absent: &mut u32) {
+    match value {
+        Value::Numeric { .. } => *numbers += 1,
+        Value::Absent(_) => *absent += 1,
+        Value::Compound(parts) => parts.iter().for_each(|part| counted(&part.value, numbers, absent)),
+        _ => {}
+    }
+}
+
+/// Numerics of a serial Data Export capture by an oracle that shares nothing with the codec: frames between C0 and C1,
+/// attributes 0950 and 094B wherever an attribute list has them. With a value, and without.
+fn numerics_of_intellivue(stream: &[u8]) -> (usize, u32, u32) {
+    let (mut frames, mut with, mut without) = (0, 0, 0);
+    for frame in stream.split(|byte| *byte == 0xC0).filter(|frame| !frame.is_empty()) {
+        let mut plain = Vec::new();
+        let mut bytes = frame.iter().take_while(|byte| **byte != 0xC1);
+        while let Some(byte) = bytes.next() {
+            plain.push(if *byte == 0x7D { bytes.next().unwrap() ^ 0x20 } else { *byte });
+        }
+        frames += 1;
+        let word = |at: usize| u16::from_be_bytes([plain[at], plain[at + 1]]);
+        let mut value = |at: usize| {
+            let none = word(at + 2) & 0xB000 != 0 || plain[at + 7..at + 10] == [0x7F, 0xFF, 0xFF];
+            if none { without += 1 } else { with += 1 }
+        };
+        for at in 0..plain.len().saturating_sub(14) {
+            match (word(at), word(at + 2)) {
+                (0x0950, 10) => value(at + 4),
+                (0x094B, length) if length >= 14 && word(at + 6) + 4 == length => {
+                    (0..usize::from(word(at + 4))).for_each(|n| value(at + 8 + 10 * n));
+                }
+                _ => {}
+            }
+        }
+    }
+    (frames, with, without)
+}
+
+#[test]
+fn a_philips_monitor_is_read_value_by_value_and_what_is_invalid_is_absent() {
+    let Some(folder) = samples() else { return };
+    let library = Library::embedded().unwrap();
+    let profile = library.find("philips/intellivue").unwrap();
+    let mut seen = 0;
+    for path in files(&folder.join("intellivue"), &["raw"]) {
+        let stream = fs::read(&path).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let (sent, with, without) = numerics_of_intellivue(&stream);
+        let kept = framed(&profile, &stream);
+        let whole: usize = kept.iter().map(|frame| frame.iter().filter(|byte| **byte == 0xC1).count()).sum();
+        assert!(whole >= sent, "{name}: {sent} frames were sent and {whole} are kept");
+        let (mut numbers, mut absent, mut arrays, mut samples) = (0, 0, 0, 0);
+        let mut codes: BTreeMap<&'static str, u32> = BTreeMap::new();
+        for frame in &kept {
+            let (decoded, _) = meaning::read(&profile, frame, None, meaning::Setting::default());
+            assert!(decoded.held.is_none(), "{name}: {:?}", decoded.held);
+            decoded.findings.iter().for_each(|finding| *codes.entry(finding.code).or_default() += 1);
+            for measurement in decoded.reports.iter().flat_map(|report| &report.measurements) {
+                if std::env::var("SAMPLES_SHOW").is_ok_and(|wanted| name.contains(&wanted)) {
+                    println!("  {} {} {:?}", show(measurement), measurement.taken.micros, measurement.status);
+                }
+                if measurement.metric.class == bedside::device::MetricClass::Waveform {
+                    if let Value::SampleArray { samples: run, .. } = &measurement.value {
+                        arrays += 1;
+                        samples += run.len();
+                    }
+                    continue;
+                }
+                counted(&measurement.value, &mut numbers, &mut absent);
+            }
+        }
+        println!(
+            "{name}: {sent} frames, {numbers} numbers of {with}, {absent} absent of {without}, {arrays} arrays with {samples} samples; findings {codes:?}"
+        );
+        assert_eq!((numbers, absent), (with, without), "{name}");
+        assert!(arrays > 0, "{name}: no waves");
+        seen += 1;
+    }
+    assert!(seen > 0, "no captures in {}", folder.display());
+}
+
 /// What a vendor document or a test of a reader says its bytes mean, here by hand: an oracle of its own.
 fn meant(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {

@@ -16,6 +16,7 @@ mod rig;
 pub mod serial;
 mod stream;
 pub mod tcp;
+pub mod udp;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -125,6 +125,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
         &[
             key("serial", Shape::Table("transport.serial"), "RS-232 or USB"),
             key("tcp", Shape::Table("transport.tcp"), "TCP"),
+            key("udp", Shape::Table("transport.udp"), "Datagrams: this box dials"),
             key("mqtt", Shape::Table("transport.mqtt"), "MQTT"),
             key("folder", Shape::Table("transport.folder"), "Files left in a folder"),
         ],
@@ -172,6 +173,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("port", Shape::Integer(1, 65_535), "The usual port"),
         ],
     ),
+    ("transport.udp", &[key("port", Shape::Integer(1, 65_535), "The usual port; 24105 when not said")]),
     (
         "transport.mqtt",
         &[

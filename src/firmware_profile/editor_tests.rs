@@ -12,6 +12,7 @@ caveat = [{}]
 [transport]
 serial = {}
 tcp = { role = "x" }
+udp = {}
 mqtt = {}
 folder = {}
 [link]

@@ -56,7 +56,7 @@ pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor_json::schema as page_schema;
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
-pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
+pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Udp, Verified};
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};

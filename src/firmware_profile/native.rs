@@ -18,8 +18,8 @@ use super::outcome::{self, About, Row};
 use super::value::Marks;
 use super::{Decoded, FirmwareProfile, LinkContext, finding, time};
 use crate::device::{
-    AbsentReason, Coding, Containment, Decimal, Domain, Finding, Identifier, Measurement, MeasurementStatus,
-    MetricClass, Moment, Person, Place, ResultStatus, Unit, Value,
+    AbsentReason, Coding, Containment, Decimal, Domain, Finding, Identifier, LOINC, Measurement,
+    MeasurementStatus, MetricClass, Moment, Person, Place, ResultStatus, Unit, Value,
 };
 
 /// Which of them reads the frames of a page.
@@ -260,6 +260,10 @@ fn measurement(
     if let Some(class) = statement.class.filter(|class| *class != measurement.metric.class) {
         let mut own = crate::device::Metric::clone(&measurement.metric);
         own.class = class;
+        if class == MetricClass::Waveform {
+            // The LOINC code of a pressure is that of its figures, not of its curve.
+            own.codings.retain(|coding| &*coding.system != LOINC);
+        }
         measurement.metric = Arc::new(own);
     }
     Some((measurement, group))

@@ -45,6 +45,7 @@ pub struct Caveat {
 pub struct Transport {
     pub serial: Option<Serial>,
     pub tcp: Option<Tcp>,
+    pub udp: Option<Udp>,
     pub mqtt: Option<Mqtt>,
     pub folder: Option<Folder>,
 }
@@ -80,6 +81,12 @@ pub struct Folder {
     pub files: String,
     /// How long a file that is whole does not change.
     pub settle_s: u32,
+}
+
+/// The device's own port, which this box dials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Udp {
+    pub port: u16,
 }
 
 /// Topics to subscribe to.

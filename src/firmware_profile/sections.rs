@@ -17,7 +17,7 @@ use super::metric::mdc_coding;
 use super::native::Native;
 use super::schema::{
     Caveat, ControlRule, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase,
-    Transport, Verified,
+    Transport, Udp, Verified,
 };
 use super::section::{At, Section};
 use super::text::{Joined, Shape, TextGrammar};
@@ -80,6 +80,7 @@ pub(super) fn transport(root: &Section<'_>) -> Transport {
     let transport = Transport {
         serial: section.section("serial").map(serial),
         tcp: section.section("tcp").and_then(tcp),
+        udp: section.section("udp").map(udp),
         mqtt: section.section("mqtt").map(mqtt),
         folder: section.section("folder").map(section_files::folder),
     };
@@ -120,6 +121,12 @@ fn tcp(section: Section<'_>) -> Option<Tcp> {
     let port = section.integer("port", 1..=65_535).and_then(|at| u16::try_from(at.value).ok());
     section.finish();
     Some(Tcp { listen: listen?, port: port? })
+}
+
+fn udp(section: Section<'_>) -> Udp {
+    let port = section.integer("port", 1..=65_535).and_then(|at| u16::try_from(at.value).ok());
+    section.finish();
+    Udp { port: port.unwrap_or(24_105) }
 }
 
 fn mqtt(section: Section<'_>) -> Mqtt {

@@ -105,6 +105,9 @@ impl Roster {
             Transport::Tcp(config) => {
                 Box::pin(connector::tcp::run(name, config, speech, intake, clock, stop))
             }
+            Transport::Udp(config) => {
+                Box::pin(connector::udp::run(name, config, speech, intake, clock, stop))
+            }
             Transport::Mqtt(config) => {
                 Box::pin(connector::mqtt::run(name, config, self.secrets.clone(), intake, clock, stop))
             }

@@ -78,7 +78,7 @@ const PREFIXES: &[&str] =
 const METRIC: &[&str] = &[
     "m", "g", "s", "L", "l", "mol", "K", "Cel", "Pa", "bar", "V", "A", "W", "J", "Hz", "N", "Ohm", "S", "C",
     "F", "Bq", "Gy", "Sv", "cd", "lm", "lx", "eq", "osm", "kat", "U", "cal", "m[Hg]", "m[H2O]", "[IU]",
-    "[iU]", "B", "[CFU]", "[PFU]", "[arb'U]", "[Cal]",
+    "[iU]", "B", "[CFU]", "[PFU]", "[arb'U]", "[Cal]", "dyn",
 ];
 
 /// Atoms that take none.

@@ -5,6 +5,7 @@
 //! and reads what another client asked for. What came within `gather_ms` is one frame to keep; see `kept.rs` for
 //! its shape.
 
+pub(crate) mod alert;
 mod kept;
 mod known;
 pub(crate) mod message;

@@ -176,6 +176,15 @@ pub fn framer(codec: &Codec) -> Box<dyn Framer> {
     }
 }
 
+/// How many of these bytes, written together, are one datagram: the messages of a codec that has datagrams say their
+/// own length.
+pub(crate) fn datagram(bytes: &[u8]) -> usize {
+    match intellivue::message::length(bytes) {
+        Ok(Some(length)) => length.min(bytes.len()),
+        _ => bytes.len(),
+    }
+}
+
 /// What a framer wants done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {

@@ -2,6 +2,7 @@
 //! until it is acknowledged. What was not acknowledged is said again, as a real device would.
 
 mod astm;
+pub mod intellivue;
 pub mod medibus;
 mod mllp;
 mod mqtt;

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::message::{ALERTS, ATTRIBUTES_OF_INTEREST, MDS, Message, Object, PATIENT};
+use super::alert::{Since, entries};
+use super::message::{ATTRIBUTES_OF_INTEREST, MDS, Message, Object, PATIENT, attribute};
 use super::request::{sized, words};
 
 /// More is not remembered; a monitor has some 100 objects of some 100 bytes.
 const BYTES_MAX: usize = 48 << 10;
 const VALUE_MAX: usize = 2 << 10;
+/// 64 alarms with their texts.
+const ALARMS_MAX: usize = 16 << 10;
+/// Of one attribute and its object, where they are kept.
+const OVERHEAD: usize = 14;
 
 /// Facts by object class, context and handle, each a list of attributes.
 #[derive(Debug, Default)]
@@ -27,40 +32,75 @@ impl Known {
     /// Takes what is worth remembering out of a message.
     pub(super) fn learn(&mut self, message: &Message<'_>, now: Duration) {
         let Message::Operation(operation) = message else { return };
-        if let Some((_, attributes)) = operation.mds_create() {
+        if let Some((tick, attributes)) = operation.mds_create() {
             // The monitor begins anew: handles and times of before mean nothing now.
             *self = Self::default();
-            self.object(MDS, &Object { context: 0, handle: 0, attributes }, now);
+            self.object(MDS, &Object { context: 0, handle: 0, attributes }, tick, now);
         }
         if let Some(result) = operation.poll_result() {
-            result.objects(|object| self.object(result.class, &object, now));
+            result.objects(|object| self.object(result.class, &object, result.relative, now));
         }
     }
 
-    fn object(&mut self, class: u16, object: &Object<'_>, now: Duration) {
+    fn object(&mut self, class: u16, object: &Object<'_>, tick: u32, now: Duration) {
         // There is one monitor and one patient, whatever their handles.
         let key = match class {
             MDS | PATIENT => (class, 0, 0),
             _ => (class, object.context, object.handle),
         };
         for (id, value) in object.attributes {
-            if !ATTRIBUTES_OF_INTEREST.contains(&id) || value.len() > VALUE_MAX {
-                continue;
+            match id {
+                attribute::PATIENT_ALARMS => {
+                    self.alarms(key, id, attribute::PATIENT_ALARMS_SINCE, value, tick)
+                }
+                attribute::TECHNICAL_ALARMS => {
+                    self.alarms(key, id, attribute::TECHNICAL_ALARMS_SINCE, value, tick);
+                }
+                _ if ATTRIBUTES_OF_INTEREST.contains(&id) && value.len() <= VALUE_MAX => {
+                    self.store(key, id, value);
+                }
+                _ => {}
             }
-            let known = self.objects.get(&key).and_then(|facts| facts.attributes.get(&id));
-            let more = value.len().saturating_sub(known.map_or(0, Vec::len)) + 12;
-            if known.is_some_and(|known| known == value) {
-                continue;
-            }
-            if self.size + more > BYTES_MAX {
-                return;
-            }
-            self.size += more;
-            self.objects.entry(key).or_default().attributes.insert(id, value.to_vec());
         }
         if let Some(facts) = self.objects.get_mut(&key) {
             facts.heard = now;
         }
+    }
+
+    /// A list of alarms and since when each of them is told. One that cannot be remembered leaves none behind: an old
+    /// list would make every later one begin and end the same alarms again.
+    fn alarms(&mut self, key: (u16, u16, u16), id: u16, since_id: u16, list: &[u8], tick: u32) {
+        let before = self.objects.get(&key).and_then(|facts| facts.attributes.get(&since_id));
+        let before = before.map(|bytes| Since::read(bytes)).unwrap_or_default();
+        let now = entries(list).filter(|_| list.len() <= ALARMS_MAX);
+        let kept = now.is_some_and(|now| {
+            self.store(key, id, list) && self.store(key, since_id, &before.after(&now, tick).bytes())
+        });
+        if !kept {
+            self.forget(key, id);
+            self.forget(key, since_id);
+        }
+    }
+
+    fn store(&mut self, key: (u16, u16, u16), id: u16, value: &[u8]) -> bool {
+        let known = self.objects.get(&key).and_then(|facts| facts.attributes.get(&id));
+        if known.is_some_and(|known| known == value) {
+            return true;
+        }
+        let size = self.size.saturating_sub(known.map_or(0, |known| known.len() + OVERHEAD))
+            + value.len()
+            + OVERHEAD;
+        if size > BYTES_MAX {
+            return false;
+        }
+        self.size = size;
+        self.objects.entry(key).or_default().attributes.insert(id, value.to_vec());
+        true
+    }
+
+    fn forget(&mut self, key: (u16, u16, u16), id: u16) {
+        let known = self.objects.get_mut(&key).and_then(|facts| facts.attributes.remove(&id));
+        self.size = self.size.saturating_sub(known.map_or(0, |known| known.len() + OVERHEAD));
     }
 
     /// Whether this message speaks of another patient than before, or of a monitor that begins anew: what follows
@@ -84,13 +124,11 @@ impl Known {
         other
     }
 
-    /// All facts as they are kept before a frame. Who the patient is and what sounds an alarm is believed for so
-    /// long after it was heard.
+    /// All facts as they are kept before a frame. Who the patient is is believed for so long after it was heard.
     pub(super) fn facts(&self, now: Duration, believed: Duration) -> Vec<u8> {
         let mut bytes = Vec::new();
         for ((class, context, handle), facts) in &self.objects {
-            let passing = matches!(*class, PATIENT | ALERTS);
-            if passing && now.saturating_sub(facts.heard) > believed {
+            if *class == PATIENT && now.saturating_sub(facts.heard) > believed {
                 continue;
             }
             let count = u16::try_from(facts.attributes.len()).unwrap_or_default();

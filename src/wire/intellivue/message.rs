@@ -44,6 +44,9 @@ pub(crate) mod attribute {
     pub(crate) const UNIT: u16 = 0x0996;
     pub(crate) const ENUMERATION_VALUE: u16 = 0x099E;
     pub(crate) const FIXED_SAMPLES: u16 = 0x0A16;
+    /// Not of the protocol: in what is kept, since when each alarm of the two lists is told.
+    pub(crate) const PATIENT_ALARMS_SINCE: u16 = 0xFFFD;
+    pub(crate) const TECHNICAL_ALARMS_SINCE: u16 = 0xFFFE;
 }
 
 /// What later messages rest on; values and their time stamps are not among them.

@@ -132,9 +132,8 @@ fn object_identifier(last: u8) -> [u8; 14] {
     for (to, from) in coded.iter_mut().skip(2).zip(OBJECT_IDENTIFIER) {
         *to = from;
     }
-    if let [.., before, _] = &mut coded {
-        *before = last;
-    }
+    let [.., before, _] = &mut coded;
+    *before = last;
     coded
 }
 
