@@ -54,7 +54,7 @@ fn bodies() -> Vec<Body> {
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
         body("wire::sparkplug", sparkplug::fuzz, 15_000, captures(&["sparkplug/edge-node"])),
         body("wire::delimited", delimited::fuzz, 8000, on_delimited()),
-        body("wire::intellivue", intellivue::fuzz, 1500, on_intellivue()),
+        body("wire::intellivue", intellivue::fuzz, 500, on_intellivue()),
         body("wire::medibus", medibus::fuzz, 6000, captures(&["drager/evita", "drager/v500"])),
         body(
             "wire::nonin",

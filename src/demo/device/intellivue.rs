@@ -57,8 +57,7 @@ impl Monitor {
             self.answer(bytes, now, &mut answers);
             return answers;
         }
-        loop {
-            let Some(deframer) = &mut self.serial else { break };
+        while let Some(deframer) = &mut self.serial {
             let (found, rest) = deframer.take(bytes);
             bytes = rest;
             match found {

@@ -67,6 +67,7 @@ fn a_session_on_either_way_gives_every_second_with_patient_place_time_and_waves(
         let settings = if serial { settings() } else { settings().on_lan() };
         let (kept, _) = spoken(settings, Monitor::new(serial), 6000);
         assert!(kept.len() >= 5, "{} frames", kept.len());
+        assert!(kept.iter().skip(1).all(|frame| profile.fits(frame)), "each is known by its fingerprint");
         let mut told = Vec::new();
         for (number, frame) in kept.iter().enumerate().skip(2) {
             let decoded = profile.decode(frame, None, &LinkContext::golden());
