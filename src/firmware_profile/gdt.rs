@@ -48,7 +48,7 @@ pub(super) fn decode(
     check_lengths(bytes, &mut decoded.findings);
     let text = charset(grammar, bytes).decode(bytes);
     let lines = lines(&text, &mut decoded.findings);
-    if !lines.first().is_some_and(|line| line.field == "8000") {
+    if lines.first().is_none_or(|line| line.field != "8000") {
         decoded.held = Some("not a GDT or LDT file: it does not begin with field 8000".into());
         return decoded;
     }
