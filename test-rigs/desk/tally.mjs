@@ -13,7 +13,9 @@ export class Tally {
       return found;
     } catch (fault) {
       this.failed += 1;
-      console.log(`FAIL  ${sentence}\n      ${String(fault.message ?? fault).replaceAll('\n', '\n      ')}`);
+      console.log(
+        `FAIL  ${sentence}\n      ${String(fault.message ?? fault).replaceAll("\n", "\n      ")}`,
+      );
       return undefined;
     }
   }

@@ -1,11 +1,14 @@
 // What is watched on every page of the walk: the console, where requests go, accessibility, sizes.
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { connect } from 'node:tls';
-import { must } from './tally.mjs';
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { connect } from "node:tls";
+import { must } from "./tally.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const SEVERE = new Set(['serious', 'critical']);
+const AXE = readFileSync(
+  createRequire(import.meta.url).resolve("axe-core/axe.min.js"),
+  "utf8",
+);
+const SEVERE = new Set(["serious", "critical"]);
 
 /** Notes console errors and requests that leave the origin. */
 export class Watch {
@@ -14,15 +17,22 @@ export class Watch {
   #expected = [];
 
   constructor(page, origin) {
-    page.on('console', (message) => {
-      if (message.type() !== 'error') return;
+    page.on("console", (message) => {
+      if (message.type() !== "error") return;
       const words = `${message.text()} (${message.location().url})`;
-      if (!this.#expected.some((pattern) => pattern.test(words))) this.errors.push(words);
+      if (!this.#expected.some((pattern) => pattern.test(words)))
+        this.errors.push(words);
     });
-    page.on('pageerror', (fault) => this.errors.push(`uncaught: ${fault.message}`));
-    page.on('request', (request) => {
+    page.on("pageerror", (fault) =>
+      this.errors.push(`uncaught: ${fault.message}`),
+    );
+    page.on("request", (request) => {
       const url = request.url();
-      if (!url.startsWith('data:') && !url.startsWith('blob:') && new URL(url).origin !== origin)
+      if (
+        !url.startsWith("data:") &&
+        !url.startsWith("blob:") &&
+        new URL(url).origin !== origin
+      )
         this.strangers.push(url);
     });
   }
@@ -38,32 +48,47 @@ export async function axe(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() =>
     window.axe.run(document, {
-      runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+      runOnly: [
+        "wcag2a",
+        "wcag2aa",
+        "wcag21a",
+        "wcag21aa",
+        "wcag22aa",
+        "best-practice",
+      ],
     }),
   );
   const severe = violations.filter(({ impact }) => SEVERE.has(impact));
   const say = ({ id, impact, nodes }) =>
-    `${impact} ${id}: ${nodes.map(({ target }) => target.join(' ')).join(', ')}`;
-  must(severe.length === 0, severe.map(say).join('\n'));
+    `${impact} ${id}: ${nodes.map(({ target }) => target.join(" ")).join(", ")}`;
+  must(severe.length === 0, severe.map(say).join("\n"));
   return violations.length;
 }
 
 /** Throws when the page is wider than its window. */
 export async function fits(page) {
-  const [wide, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  must(wide <= window, `the page is ${wide} px wide in a window of ${window} px`);
+  const [wide, window] = await page.evaluate(() => [
+    document.documentElement.scrollWidth,
+    innerWidth,
+  ]);
+  must(
+    wide <= window,
+    `the page is ${wide} px wide in a window of ${window} px`,
+  );
 }
 
 /** Controls that a finger cannot hit: under 44 px, links inside running text excepted (WCAG 2.5.8). */
 export async function smallTargets(page) {
   return page.evaluate(() => {
     const small = [];
-    for (const element of document.querySelectorAll('a[href], button, input, select, summary')) {
+    for (const element of document.querySelectorAll(
+      "a[href], button, input, select, summary",
+    )) {
       const box = element.getBoundingClientRect();
       if (box.width === 0 || box.height === 0) continue;
-      if (getComputedStyle(element).display === 'inline') continue;
-      const after = getComputedStyle(element, '::after');
-      if (after.position === 'absolute' && after.inset === '0px') continue;
+      if (getComputedStyle(element).display === "inline") continue;
+      const after = getComputedStyle(element, "::after");
+      if (after.position === "absolute" && after.inset === "0px") continue;
       if (box.height < 43.5)
         small.push(
           `${element.tagName} “${element.textContent.trim().slice(0, 30)}” ${Math.round(box.height)} px`,
@@ -77,10 +102,13 @@ export async function smallTargets(page) {
 export function certificateOf(base) {
   const { hostname, port } = new URL(base);
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: hostname, port: Number(port || 443), rejectUnauthorized: false }, () => {
-      resolve(socket.getPeerCertificate().fingerprint256);
-      socket.end();
-    });
-    socket.on('error', reject);
+    const socket = connect(
+      { host: hostname, port: Number(port || 443), rejectUnauthorized: false },
+      () => {
+        resolve(socket.getPeerCertificate().fingerprint256);
+        socket.end();
+      },
+    );
+    socket.on("error", reject);
   });
 }

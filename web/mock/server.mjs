@@ -1,12 +1,13 @@
 // Serves dist/ and the gateway's contract with a made-up ward, for work on the pages without a gateway.
 //   node mock/server.mjs [--port 4180] [--code WARD-2026] [--ready] [--scenario good|trouble|empty]
-// POST /mock?scenario=… changes the ward, POST /mock?live=cut breaks the live stream for 20 s.
+// POST /mock?scenario=… changes the ward, ?role=… the user's role, ?live=cut breaks the live stream for 20 s.
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { STATUS_CODES, createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { Desk, routes } from './pairing.mjs';
 import { DEVICES, Ward } from './ward.mjs';
 
 const { values: flags } = parseArgs({
@@ -34,6 +35,8 @@ const TYPES = {
 };
 
 let ward = new Ward(flags.scenario);
+let desk = new Desk(ward.links());
+let role = 'admin';
 let user = flags.ready ? { username: 'anna', password: 'correct horse battery' } : null;
 let cutUntil = 0;
 let failures = 0;
@@ -121,9 +124,25 @@ async function logInWith(req, res) {
   logIn(res, username);
 }
 
+/** What a link made at the desk says is what the oximeter says. */
+function asked(terms) {
+  const filter = Object.fromEntries(terms);
+  const own = desk.liveLinks().some(({ name, frames }) => name === filter.link && frames > 0);
+  return own ? { ...filter, link: 'oximeter' } : filter;
+}
+
+function overview() {
+  const seen = ward.overview();
+  return { ...seen, links: [...seen.links, ...desk.liveLinks()] };
+}
+
+function may(roles) {
+  if (!roles.includes(role)) throw new Refusal(403, 'role', `a user of the role ${role} may not do this`);
+}
+
 function live(req, res) {
   res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-  const say = () => res.write(`event: overview\ndata: ${JSON.stringify(ward.overview())}\n\n`);
+  const say = () => res.write(`event: overview\ndata: ${JSON.stringify(overview())}\n\n`);
   say();
   const point = (p) => res.write(`event: point\ndata: ${JSON.stringify(p)}\n\n`);
   ward.listeners.add(point);
@@ -239,13 +258,13 @@ const ROUTES = [
     (_, res) =>
       send(res, 200, {
         username: user.username,
-        role: 'admin',
+        role,
         site: 'Clinique du Lac',
         simulated: true,
         version: '0.1.0-mock',
       }),
   ],
-  ['GET', /^\/overview$/, (_, res) => send(res, 200, ward.overview())],
+  ['GET', /^\/overview$/, (_, res) => send(res, 200, overview())],
   ['GET', /^\/live$/, live],
   [
     'GET',
@@ -278,7 +297,7 @@ const ROUTES = [
     'GET',
     /^\/entries$/,
     (_, res, __, terms) =>
-      send(res, 200, ward.page({ ...Object.fromEntries(terms), limit: Number(terms.get('limit') ?? 50) })),
+      send(res, 200, ward.page({ ...asked(terms), limit: Number(terms.get('limit') ?? 50) })),
   ],
   ['GET', /^\/entries\/([^/]+)$/, (_, res, [id]) => send(res, 200, ward.detail(entryOf(id)))],
   [
@@ -294,6 +313,7 @@ const ROUTES = [
   ],
   ['GET', /^\/upstream$/, (_, res) => send(res, 200, upstream())],
   ['POST', /^\/upstream\/test$/, (_, res) => setTimeout(() => send(res, 200, testSteps()), 700)],
+  ...routes({ desk: () => desk, send, bodyOf, may, Refusal }),
 ];
 
 async function api(req, res, url) {
@@ -310,7 +330,11 @@ async function api(req, res, url) {
 }
 
 function control(res, terms) {
-  if (terms.has('scenario')) ward = new Ward(terms.get('scenario'));
+  if (terms.has('scenario')) {
+    ward = new Ward(terms.get('scenario'));
+    desk = new Desk(ward.links());
+  }
+  if (terms.has('role')) role = terms.get('role');
   if (terms.get('live') === 'cut') cutUntil = Date.now() + 20_000;
   for (const stream of streams) stream.destroy();
   send(res, 204, '');

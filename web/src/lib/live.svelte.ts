@@ -102,6 +102,7 @@ async function listen(signal: AbortSignal, loggedOut: () => void): Promise<void>
 export function startLive(loggedOut: () => void): void {
   stopLive();
   abort = new AbortController();
+  tick_ms = Date.now();
   ticking = setInterval(() => (tick_ms = Date.now()), 1000);
   void listen(abort.signal, loggedOut);
 }
