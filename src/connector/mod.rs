@@ -82,7 +82,7 @@ pub trait Intake: Send + Sync {
     }
     /// What became of a [`Reply`]: taken by the device whole, or not, with the reason.
     fn replied(&self, link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
-        let _ = (link, reference, outcome);
+        drop((link, reference, outcome));
         Box::pin(std::future::ready(()))
     }
 }

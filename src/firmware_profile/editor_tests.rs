@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::editor::{SECTIONS, Shape};
 use super::super::schema::heard;
 use super::*;
 use crate::firmware_profile::Library;
@@ -53,6 +54,8 @@ missing = { a = "x" }
 "#,
     "[device]\n[record]\ngrammar = \"regex\"\n",
     "[device]\n[record]\ngrammar = \"columns\"\n",
+    "[device]\n[record]\ngrammar = \"csv\"\nlayout = [{ fields = { a = 1 } }]\n",
+    "[device]\n[record]\ngrammar = \"bytes\"\nlayout = [{ fields = { a = \"0 u8\" } }]\n",
     "[device]\n[record]\ngrammar = \"json\"\n",
     "[device]\n[record]\ngrammar = \"hl7\"\n",
     "[device]\n[record]\ngrammar = \"astm\"\n[orders]\ncancel = \"A\"\n",
@@ -72,8 +75,11 @@ fn defined(name: &str) -> &str {
     }
 }
 
+/// Keys by section.
+type Keys = BTreeMap<String, BTreeSet<String>>;
+
 /// What the parser asked for on all these pages: keys by section, and the words it knows.
-fn asked() -> (BTreeMap<String, BTreeSet<String>>, BTreeMap<(String, String), Vec<String>>) {
+fn asked() -> (Keys, BTreeMap<(String, String), Vec<String>>) {
     let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut words = BTreeMap::new();
     for page in EVERY_KEY {
@@ -178,5 +184,5 @@ fn what_the_parser_refuses_in_form_the_schema_refuses_too() {
 fn the_settings_of_a_codec_are_its_own() {
     assert_eq!(wire::Codec::settings("message"), ["sparkplug"]);
     assert!(wire::Codec::settings("mllp").contains(&"max_message_bytes".to_owned()));
-    assert!(wire::Codec::words().contains(&"astm".to_owned()));
+    assert!(wire::Codec::words().contains(&"astm"));
 }

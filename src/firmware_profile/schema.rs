@@ -252,8 +252,7 @@ pub(super) fn heard(text: &str) -> super::section::Heard {
     let (document, _) = DeTable::parse_recoverable(text);
     let source = Source::new(text);
     drop(read("test/page", &source, document.get_ref()));
-    let heard = source.heard.borrow().clone();
-    heard
+    source.heard.take()
 }
 
 fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<FirmwareProfile> {
