@@ -3,6 +3,8 @@
 //! Each room owns its section's type; this file only composes them. Rooms are handed their own section and never
 //! see the whole.
 
+mod waveforms;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::firmware_profile::{FirmwareProfile, Library};
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
+
+pub use waveforms::{Deliver, Waveforms};
 
 /// How the box is built, checked and ready to run.
 #[derive(Debug)]
@@ -49,6 +53,13 @@ pub struct Site {
     /// Everything this box says is simulated: shown on every page and marked HTEST in FHIR.
     #[serde(default)]
     pub simulated: bool,
+    /// Seconds a device's clock may differ from this box's before the desk raises an alarm.
+    #[serde(default = "clock_limit")]
+    pub clock_limit_s: u32,
+}
+
+const fn clock_limit() -> u32 {
+    120
 }
 
 fn utc() -> String {
@@ -105,6 +116,7 @@ pub struct Link {
     pub unidentified: Unidentified,
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
+    pub waveforms: Waveforms,
     pub transport: Transport,
 }
 
@@ -124,7 +136,7 @@ impl Link {
     /// The link layer.
     pub fn codec(&self) -> Codec {
         match (&self.reads, &self.transport) {
-            (Reads::Profile(profile), _) => profile.codec.clone(),
+            (Reads::Profile(profile), _) => self.waveforms.gathered(profile.codec.clone()),
             (Reads::BySender, Transport::Mllp(_)) => Codec::Mllp(crate::wire::mllp::Settings::default()),
             (Reads::BySender, _) => Codec::message(),
         }
@@ -133,7 +145,7 @@ impl Link {
     /// The link layer and what may be said on it.
     pub fn speech(&self) -> Speech {
         match &self.reads {
-            Reads::Profile(profile) => profile.speech(),
+            Reads::Profile(profile) => Speech { codec: self.codec(), ..profile.speech() },
             Reads::BySender => self.codec().into(),
         }
     }
@@ -239,6 +251,8 @@ struct LinkFile {
     #[serde(default)]
     unidentified: Unidentified,
     patient: Option<PatientFile>,
+    #[serde(default)]
+    waveforms: Waveforms,
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
@@ -376,6 +390,7 @@ fn resolve(
         folder.check().map_err(|message| fault(here, message))?;
     }
     check_way(&reads, &transport).map_err(|message| fault(here, message))?;
+    link.waveforms.check().map_err(|message| fault(here, message))?;
     if matches!(transport, Transport::Broker { .. }) && !broker {
         let message =
             format!("link \"{name}\" listens on the embedded broker, but there is no [broker] section");
@@ -390,6 +405,7 @@ fn resolve(
         zone_name: zone_name.into(),
         unidentified: link.unidentified,
         patient,
+        waveforms: link.waveforms,
         transport,
     })
 }

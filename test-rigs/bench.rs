@@ -12,6 +12,10 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "bench/beds.rs"]
+mod beds;
+#[path = "bench/decode.rs"]
+mod decode;
 #[path = "bench/floor.rs"]
 mod floor;
 #[path = "bench/message.rs"]
@@ -238,6 +242,12 @@ fn main() {
         }
         if wanted("delivery") {
             end_to_end().await;
+        }
+        if wanted("decode") {
+            decode::run();
+        }
+        if wanted("beds") {
+            beds::run().await;
         }
         if wanted("trace") {
             proof(&numbers).await;

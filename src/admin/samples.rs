@@ -92,7 +92,13 @@ pub(super) fn person(family: &str, number: &str) -> Person {
 }
 
 pub(super) fn sighting(profile: &ProfileView, second: i64) -> Sighting<'_> {
-    Sighting { link: "ward", profile, received: seconds_after_noon(second), bound_patient: None }
+    Sighting {
+        link: "ward",
+        profile,
+        received: seconds_after_noon(second),
+        bound_patient: None,
+        distrusted: false,
+    }
 }
 
 /// Upstream as it stood at noon.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entry::State;
 use super::outbox::story;
-use super::sha256;
+use super::{compact, sha256};
 use crate::clock::Timestamp;
 
 /// Entries looked at for one page: a filter that almost nothing passes gives a short page and a `next` to go on
@@ -81,7 +81,7 @@ impl std::fmt::Debug for EntryDetail {
 
 const COLUMNS: &str =
     "entry.id, frame.received, frame.synchronised, link.name, frame.peer, device.key, entry.state,
-    entry.reason, length(frame.bytes), entry.summary, entry.attempts, entry.repeats, entry.next_try";
+    entry.reason, coalesce(frame.deflated, length(frame.bytes)), entry.summary, entry.attempts, entry.repeats, entry.next_try";
 /// CROSS JOIN is SQLite's way to say: walk the entries in order, then look the rest up.
 const FROM: &str = "FROM entry CROSS JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
     LEFT JOIN device ON device.id = entry.device";
@@ -143,10 +143,10 @@ pub(super) fn entries(conn: &Connection, filter: &EntryFilter) -> rusqlite::Resu
 pub(super) fn entry(conn: &Connection, id: i64) -> rusqlite::Result<Option<EntryDetail>> {
     conn.prepare_cached(&format!(
         "SELECT {COLUMNS}, frame.bytes, frame.topic, frame.sha256, frame.warnings, entry.answer, entry.answered_at,
-         entry.sent_at, entry.notes {FROM} WHERE entry.id = ?1"
+         entry.sent_at, entry.notes, frame.deflated {FROM} WHERE entry.id = ?1"
     ))?
     .query_row(params![id], |row| {
-        let bytes = Bytes::copy_from_slice(row.get_ref(13)?.as_blob()?);
+        let bytes = Bytes::from(compact::frame(row.get_ref(13)?.as_blob()?, row.get(21)?).into_owned());
         let kept: [u8; 32] = row.get_ref(15)?.as_blob()?.try_into().unwrap_or([0; 32]);
         let warnings: Option<String> = row.get(16)?;
         let answered_at = row.get::<_, Option<i64>>(18)?.map(|micros| Timestamp::from_micros(micros, true));

@@ -14,6 +14,8 @@ use super::{BufferError, JOB_COST, Kept, NewFrame, Refused};
 pub(super) struct Sealed {
     pub(super) frame: NewFrame,
     pub(super) sha256: [u8; 32],
+    /// The same bytes as DEFLATE, where that is worth it.
+    pub(super) packed: Option<Vec<u8>>,
 }
 
 impl Sealed {

@@ -28,6 +28,7 @@
 
 mod browse;
 mod checkpoint;
+mod compact;
 mod entry;
 mod folder;
 mod glance;
@@ -88,8 +89,8 @@ impl Default for Config {
 const LEAST_MAX_BYTES: u64 = 4 << 20;
 /// Largest frame. Connectors stop at 16 MiB; this is the buffer's own limit, whoever calls.
 const MAX_FRAME_BYTES: usize = 64 << 20;
-/// Frames larger than this are hashed on a thread that may block (about 1 ms).
-const HASH_ELSEWHERE_BYTES: usize = 1 << 20;
+/// Frames larger than this are hashed and packed on a thread that may block (about 1 ms).
+const SEAL_ELSEWHERE_BYTES: usize = 64 << 10;
 /// What may wait for the writer, in KiB of frames; every job counts [`JOB_COST`] besides.
 const QUEUE_KIB: u32 = 16 << 10;
 const JOB_COST: u32 = 8;
@@ -222,7 +223,7 @@ impl Buffer {
     /// # Errors
     /// [`Refused`]: it is not kept, and the sender must be told so.
     pub async fn keep(&self, frame: NewFrame) -> Result<Kept, Refused> {
-        let frame = seal(frame).await?;
+        let frame = seal(frame, true).await?;
         let (reply, answer) = oneshot::channel();
         self.inner.hand_over(frame.cost(), |permit| Job::Keep { frame, reply, permit }).await?;
         answer.await.unwrap_or_else(|_| Err(Refused::closed()))
@@ -234,7 +235,7 @@ impl Buffer {
     /// # Errors
     /// [`Refused`], as for `keep`.
     pub async fn keep_part(&self, part: NewFrame) -> Result<(), Refused> {
-        let part = seal(part).await?;
+        let part = seal(part, false).await?;
         let (reply, answer) = oneshot::channel();
         self.inner.hand_over(part.cost(), |permit| Job::Part { part, reply, permit }).await?;
         answer.await.unwrap_or_else(|_| Err(Refused::closed()))
@@ -390,17 +391,18 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Hashes the frame in the caller's task, so that the writer has less to do.
-async fn seal(frame: NewFrame) -> Result<Sealed, Refused> {
+async fn seal(frame: NewFrame, pack: bool) -> Result<Sealed, Refused> {
     if frame.bytes.len() > MAX_FRAME_BYTES {
         let reason =
             format!("{} bytes are more than the {MAX_FRAME_BYTES} a frame may have", frame.bytes.len());
         return Err(Refused { full: false, reason });
     }
-    let sha256 = if frame.bytes.len() > HASH_ELSEWHERE_BYTES {
+    let work = move |bytes: &[u8]| (sha256(bytes), pack.then(|| compact::packed(bytes)).flatten());
+    let (sha256, packed) = if frame.bytes.len() > SEAL_ELSEWHERE_BYTES {
         let bytes = frame.bytes.clone();
-        tokio::task::spawn_blocking(move || sha256(&bytes)).await.map_err(|_| Refused::closed())?
+        tokio::task::spawn_blocking(move || work(&bytes)).await.map_err(|_| Refused::closed())?
     } else {
-        sha256(&frame.bytes)
+        work(&frame.bytes)
     };
-    Ok(Sealed { frame, sha256 })
+    Ok(Sealed { frame, sha256, packed })
 }

@@ -10,7 +10,7 @@ use super::entry::{IllegalMark, Mark, State, Transition};
 use super::job::Sealed;
 use super::repetition::prefix;
 use super::store::Store;
-use super::{Kept, Refused, sha256};
+use super::{Kept, Refused, compact, sha256};
 use crate::clock::Timestamp;
 
 /// The reason of every entry whose bytes changed on the disk.
@@ -49,6 +49,7 @@ impl Store {
             topic: frame.topic.as_deref(),
             warnings: warnings.as_deref(),
             bytes: &frame.bytes,
+            packed: sealed.packed.as_deref(),
             held: frame.held.as_deref(),
         };
         Ok(Kept { id: self.insert(&row)?, duplicate: false })
@@ -56,11 +57,12 @@ impl Store {
 
     fn insert(&mut self, row: &Row<'_>) -> rusqlite::Result<i64> {
         let id = self.last_id + 1;
+        let deflated = row.packed.map(|_| i64::try_from(row.bytes.len()).unwrap_or(i64::MAX));
         let Timestamp { micros, synchronised } = row.received;
         self.conn
             .prepare_cached(
-                "INSERT INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes, deflated)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 id,
@@ -71,7 +73,8 @@ impl Store {
                 row.peer,
                 row.topic,
                 row.warnings,
-                row.bytes
+                row.packed.unwrap_or(row.bytes),
+                deflated
             ])?;
         let state = if row.held.is_some() { State::Held } else { State::Waiting };
         let prefix = prefix(row.sha256);
@@ -92,8 +95,12 @@ impl Store {
         for id in self.repetitions.candidates(&self.conn, prefix(sum))? {
             let same = self
                 .conn
-                .prepare_cached("SELECT bytes FROM frame WHERE id = ?1 AND link = ?2 AND sha256 = ?3")?
-                .query_row(params![id, link, sum], |row| Ok(sha256(row.get_ref(0)?.as_blob()?) == *sum))
+                .prepare_cached(
+                    "SELECT bytes, deflated FROM frame WHERE id = ?1 AND link = ?2 AND sha256 = ?3",
+                )?
+                .query_row(params![id, link, sum], |row| {
+                    Ok(sha256(&compact::frame(row.get_ref(0)?.as_blob()?, row.get(1)?)) == *sum)
+                })
                 .optional()?;
             if same == Some(true) {
                 return Ok(Some(id));
@@ -172,6 +179,7 @@ impl Store {
             topic: None,
             warnings: None,
             bytes: &bytes,
+            packed: None,
             held: Some(&reason),
         };
         self.insert(&row).map(Some)
@@ -288,8 +296,11 @@ impl Store {
     pub(super) fn hold_if_changed(&mut self, id: i64) -> rusqlite::Result<bool> {
         let sound = self
             .conn
-            .prepare_cached("SELECT bytes, sha256 FROM frame WHERE id = ?1")?
-            .query_row([id], |row| Ok(row.get_ref(1)?.as_blob()? == sha256(row.get_ref(0)?.as_blob()?)))
+            .prepare_cached("SELECT bytes, sha256, deflated FROM frame WHERE id = ?1")?
+            .query_row([id], |row| {
+                let bytes = compact::frame(row.get_ref(0)?.as_blob()?, row.get(2)?);
+                Ok(row.get_ref(1)?.as_blob()? == sha256(&bytes))
+            })
             .optional()?;
         if sound != Some(false) {
             return Ok(false);
@@ -326,6 +337,7 @@ struct Row<'a> {
     topic: Option<&'a str>,
     warnings: Option<&'a str>,
     bytes: &'a [u8],
+    packed: Option<&'a [u8]>,
     held: Option<&'a str>,
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use super::browse::{self, EntryDetail, EntryFilter, Page};
 use super::health::{Counts, Figures, Health, Shared};
 use super::registry::{self, AuditCheck, AuditRow, DeviceRow, SessionRow, UserRow};
-use super::{BufferError, Refused, Writer, schema, sha256, store};
+use super::{BufferError, Refused, Writer, compact, schema, sha256, store};
 use crate::clock::Timestamp;
 
 /// Connections reading at the same time.
@@ -346,7 +346,7 @@ impl Delayed {
 pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Option<Stored>> {
     conn.prepare_cached(
         "SELECT coalesce(link.name, ''), frame.peer, frame.received, frame.synchronised, frame.topic, frame.sha256, frame.bytes,
-                device.key, entry.attempts
+                device.key, entry.attempts, frame.deflated
          FROM entry JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
          LEFT JOIN device ON device.id = entry.device WHERE entry.id = ?1",
     )?
@@ -359,7 +359,7 @@ pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Option
             topic: row.get(4)?,
             // A hash of another length matches nothing, and is found to be changed.
             sha256: row.get_ref(5)?.as_blob()?.try_into().unwrap_or([0; 32]),
-            bytes: Bytes::copy_from_slice(row.get_ref(6)?.as_blob()?),
+            bytes: compact::frame(row.get_ref(6)?.as_blob()?, row.get(9)?).into_owned().into(),
             device: row.get(7)?,
             attempts: row.get(8)?,
         })

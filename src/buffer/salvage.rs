@@ -14,7 +14,7 @@ use super::entry::State;
 use super::folder::Folder;
 use super::health::{Severity, Shared};
 use super::repetition::prefix;
-use super::{BufferError, outbox, schema, sha256};
+use super::{BufferError, compact, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
 const TABLES: [&str; 7] = ["link", "device", "user", "session", "setting", "audit", "part"];
@@ -154,6 +154,7 @@ fn copy_frames(old: &Connection, into: &Connection, salvaged: &mut Salvaged) -> 
         .max(number("SELECT max(id) FROM entry"))
         .max(number("SELECT value FROM tally WHERE name = 'last_id'"));
     let end = if known_last > 0 { known_last } else { MISSES };
+    let column = deflated_column(old);
     let (mut last, mut in_batch) = (0, 0);
     into.execute_batch("BEGIN")?;
     while last < end {
@@ -164,7 +165,7 @@ fn copy_frames(old: &Connection, into: &Connection, salvaged: &mut Salvaged) -> 
             None => last + 1,
         };
         last = id;
-        copy_frame(old, into, id, salvaged)?;
+        copy_frame(old, into, id, column, salvaged)?;
         in_batch += 1;
         if in_batch == BATCH {
             in_batch = 0;
@@ -191,19 +192,26 @@ fn next_id(old: &Connection, last: i64) -> Option<Option<i64>> {
 struct OldFrame {
     sum: Vec<u8>,
     bytes: Vec<u8>,
+    deflated: Option<i64>,
     /// link, received, synchronised, peer, topic, warnings
     rest: [Value; 6],
 }
 
-fn read_frame(old: &Connection, id: i64) -> rusqlite::Result<OldFrame> {
-    old.prepare_cached(
-        "SELECT link, received, synchronised, peer, topic, warnings, sha256, bytes FROM frame WHERE id = ?1",
-    )?
+/// `deflated` as the damaged file has it: one that was never opened by this version has no such column.
+fn deflated_column(old: &Connection) -> &'static str {
+    if old.prepare("SELECT deflated FROM frame").is_ok() { "deflated" } else { "NULL" }
+}
+
+fn read_frame(old: &Connection, id: i64, deflated: &str) -> rusqlite::Result<OldFrame> {
+    old.prepare_cached(&format!(
+        "SELECT link, received, synchronised, peer, topic, warnings, sha256, bytes, {deflated} FROM frame WHERE id = ?1"
+    ))?
     .query_row([id], |row| {
         Ok(OldFrame {
             rest: [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?],
             sum: row.get(6)?,
             bytes: row.get(7)?,
+            deflated: row.get(8)?,
         })
     })
 }
@@ -217,10 +225,16 @@ fn read_entry(old: &Connection, id: i64) -> rusqlite::Result<Vec<Value>> {
         .query_row([id], |row| (0..11).map(|column| row.get(column)).collect())
 }
 
-fn copy_frame(old: &Connection, into: &Connection, id: i64, salvaged: &mut Salvaged) -> rusqlite::Result<()> {
-    let Ok(OldFrame { sum, bytes, rest }) = read_frame(old, id) else { return Ok(()) };
+fn copy_frame(
+    old: &Connection,
+    into: &Connection,
+    id: i64,
+    column: &str,
+    salvaged: &mut Salvaged,
+) -> rusqlite::Result<()> {
+    let Ok(OldFrame { sum, bytes, deflated, rest }) = read_frame(old, id, column) else { return Ok(()) };
     let Ok(sum) = <[u8; 32]>::try_from(sum) else { return Ok(()) };
-    let sound = sha256(&bytes) == sum;
+    let sound = sha256(&compact::frame(&bytes, deflated)) == sum;
     let mut entry = read_entry(old, id).unwrap_or_default();
     let lost_entry = entry.is_empty();
     if lost_entry {
@@ -243,10 +257,10 @@ fn copy_frame(old: &Connection, into: &Connection, id: i64, salvaged: &mut Salva
     }
     let [link, received, synchronised, peer, topic, warnings] = rest;
     into.prepare_cached(
-        "INSERT INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes, deflated)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
-    .execute(params![id, link, received, synchronised, sum, peer, topic, warnings, bytes])?;
+    .execute(params![id, link, received, synchronised, sum, peer, topic, warnings, bytes, deflated])?;
     // A link whose name was lost keeps its number.
     into.prepare_cached("INSERT OR IGNORE INTO link (id, name) VALUES (?1, 'link ' || ?1)")?
         .execute([&link])?;

@@ -15,7 +15,8 @@
 //!
 //! ```text
 //! link     id → name                                       names are few; rows carry the number
-//! frame    id, link, received, synchronised, sha256, peer, topic, warnings (JSON), bytes
+//! frame    id, link, received, synchronised, sha256, peer, topic, warnings (JSON), bytes,
+//!          deflated (null: `bytes` is the frame; else its length, and `bytes` is raw DEFLATE of it)
 //! entry    id, state (0 waiting, 1 sent, 2 held, 3 accepted), link, prefix, device, attempts, repeats,
 //!          next_try, sent_at, answered_at, reason, answer, summary, notes (JSON [[micros, text], …])
 //! seen     (bucket, prefix, id)   first 8 bytes of the SHA-256 → id, 2^20 ids to a bucket; see repetition.rs
@@ -40,7 +41,7 @@ use super::BufferError;
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, PACKED];
 
 /// The schema this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -78,6 +79,8 @@ CREATE TABLE audit (
 CREATE TABLE tally (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO tally VALUES ('last_id', 0), ('gone', 0), ('seen_through', 0), ('audit_rows', 0), ('audit_head', '');
 ";
+
+const PACKED: &str = "ALTER TABLE frame ADD COLUMN deflated INTEGER;";
 
 /// Before the first table: where the database cannot be changed any more once it has pages.
 /// - `page_size 4096`: two ordinary messages to a page, and the sector of flash and disk.
@@ -204,6 +207,29 @@ mod tests {
         assert_eq!(number("user_version"), VERSION);
         let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
         assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn what_an_older_schema_kept_is_read_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        std::fs::write(&path, b"").unwrap();
+        let mut conn = connect_writing(&path).unwrap();
+        conn.execute_batch(AT_BIRTH).unwrap();
+        conn.execute_batch(FIRST).unwrap();
+        conn.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        conn.pragma_update(None, "user_version", 1).unwrap();
+        let (frame, sum) = (b"PID|1||7".as_slice(), super::super::sha256(b"PID|1||7"));
+        conn.execute("INSERT INTO frame VALUES (1, 1, 0, 1, ?1, 'p', NULL, NULL, ?2)", (&sum, frame))
+            .unwrap();
+        conn.execute("INSERT INTO entry (id, state, link, prefix) VALUES (1, 0, 1, 0)", []).unwrap();
+        migrate(&mut conn).unwrap();
+        let stored = super::super::reader::read_stored(&conn, 1).unwrap().unwrap();
+        assert_eq!(&*stored.bytes, frame);
+        assert_eq!(
+            conn.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(),
+            VERSION
+        );
     }
 
     #[test]

@@ -293,6 +293,9 @@ pub struct Device {
     pub point_of_care: bool,
     /// `true`: the profile has only been tried on a simulator.
     pub simulated: bool,
+    /// What time the device said it is, when the frame was made; believed or not. Nothing measured.
+    #[serde(skip)]
+    pub clock: Option<Moment>,
 }
 
 impl Device {

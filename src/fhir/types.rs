@@ -169,6 +169,8 @@ pub enum ObservationValue<'a> {
     String(Cow<'a, str>),
     #[serde(rename = "valueBoolean")]
     Boolean(bool),
+    #[serde(rename = "valueDateTime")]
+    DateTime(String),
     #[serde(rename = "valueSampledData")]
     SampledData(SampledData<'a>),
     /// Why there is no value (obs-6: never beside one).

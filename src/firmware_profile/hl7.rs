@@ -339,6 +339,7 @@ impl<'m> Walk<'m> {
         for (mds, composer) in open {
             let mut about = about.clone();
             about.device = self.devices.device(self.profile, mds, &self.here, &mut self.decoded.findings);
+            about.device.clock = self.sent().filter(|_| about.device.point_of_care);
             outcome::close(&mut self.decoded.reports, about, composer);
         }
     }
@@ -354,6 +355,12 @@ impl<'m> Walk<'m> {
             moment(profile, context, &row.field(14), &|| row.place(14), findings)
         };
         hl7_alarm::alarms(&around, rows, &time, &mut self.decoded.findings)
+    }
+
+    /// MSH-7: what time it was at the sender. A personal device's message is its gateway's, whose clock is another.
+    fn sent(&self) -> Option<Moment> {
+        let time = crate::hl7v2::parse_time(&self.here.header.field(7).component(1).value()?)?;
+        self.profile.plan.time.stated(&time, self.context)
     }
 
     /// OBR-7, else MSH-7, else the receipt: the time of rows that say none (2.5 §4.5.3.7).

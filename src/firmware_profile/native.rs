@@ -51,6 +51,8 @@ struct Facts {
     firmware: Option<String>,
     identifiers: Vec<Identifier>,
     kind: Option<Coding>,
+    /// What time its clock shows.
+    clock: Option<Moment>,
 }
 
 /// One fact in the device's own words.
@@ -192,6 +194,7 @@ impl Facts {
         device.firmware = self.firmware.map(Into::into).or(device.firmware);
         device.kind = self.kind.or(device.kind);
         device.identifiers.extend(self.identifiers);
+        device.clock = self.clock;
         device
     }
 }

@@ -146,6 +146,19 @@ impl TimeRules {
         }
     }
 
+    /// A time as it was said, believed or not; `None` when no calendar has it.
+    pub(super) fn stated(&self, time: &Time, context: &LinkContext) -> Option<Moment> {
+        let (zone, name) = self.zone_of(context);
+        time.to_moment(zone, name).filter(|_| time.civil.year() >= YEAR_MIN)
+    }
+
+    fn zone_of<'a>(&'a self, context: &'a LinkContext) -> (&'a TimeZone, &'a Arc<str>) {
+        match &self.zone {
+            Some((zone, name)) => (zone, name),
+            None => (&context.zone, &context.zone_name),
+        }
+    }
+
     /// Checks a time against the clock of this box.
     pub(super) fn believed(
         &self,
@@ -154,11 +167,8 @@ impl TimeRules {
         context: &LinkContext,
         findings: &mut Vec<Finding>,
     ) -> Moment {
-        let (zone, name) = match &self.zone {
-            Some((zone, name)) => (zone, name),
-            None => (&context.zone, &context.zone_name),
-        };
-        let Some(moment) = time.to_moment(zone, name).filter(|_| time.civil.year() >= YEAR_MIN) else {
+        let (zone, name) = self.zone_of(context);
+        let Some(moment) = self.stated(time, context) else {
             return self.receipt(
                 "impossible-time",
                 &place(),

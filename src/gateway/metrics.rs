@@ -1,5 +1,8 @@
 //! What the box counts, in Prometheus' terms. Labels are links, codes and states: bounded, and never a patient.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -35,6 +38,7 @@ pub(super) struct Metrics {
     held: Counter,
     retried: Counter,
     bytes: Gauge,
+    clock: Family<OfLink, Gauge<f64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -58,6 +62,11 @@ impl Metrics {
             self.retried.clone(),
         );
         registry.register("bedside_buffer_bytes", "Size of the buffer on disk", self.bytes.clone());
+        registry.register(
+            "bedside_device_clock_offset_seconds",
+            "How far the clock of a link's device is ahead of this box; of several, the furthest off",
+            self.clock.clone(),
+        );
     }
 
     pub(super) fn kept(&self, link: &str, duplicate: bool) {
@@ -87,6 +96,12 @@ impl Metrics {
 
     pub(super) fn retried(&self, count: u64) {
         self.retried.inc_by(count);
+    }
+
+    pub(super) fn clocks(&self, worst: &BTreeMap<&str, f64>) {
+        for (link, offset_s) in worst {
+            self.clock.get_or_create(&OfLink { link: (*link).into() }).set(*offset_s);
+        }
     }
 
     pub(super) fn buffer(&self, bytes: u64, states: [(&'static str, u64); 4]) {

@@ -86,7 +86,7 @@ pub async fn run(
     console: Arc<dyn Console>,
 ) -> Result<(), GatewayError> {
     let buffer = Buffer::open(&config.buffer, clock.clone()).map_err(opening)?;
-    let live = Live::new(clock.clone());
+    let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
     let upstream = upstream(&config, &secrets, &clock, &live)?;
     let opened = match &config.desk {
         Some(desk) => Some(desk::open(desk, &config, &secrets, &clock).await?),

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::admin::live::{Live, ProfileView, Sighting};
 use crate::buffer::{Buffer, EntryFilter, Mark, Reader, State, Stored, Transition};
 use crate::connector::Stop;
+use crate::device::Finding;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
 use crate::gateway::translated::Translated;
@@ -159,8 +160,15 @@ impl Triage {
             caveats: page.caveats.iter().map(ToString::to_string).collect(),
         };
         let bound_patient = link.patient.as_ref();
-        let sighting =
-            Sighting { link: &stored.link, profile: &profile, received: stored.received, bound_patient };
+        let off =
+            |finding: &Finding| matches!(finding.code, "clock-skew" | "future-time" | "impossible-time");
+        let sighting = Sighting {
+            link: &stored.link,
+            profile: &profile,
+            received: stored.received,
+            bound_patient,
+            distrusted: understood.findings.iter().any(off),
+        };
         for report in &understood.reports {
             self.live.report(report, &sighting);
         }

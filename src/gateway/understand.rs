@@ -143,7 +143,8 @@ impl Understanding {
     /// fate alone: it is held, and the box goes on.
     pub fn read_with(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>) -> Understood {
         let reading = || {
-            let decoded = profile.decode(said.bytes, said.topic, &context(link, said.received));
+            let mut decoded = profile.decode(said.bytes, said.topic, &context(link, said.received));
+            translate::join_waveforms(&mut decoded.reports, link.waveforms.period());
             self.meant(link, profile, said, decoded)
         };
         guarded(reading).unwrap_or_else(|| {
@@ -156,12 +157,31 @@ impl Understanding {
     fn meant(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>, decoded: Decoded) -> Understood {
         let device = decoded.reports.first().map_or_else(|| said.link.into(), |r| r.device.key(said.link));
         let count: usize = decoded.reports.iter().map(|r| r.measurements.len()).sum();
-        let summary = format!("{count} measurement{} by {}", if count == 1 { "" } else { "s" }, profile.id);
-        let meaning = self.meaning(link, said, &decoded);
+        let mut summary =
+            format!("{count} measurement{} by {}", if count == 1 { "" } else { "s" }, profile.id);
+        let delivered = link.waveforms.delivered(&profile.codec);
+        let waves =
+            decoded.reports.iter().flat_map(|r| &r.measurements).filter(|m| translate::is_waveform(m));
+        let kept = if delivered { 0 } else { waves.count() };
+        if kept > 0 {
+            summary.push_str(&format!(
+                ", {kept} waveform{} kept and not delivered",
+                if kept == 1 { "" } else { "s" }
+            ));
+        }
+        let meaning = match self.meaning(link, said, &decoded, delivered) {
+            Meaning::Deliver { resources } if resources.is_empty() && kept > 0 => Meaning::Nothing(
+                "waveforms only, which this link keeps and does not deliver ([[link]] waveforms)".into(),
+            ),
+            Meaning::Deliver { resources } if resources.is_empty() => {
+                Meaning::Hold("the frame holds no measurement that its profile knows".into())
+            }
+            other => other,
+        };
         Understood { device, summary, reports: decoded.reports, findings: decoded.findings, meaning }
     }
 
-    fn meaning(&self, link: &Link, said: &Said<'_>, decoded: &Decoded) -> Meaning {
+    fn meaning(&self, link: &Link, said: &Said<'_>, decoded: &Decoded, waveforms: bool) -> Meaning {
         if let Some(reason) = &decoded.held {
             return Meaning::Hold(reason.clone());
         }
@@ -177,6 +197,7 @@ impl Understanding {
             unidentified: link.unidentified,
             quality_control: QualityControl::default(),
             bound_patient: link.patient.as_ref(),
+            waveforms,
             sequence: &sequence,
         };
         let translation = translate::translate_frame(&decoded.reports, &context);
@@ -186,11 +207,7 @@ impl Understanding {
             reasons.dedup();
             return Meaning::Hold(reasons.join("; "));
         }
-        let resources = translation.resources;
-        if resources.is_empty() {
-            return Meaning::Hold("the frame holds no measurement that its profile knows".into());
-        }
-        Meaning::Deliver { resources }
+        Meaning::Deliver { resources: translation.resources }
     }
 }
 

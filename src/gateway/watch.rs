@@ -1,5 +1,6 @@
 //! Looks after the box once a second: figures for Prometheus, how upstream stands, what is held, the watchdog.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub(super) async fn run(
             ],
         );
         held(&live, counts.held);
+        clocks(&live, &metrics);
         if let Some(upstream) = &upstream {
             show_upstream(&live, upstream);
         }
@@ -50,6 +52,28 @@ fn held(live: &Live, count: u64) {
     let title = if count == 1 { "1 frame is held".into() } else { format!("{count} frames are held") };
     let next = "Open Messages, filter by \"held\": each says why. Mend the cause, then release it.";
     live.alarm("held", Severity::Warning, &title, next);
+}
+
+/// The worst clock of each link, and one alarm for all devices whose clock is wrong.
+fn clocks(live: &Live, metrics: &Metrics) {
+    let all = live.clocks();
+    let mut worst: BTreeMap<&str, f64> = BTreeMap::new();
+    for (link, _, clock) in &all {
+        let known = worst.entry(link).or_default();
+        if clock.offset_s.abs() > known.abs() {
+            *known = clock.offset_s;
+        }
+    }
+    metrics.clocks(&worst);
+    let mut wrong: Vec<_> = all.iter().filter(|(_, _, clock)| clock.wrong).collect();
+    wrong.sort_by(|a, b| a.1.cmp(&b.1));
+    let Some((_, label, clock)) = wrong.first() else { return live.clear_alarm("device-clock") };
+    let others = match wrong.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    let title = format!("The clock of {label}{others} is wrong: its results carry a wrong time");
+    live.alarm("device-clock", Severity::Warning, &title, &clock.verdict);
 }
 
 /// How upstream stands, for the desk.
@@ -76,4 +100,66 @@ pub(super) fn show_upstream(live: &Live, upstream: &Upstream) {
         granted: standing.granted,
         jwks: upstream.jwks(),
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::live::{ProfileView, Sighting};
+    use crate::clock::{TestClock, Timestamp};
+    use crate::device::{ClockSource, Device, Moment, Offset, Precision, Report};
+
+    const NOW: i64 = 1_773_477_000_000_000;
+
+    /// What a device says of the time, so many seconds ahead, received that many seconds after the start.
+    fn says(live: &Live, ahead_s: i64, after_s: i64) {
+        let clock = Moment {
+            micros: NOW + (after_s + ahead_s) * 1_000_000,
+            offset_minutes: 0,
+            precision: Precision::Second,
+            offset: Offset::Stated,
+            source: ClockSource::Device,
+        };
+        let report = Report {
+            device: Device { model: "Mon 1".into(), clock: Some(clock), ..Device::default() },
+            person: None,
+            place: None,
+            specimen: None,
+            orders: Vec::new(),
+            measurements: Vec::new(),
+        };
+        let received = Timestamp::from_micros(NOW + after_s * 1_000_000, true);
+        let profile = ProfileView::default();
+        live.report(
+            &report,
+            &Sighting { link: "ward", profile: &profile, received, bound_patient: None, distrusted: false },
+        );
+    }
+
+    #[test]
+    fn a_wrong_clock_is_an_alarm_with_a_next_step_until_it_is_set() {
+        let (live, metrics) = (Live::with_clock_limit(TestClock::at(NOW), 120), Metrics::default());
+        let mut registry = prometheus_client::registry::Registry::default();
+        metrics.register(&mut registry);
+        let alarms = || live.overview("x", false, &crate::admin::store::Backlog::default()).alarms;
+        says(&live, 100, 0);
+        clocks(&live, &metrics);
+        assert!(alarms().is_empty());
+        says(&live, 3_601, 1);
+        clocks(&live, &metrics);
+        assert_eq!(alarms()[0].code, "device-clock");
+        assert!(
+            alarms()[0].title.contains("Mon 1") && alarms()[0].next_step.contains("zone"),
+            "{:?}",
+            alarms()
+        );
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("bedside_device_clock_offset_seconds{link=\"ward\"} 3601.0"), "{text}");
+        for stretch in 1..3 {
+            says(&live, 2, stretch * 600);
+        }
+        clocks(&live, &metrics);
+        assert!(alarms().is_empty());
+    }
 }

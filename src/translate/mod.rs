@@ -13,6 +13,7 @@
 
 mod alarm;
 mod clean;
+mod coincident;
 mod devices;
 mod list;
 mod observation;
@@ -22,14 +23,17 @@ mod subject;
 mod time;
 mod value;
 mod vital_signs;
+mod waveform;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
-use crate::device::{Domain, Identifier, Precision, Report};
+use crate::device::{Domain, Identifier, Measurement, Precision, Report, Value};
 use crate::fhir::Resource;
+
+pub use waveform::join_waveforms;
 
 /// Code system of the tags Bedside puts on resources.
 pub const TAGS: &str = "urn:bedside:tag";
@@ -82,6 +86,8 @@ pub struct Context<'a> {
     pub quality_control: QualityControl,
     /// The patient the link is bound to by configuration.
     pub bound_patient: Option<&'a Identifier>,
+    /// Whether sample arrays are delivered; if not, they are left out as if they had not been said.
+    pub waveforms: bool,
     /// What tells this frame from every other when the device states no time (the frame's hash).
     pub sequence: &'a str,
 }
@@ -137,6 +143,11 @@ pub fn translate_frame(reports: &[Report], context: &Context) -> Translation {
     Translation { resources: list.finish(), held }
 }
 
+/// Whether this is a run of samples.
+pub fn is_waveform(measurement: &Measurement) -> bool {
+    matches!(measurement.value, Value::SampleArray { .. })
+}
+
 fn add_report<'a>(
     report: &'a Report,
     context: &'a Context<'a>,
@@ -148,7 +159,11 @@ fn add_report<'a>(
     // Everything that may hold the report is asked before the first resource is made.
     let subject = subject::find(report, context)?;
     let mut facts = Vec::with_capacity(report.measurements.len());
-    for measurement in &report.measurements {
+    let wanted = |m: &&Measurement| context.waveforms || !is_waveform(m);
+    if !report.measurements.iter().any(|m| wanted(&m)) {
+        return Ok(());
+    }
+    for measurement in report.measurements.iter().filter(wanted) {
         let metric = || measurement.metric.label.to_string();
         let about = subject::about(measurement, report, subject.as_ref(), context)?;
         if measurement.metric.domain == Domain::VitalSigns && measurement.taken.precision < Precision::Day {
@@ -158,6 +173,7 @@ fn add_report<'a>(
         facts.push((measurement, about, effective.ok_or_else(|| Held::NoSuchTime { metric: metric() })?));
     }
     let source = devices::add_source(report, list)?;
+    let coincident = coincident::add(report, &source, list)?;
     let patient =
         subject.as_ref().filter(|_| facts.iter().any(|(_, about, _)| *about == subject::About::Patient));
     if let Some(patient) = patient {
@@ -168,8 +184,13 @@ fn add_report<'a>(
         true => subject::add_specimen(report, &source.key(), patient, list)?,
         false => None,
     };
-    let scene =
-        observation::Scene { report, source: &source, subject: patient, specimen: specimen.as_deref() };
+    let scene = observation::Scene {
+        report,
+        source: &source,
+        subject: patient,
+        specimen: specimen.as_deref(),
+        coincident,
+    };
     // An alarm names the value that raised it, which must be known by then.
     let (alarms, values): (Vec<_>, Vec<_>) =
         facts.into_iter().partition(|(measurement, ..)| alarm::of(measurement).is_some());

@@ -27,6 +27,8 @@ pub(super) struct Scene<'s, 'a> {
     pub(super) source: &'s Source<'a>,
     pub(super) subject: Option<&'s Subject<'a>>,
     pub(super) specimen: Option<&'s str>,
+    /// The id of the coincident time stamp of the device's clock.
+    pub(super) coincident: Option<String>,
 }
 
 /// Adds the Observation of `measurement`, taken at `effective`.
@@ -54,7 +56,10 @@ pub(super) fn add<'a>(
     let resource = Observation {
         id: &id,
         meta: meta(scene, measurement, about, &effective, &producer, list),
-        extension: gateway_extension(scene.source).into_iter().collect(),
+        extension: gateway_extension(scene.source)
+            .into_iter()
+            .chain(clock_extension(scene, measurement))
+            .collect(),
         identifier: [fhir::Identifier { kind: None, system: Some(URI.into()), value: own.as_str().into() }],
         based_on: order(scene.report, measurement).into_iter().collect(),
         status: match measurement.result_status {
@@ -215,6 +220,12 @@ fn gateway_extension(source: &Source) -> Option<Extension<'static>> {
     let gateway = Reference::to("Device", source.gateway.as_deref()?);
     let value = Some(ExtensionValue::Reference(gateway));
     Some(Extension { extension: Vec::new(), url: GATEWAY_DEVICE, value })
+}
+
+/// PHD guide: an Observation timed by the device's clock refers to what is known of that clock.
+fn clock_extension(scene: &Scene, measurement: &Measurement) -> Option<Extension<'static>> {
+    let id = scene.coincident.as_deref().filter(|_| measurement.taken.source == ClockSource::Device)?;
+    Some(super::coincident::extension(id))
 }
 
 /// The request a laboratory result answers, by its number: the order itself is upstream.

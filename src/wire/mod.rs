@@ -109,6 +109,26 @@ impl Codec {
         matches!(self, Self::Message(whole::Settings { sparkplug: true }))
     }
 
+    /// Whether its devices say waves without end, as against recordings.
+    pub fn streams(&self) -> bool {
+        match self {
+            Self::Intellivue(_) | Self::Medibus(_) | Self::Dri(_) => true,
+            Self::Nonin(settings) => settings.format != nonin::Format::Thirteen,
+            _ => false,
+        }
+    }
+
+    /// For how long its frames are gathered into one to keep, in milliseconds, where they are.
+    pub fn gather_ms(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Intellivue(settings) => Some(&mut settings.gather_ms),
+            Self::Medibus(settings) => Some(&mut settings.gather_ms),
+            Self::Dri(settings) => Some(&mut settings.gather_ms),
+            Self::Nonin(settings) => Some(&mut settings.gather_ms),
+            _ => None,
+        }
+    }
+
     /// As it is spoken over UDP; the other codecs have no datagrams.
     pub(crate) fn on_datagrams(&self) -> Option<Self> {
         match self {

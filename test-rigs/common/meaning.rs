@@ -56,6 +56,7 @@ pub(crate) fn read(
         unidentified: setting.unidentified,
         quality_control: setting.quality_control,
         bound_patient: None,
+        waveforms: true,
         sequence: "rig-sequence",
     };
     let translation = translate::translate_frame(&decoded.reports, &context);

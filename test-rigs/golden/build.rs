@@ -33,6 +33,7 @@ pub(crate) fn context(gateway: &Gateway) -> Context<'_> {
         unidentified: Unidentified::Hold,
         quality_control: QualityControl::Hold,
         bound_patient: None,
+        waveforms: true,
         sequence: "5f3c",
     }
 }

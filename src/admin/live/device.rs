@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::clock::{ClockView, DeviceClock};
 use super::trend::{Budget, Ring, Trend};
 use super::view::{DeviceDetail, DeviceView, MetricName, Point, ValueView};
 use super::{METRICS_MAX, Sighting};
@@ -20,6 +21,7 @@ pub(super) struct DeviceState {
     caveats: Arc<[String]>,
     identifiers: Vec<String>,
     metrics: HashMap<String, MetricState>,
+    clock: DeviceClock,
 }
 
 struct MetricState {
@@ -48,6 +50,7 @@ impl DeviceState {
             caveats: Arc::new([]),
             identifiers: Vec::new(),
             metrics: HashMap::new(),
+            clock: DeviceClock::default(),
         }
     }
 
@@ -66,6 +69,7 @@ impl DeviceState {
         if sighting.received >= self.view.last_seen {
             self.describe(report, sighting);
         }
+        self.clock.take(report, sighting.received, sighting.distrusted);
         let mut names: HashMap<(String, i64), u32> = HashMap::new();
         let mut points = Vec::new();
         for measurement in &report.measurements {
@@ -163,7 +167,12 @@ impl DeviceState {
         metrics
     }
 
-    pub(super) fn detail(&self) -> DeviceDetail {
+    /// Link, label and how its clock stands.
+    pub(super) fn clock(&self, limit_s: u32) -> Option<(Arc<str>, String, ClockView)> {
+        Some((self.view.link.clone(), self.view.label.clone(), self.clock.view(limit_s)?))
+    }
+
+    pub(super) fn detail(&self, limit_s: u32) -> DeviceDetail {
         let drawable = self.in_order().into_iter().filter(|metric| metric.numeric).map(|metric| &metric.last);
         DeviceDetail {
             device: self.view(),
@@ -176,6 +185,7 @@ impl DeviceState {
                 })
                 .collect(),
             identifiers: self.identifiers.clone(),
+            clock: self.clock.view(limit_s),
         }
     }
 

@@ -3,6 +3,7 @@
 //! A view, nothing more: it is in memory, bounded, and may be lost at any time without anything being lost. The
 //! gateway fills it after a frame is committed; whoever looks gets a copy.
 
+mod clock;
 mod device;
 mod trend;
 mod verdict;
@@ -19,6 +20,7 @@ use crate::connector::LinkState;
 use crate::device::{Identifier, Report};
 
 use super::store::Backlog;
+pub use clock::ClockView;
 use device::DeviceState;
 use trend::Budget;
 pub use trend::Trend;
@@ -35,6 +37,8 @@ pub const METRICS_MAX: usize = 64;
 pub const POINTS_MAX: usize = 3_600;
 /// Most points of all trends together: 8 MB. Past it a trend keeps its length and loses its oldest point.
 const POINTS_TOTAL: usize = 500_000;
+/// Seconds a device's clock may be off where nothing else is configured.
+const CLOCK_LIMIT_S: u32 = 120;
 /// Most links shown.
 const LINKS_MAX: usize = 256;
 /// Most alarms shown at once.
@@ -51,6 +55,7 @@ pub struct Live {
     /// Apart from the rest: counting a frame must not wait for a report that is being shown.
     links: Mutex<BTreeMap<Arc<str>, LinkView>>,
     points: broadcast::Sender<Arc<Point>>,
+    clock_limit_s: u32,
 }
 
 #[derive(Default)]
@@ -121,13 +126,28 @@ pub struct Sighting<'a> {
     pub received: Timestamp,
     /// The patient the link is bound to, for devices that name nobody.
     pub bound_patient: Option<&'a Identifier>,
+    /// The device's times were further off than its profile allows; the time of receipt stands in their place.
+    pub distrusted: bool,
 }
 
 impl Live {
     /// An empty view.
     pub fn new(clock: SharedClock) -> Arc<Self> {
+        Self::with_clock_limit(clock, CLOCK_LIMIT_S)
+    }
+
+    /// An empty view that calls a device's clock wrong beyond so many seconds.
+    pub fn with_clock_limit(clock: SharedClock, clock_limit_s: u32) -> Arc<Self> {
         let (points, _) = broadcast::channel(POINTS_QUEUED);
-        Arc::new(Self { since: clock.now(), clock, state: Mutex::default(), links: Mutex::default(), points })
+        let since = clock.now();
+        Arc::new(Self {
+            since,
+            clock,
+            state: Mutex::default(),
+            links: Mutex::default(),
+            points,
+            clock_limit_s,
+        })
     }
 
     // ── filled by the gateway ──
@@ -255,7 +275,13 @@ impl Live {
 
     /// One device with what does not fit on a card.
     pub fn device(&self, key: &str) -> Option<DeviceDetail> {
-        self.state().devices.get(key).map(DeviceState::detail)
+        self.state().devices.get(key).map(|device| device.detail(self.clock_limit_s))
+    }
+
+    /// How the clocks of all devices stand that are known: link, label, and the rest.
+    pub fn clocks(&self) -> Vec<(Arc<str>, String, ClockView)> {
+        let state = self.state();
+        state.devices.values().filter_map(|device| device.clock(self.clock_limit_s)).collect()
     }
 
     /// The last `minutes` of one metric of a device.

@@ -200,5 +200,7 @@ fn a_device_shows_what_does_not_fit_on_a_card() {
     assert_eq!(detail["identifiers"], serde_json::json!(["Serial number 42", "Firmware 1.2"]));
     assert_eq!(detail["metrics"][0]["code"], "8867-4");
     assert_eq!(detail["caveats"][0], "no seconds");
+    assert_eq!(detail["clock"]["offset_s"], 0.0);
+    assert_eq!(detail["clock"]["verdict"], "The clock agrees with the box: 0 s ahead.");
     assert!(s.live.device("nobody").is_none());
 }

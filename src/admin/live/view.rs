@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{UpstreamStanding, UpstreamState};
+use super::{ClockView, UpstreamStanding, UpstreamState};
 use crate::admin::json::{rfc3339, rfc3339_or_null};
 use crate::admin::store::Counts;
 use crate::clock::Timestamp;
@@ -162,6 +162,8 @@ pub struct DeviceDetail {
     /// Metrics that have numbers to draw.
     pub metrics: Vec<MetricName>,
     pub identifiers: Vec<String>,
+    /// `None` until the device said a time of its own.
+    pub clock: Option<ClockView>,
 }
 
 /// A metric to choose.

@@ -54,7 +54,7 @@ async fn a_newer_database_is_refused_and_not_written() {
     let Err(error) = Buffer::open(&config(rig.dir.path()), rig.clock.clone()) else {
         panic!("it was opened")
     };
-    assert!(matches!(error, BufferError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, BufferError::Newer { found: 99, known: schema::VERSION, .. }), "{error}");
     assert!(error.to_string().contains("written by a newer Bedside"));
     assert_eq!(fs::read(database(&rig)).unwrap(), before);
 }
@@ -118,7 +118,7 @@ async fn no_pages_left_refuses_as_full_and_goes_on_when_there_are() {
         assert_eq!(limit, 60);
     })
     .await;
-    let refused = rig.buffer.keep(frame("ward", vec![1; 400_000])).await.unwrap_err();
+    let refused = rig.buffer.keep(frame("ward", noise(1, 400_000))).await.unwrap_err();
     assert!(refused.full);
     assert!(rig.reader().health().full);
     rig.mark(1, sent()).await.expect("marks are written all the same");
@@ -131,7 +131,7 @@ async fn no_pages_left_refuses_as_full_and_goes_on_when_there_are() {
     let reader = rig.reader();
     until("it is tried again", || !reader.health().full).await;
     assert_eq!(
-        rig.buffer.keep(frame("ward", vec![1; 400_000])).await.unwrap(),
+        rig.buffer.keep(frame("ward", noise(1, 400_000))).await.unwrap(),
         Kept { id: 2, duplicate: false }
     );
     assert_eq!(rig.reader().figures().reopened, 0);

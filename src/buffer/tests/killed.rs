@@ -115,7 +115,7 @@ async fn fill_the_disk(folder: &Path) {
     while file.write_all(&[1; 4_096]).is_ok() {}
     let mut kept = Vec::new();
     let refused = loop {
-        match buffer.keep(frame("ward", vec![kept.len() as u8; 50_000])).await {
+        match buffer.keep(frame("ward", noise(kept.len() as u32, 50_000))).await {
             Ok(ok) => kept.push(ok.id),
             Err(refused) => break refused,
         }
@@ -137,13 +137,13 @@ async fn fill_the_disk(folder: &Path) {
         assert!(reader.entry(*id).await.unwrap().unwrap().intact);
     }
     assert_eq!((reader.counts().accepted, reader.counts().waiting as usize), (1, kept.len()));
-    let full_again = buffer.keep(frame("ward", vec![9; 1 << 20])).await;
+    let full_again = buffer.keep(frame("ward", noise(9, 1 << 20))).await;
     assert!(full_again.unwrap_err().full);
 
     drop(file);
     std::fs::remove_file(&hog).unwrap();
     until("the disk is used again", || !reader.health().full).await;
-    buffer.keep(frame("ward", vec![9; 1 << 20])).await.unwrap();
+    buffer.keep(frame("ward", noise(9, 1 << 20))).await.unwrap();
     assert!(reader.health().alarms.is_empty());
     assert!(dir.join("ballast").exists());
 }
@@ -168,7 +168,7 @@ async fn write_past_the_limit(folder: &Path) {
     let mut kept = Vec::new();
     let mut refused = 0;
     for n in 0..400_u32 {
-        let bytes = [&n.to_be_bytes()[..], &[7; 100_000]].concat();
+        let bytes = [&n.to_be_bytes()[..], &noise(n, 100_000)].concat();
         match buffer.keep(frame("ward", bytes)).await {
             Ok(ok) => kept.push((ok.id, n)),
             Err(_) => refused += 1,

@@ -3,6 +3,7 @@
 mod faults;
 mod killed;
 mod model;
+mod packed;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -71,6 +72,16 @@ fn frame(link: &str, bytes: impl Into<Bytes>) -> NewFrame {
         warnings: Vec::new(),
         held: None,
     }
+}
+
+/// Bytes that cannot be packed: what they take on the disk is what they are.
+fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
 }
 
 fn sent() -> Transition {
@@ -368,7 +379,7 @@ async fn no_quota_drops_what_is_not_accepted() {
     let reader = buffer.reader();
     let mut kept = Vec::new();
     let refused = loop {
-        match buffer.keep(frame("ward", vec![kept.len() as u8; 100_000])).await {
+        match buffer.keep(frame("ward", noise(kept.len() as u32, 100_000))).await {
             Ok(ok) => kept.push(ok.id),
             Err(refused) => break refused,
         }
@@ -464,7 +475,7 @@ async fn a_quota_is_kept_by_purging_the_oldest_accepted_in_idle_moments() {
     let buffer = Buffer::open(&config, TestClock::at(START)).unwrap();
     let reader = buffer.reader();
     for n in 0..60_u8 {
-        let id = buffer.keep(frame("ward", vec![n; 100_000])).await.unwrap().id;
+        let id = buffer.keep(frame("ward", noise(n.into(), 100_000))).await.unwrap().id;
         for to in [sent(), accepted()] {
             buffer.mark(vec![Mark { id, to }]).await.unwrap();
         }

@@ -144,7 +144,7 @@ impl Agent {
         }
     }
 
-    fn facts(&self) -> Facts {
+    fn facts(&self, profile: &FirmwareProfile, context: &LinkContext) -> Facts {
         let id = self.system_id.iter().map(|octet| format!("{octet:02X}")).collect::<String>();
         let identifier = (self.system_id.len() == 8).then(|| Identifier {
             system: EUI_64.into(),
@@ -158,6 +158,7 @@ impl Agent {
             firmware: self.firmware.clone(),
             identifiers: identifier.into_iter().collect(),
             kind: self.kind.map(crate::firmware_profile::metric::mdc_coding),
+            clock: self.clock.and_then(|clock| profile.plan.time.stated(&bcd_time(&clock)?, context)),
         }
     }
 
@@ -182,7 +183,11 @@ impl Agent {
         statement.place = "Date-and-Time".into();
         // Said once for the record: whether the clock is believable.
         drop(profile.plan.time.believed(&told, &|| "Date-and-Time".into(), context, findings));
-        Ok(vec![Said { device: self.facts(), statements: vec![statement], ..Said::default() }])
+        Ok(vec![Said {
+            device: self.facts(profile, context),
+            statements: vec![statement],
+            ..Said::default()
+        }])
     }
 
     /// One `Said` for each person the reports name.
@@ -210,7 +215,7 @@ impl Agent {
         people
             .into_iter()
             .map(|(person, statements)| Said {
-                device: self.facts(),
+                device: self.facts(profile, context),
                 person: person.map(|number| self.person(number)),
                 statements,
                 ..Said::default()

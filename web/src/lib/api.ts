@@ -59,10 +59,21 @@ export interface Metric {
   unit: string | null;
 }
 
+/** How the device's clock stands against the box's; seconds ahead, negative behind. */
+export interface DeviceClock {
+  offset_s: number;
+  drift_s_per_day: number | null;
+  samples: number;
+  since: string;
+  verdict: string;
+  wrong: boolean;
+}
+
 export interface DeviceDetail extends Device {
   caveats: string[];
   metrics: Metric[];
   identifiers: string[];
+  clock: DeviceClock | null;
 }
 
 export interface Link {
