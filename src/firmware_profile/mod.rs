@@ -12,6 +12,7 @@ mod fault;
 mod layout;
 mod library;
 mod locate;
+mod mask;
 mod metric;
 mod person;
 mod rules;
@@ -51,6 +52,7 @@ pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor::schema as page_schema;
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
+pub use mask::{Masked, MaskedFrame, NoProfile, fuzz as fuzz_mask, mask};
 pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
 
 use crate::clock::Timestamp;

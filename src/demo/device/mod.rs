@@ -3,8 +3,8 @@
 
 mod astm;
 pub mod medibus;
-mod mllp;
-mod mqtt;
+pub(crate) mod mllp;
+pub(crate) mod mqtt;
 
 pub use mqtt::Broker;
 
