@@ -118,7 +118,7 @@ impl FaultyLine {
                 }
             }
         }
-        if self.faults.half_frames && bytes.len() > 1 && self.dice.below(5) == 0 {
+        if self.faults.half_frames && bytes.len() > 1 && self.dice.below(20) == 0 {
             bytes.truncate(bytes.len() / 2);
         }
         if !self.faults.slow {
@@ -137,10 +137,10 @@ impl FaultyLine {
 
     /// What of the box's answer reaches the device.
     pub fn heard(&mut self, bytes: &[u8]) -> Vec<u8> {
-        if self.faults.drop_ack && self.dice.below(5) == 0 {
+        if self.faults.drop_ack && self.dice.below(20) == 0 {
             return Vec::new();
         }
-        if !self.faults.nak || self.dice.below(5) != 0 {
+        if !self.faults.nak || self.dice.below(20) != 0 {
             return bytes.to_vec();
         }
         match bytes {
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn answers_are_turned_round_or_dropped_and_the_line_goes_away_in_its_time() {
         let mut line = FaultyLine::new("nak,drop-ack,unplug=30s".parse().unwrap(), 7);
-        let heard: Vec<_> = (0..200).map(|_| line.heard(b"\x06")).collect();
+        let heard: Vec<_> = (0..1000).map(|_| line.heard(b"\x06")).collect();
         assert!([&b""[..], b"\x06", b"\x15"].iter().all(|one| heard.iter().any(|heard| heard == one)));
         assert_eq!(refused(b"MSH|\rMSA|AA|1\r"), b"MSH|\rMSA|AE|1\r");
         assert_eq!(line.unplugged(Duration::from_secs(29)), None);

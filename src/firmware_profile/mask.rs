@@ -327,36 +327,23 @@ const ETB: u8 = 0x17;
 fn lis02(bytes: &mut [u8]) {
     let (mut kind, mut delimiter, mut component_mark) = (None, b'|', b'^');
     let (mut field, mut component, mut place) = (1usize, 1usize, 0usize);
-    let mut skip = 0u8;
+    let (mut number, mut trailer) = (false, 0u8);
     for byte in bytes.iter_mut() {
         match *byte {
-            STX => skip = 1,
-            ETX | ETB => skip = 2,
-            _ if skip > 0 => {
-                // A frame number is a digit; frames of some senders have none.
-                let was_number = skip != 1 || byte.is_ascii_digit();
-                skip -= 1;
-                if was_number {
-                    continue;
-                }
-                text(
-                    byte,
-                    &mut kind,
-                    &mut delimiter,
-                    &mut component_mark,
-                    (&mut field, &mut component, &mut place),
-                );
-            }
+            STX => (number, trailer) = (true, 0),
+            ETX | ETB => trailer = 3,
+            // The CR behind a checksum ends the frame, not the record.
+            b'\r' if trailer > 0 => trailer = 0,
+            _ if trailer > 1 => trailer -= 1,
+            // Frames of some senders have no number.
+            b'0'..=b'9' if number => number = false,
             b'\n' | 4 | 5 | 6 | 0x15 => {}
-            b'\r' if place == 0 => {}
             b'\r' => (kind, field, component, place) = (None, 1, 1, 0),
-            _ => text(
-                byte,
-                &mut kind,
-                &mut delimiter,
-                &mut component_mark,
-                (&mut field, &mut component, &mut place),
-            ),
+            _ => {
+                number = false;
+                let at = (&mut field, &mut component, &mut place);
+                text(byte, &mut kind, &mut delimiter, &mut component_mark, at);
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ fn all(tape: &Tape) -> String {
     tape.chunks.iter().map(|chunk| String::from_utf8_lossy(&chunk.bytes).into_owned()).collect()
 }
 
-const HL7: &str = "MSH|^~\\&|MON^00|W|||20260314140000+0530||ORU^R01^ORU_R01|77|P|2.6\rPID|1||SECRET7^^^H^MR||Doe^Jane^^^^^L||19770404|F\rPV1|1|I|ICU^1^7|||||||||||||||||V99\rOBR|1|P55|F66|1^x^MDC|||20260314135900\rOBX|1|NM|147842^MDC_ECG_HEART_RATE^MDC|1.1.1.1|72|264864^MDC_DIM_BEAT_PER_MIN^MDC|||||R|||20260314135900\r";
+const HL7: &str = "MSH|^~\\&|MON^00|W|||20260314140000+0530||ORU^R01^ORU_R01|77|P|2.6\rPID|1||SECRET7^^^H^MR||Doe^Jane^^^^^L||19770404|F\rPV1|1|I|ICU^1^7||||||||||||||||V99\rOBR|1|P55|F66|1^x^MDC|||20260314135900\rOBX|1|NM|147842^MDC_ECG_HEART_RATE^MDC|1.1.1.1|72|264864^MDC_DIM_BEAT_PER_MIN^MDC|||||R|||20260314135900\r";
 
 #[test]
 fn persons_go_out_of_hl7_across_any_cut_and_values_and_times_stay() {
