@@ -136,6 +136,11 @@ fn on_a_bad_line_everything_that_is_acknowledged_arrives_and_reads_as_it_was() {
         for faults in ["half-frames", "nak", "drop-ack", "slow", "half-frames,nak,drop-ack"] {
             let (frames, times) = played(&library, &profile, faults.parse().unwrap(), 12);
             again += times;
+            // The beginning of a transmission that broke off is held; what was said again is whole.
+            let whole = |frame: &&Vec<u8>| {
+                !frames.iter().any(|other| other.len() > frame.len() && other.starts_with(frame))
+            };
+            let frames: Vec<&Vec<u8>> = frames.iter().filter(whole).collect();
             let measurements: usize = frames.iter().map(|frame| read(&profile, frame, None)).sum();
             assert!(frames.len() >= 12 && measurements > 0, "{id} with {faults}: {} frames", frames.len());
         }
