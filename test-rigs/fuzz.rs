@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
 use bedside::wire::{
-    astm, delimited, dri, ieee11073, intellivue, lines, medibus, mllp, nonin, poct1a, sparkplug,
+    astm, delimited, dri, ieee11073, intellivue, lines, medibus, mllp, nonin, poct1a, sparkplug, tape,
 };
 use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
 
@@ -53,6 +53,7 @@ fn bodies() -> Vec<Body> {
         body("wire::poct1a", poct1a::fuzz, 8000, captures(&["poct1a/device", "siemens/dca-vantage"])),
         body("wire::lines", lines::fuzz, 15_000, captures(&["masimo/ascii1", "denver/line-scale"])),
         body("wire::sparkplug", sparkplug::fuzz, 15_000, captures(&["sparkplug/edge-node"])),
+        body("wire::tape", tape::fuzz, 20_000, tapes()),
         body("wire::delimited", delimited::fuzz, 8000, on_delimited()),
         body("wire::intellivue", intellivue::fuzz, 500, on_intellivue()),
         body("wire::medibus", medibus::fuzz, 6000, captures(&["drager/evita", "drager/v500"])),
@@ -75,12 +76,24 @@ fn bodies() -> Vec<Body> {
         body("firmware_profile", firmware_profile::fuzz, 6000, with_choice(captures(&ids()))),
         body("firmware_profile pages", firmware_profile::fuzz, 1200, with_choice(pages())),
         body("frame to FHIR", frame_to_fhir, 4000, with_choice(captures(&ids()))),
+        body(
+            "firmware_profile::mask",
+            firmware_profile::fuzz_mask,
+            15_000,
+            captures(&["ihe/pcd01-monitor", "sysmex/xn", "poct1a/device"]),
+        ),
         body("connector::mqtt", connector::mqtt::fuzz, 60_000, packets()),
         body("admin", admin::fuzz, 60_000, with_choice(requests())),
         body("access", access::fuzz, 8000, requests()),
         body("config", config::fuzz, 4000, configurations()),
         body("demo::template", demo::template::fuzz, 40_000, templates()),
     ]
+}
+
+fn tapes() -> Vec<Vec<u8>> {
+    let chunks = captures(&["masimo/ascii1", "nonin/xpod"]).into_iter().enumerate();
+    let chunks = chunks.map(|(at, bytes)| tape::Chunk { ms: 100 * at as u64, bytes, ..Default::default() });
+    vec![tape::Tape { chunks: chunks.collect(), ..Default::default() }.written()]
 }
 
 #[test]

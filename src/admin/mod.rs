@@ -18,6 +18,7 @@ pub mod live;
 mod pages;
 pub mod pairing;
 mod raw;
+pub mod recording;
 mod routes;
 #[cfg(test)]
 mod samples;
@@ -47,6 +48,7 @@ use listener::Patience;
 use live::Live;
 use pages::Pages;
 use pairing::Pairing;
+use recording::Recording;
 use store::Store;
 
 /// Sessions that are over are forgotten this often.
@@ -93,6 +95,7 @@ pub struct Services {
     pub commands: mpsc::Sender<Command>,
     pub explain: Arc<dyn Explain>,
     pub pairing: Arc<dyn Pairing>,
+    pub recording: Arc<dyn Recording>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

@@ -10,6 +10,8 @@ mod demo;
 mod devices;
 mod keys;
 mod profile;
+mod promote;
+mod replay;
 mod run;
 mod selftest;
 mod simulate;
@@ -53,8 +55,12 @@ enum Command {
     /// List serial ports, and find out what speaks on them
     #[command(subcommand)]
     Devices(devices::Command),
-    /// Speak as a device: over TCP, a pseudo-terminal or MQTT
+    /// Speak as any known device: over TCP, a pseudo-terminal or MQTT, with faults on request
     Simulate(simulate::Arguments),
+    /// Write what a serial port says to a tape, with its timing
+    Record(replay::RecordArguments),
+    /// Play a tape to a box as the device did
+    Replay(replay::ReplayArguments),
     /// Make the key pair this box signs in with upstream
     #[command(subcommand)]
     Keys(keys::Command),
@@ -119,6 +125,8 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Profile(command) => profile::main(command),
         Command::Devices(command) => devices::main(command),
         Command::Simulate(arguments) => simulate::main(arguments),
+        Command::Record(arguments) => replay::record(arguments),
+        Command::Replay(arguments) => replay::replay(arguments),
         Command::Keys(command) => keys::main(command),
         Command::Status(arguments) => status::main(&arguments),
     }

@@ -27,6 +27,10 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a profile over a tape or a capture: frames, values, findings
+    Run(super::promote::RunArguments),
+    /// Make a test of a frame of a tape: capture, golden and the lines to add, without persons
+    Promote(super::promote::PromoteArguments),
     /// Print the JSON Schema (2020-12) of a profile.toml, for editors
     ///
     /// Keep it in a file and name that file in the first line of the page: `#:schema ./profile.schema.json`.
@@ -47,6 +51,8 @@ pub(super) fn main(command: Command) -> Result<(), CliError> {
         Command::Check { file, capture, topic, zone, json } => {
             checked(&file, capture, topic.as_deref(), &zone, json)
         }
+        Command::Run(arguments) => super::promote::run(&arguments),
+        Command::Promote(arguments) => super::promote::promote(&arguments),
         Command::Schema => {
             say_json(&firmware_profile::page_schema());
             Ok(())

@@ -1,7 +1,7 @@
 //! `bedside simulate`: speak as a device, over the real protocol.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,30 +10,35 @@ use super::{CliError, runtime, secret_store, tell};
 use crate::clock::SystemClock;
 use crate::config;
 use crate::connector::Stop;
-use crate::demo::device::{Broker, Device, Port, Told};
-use crate::demo::pty::Pty;
-use crate::demo::template::Template;
+use crate::demo::actor::{Script, speaker};
+use crate::demo::device::{Broker, Told};
+use crate::demo::fault::{Faults, FaultyLine};
+use crate::demo::stage::{Place, Play, publish};
 use crate::firmware_profile::FirmwareProfile;
 use crate::wire::Codec;
 
-/// Say, over and over, what a device of this profile would say; unacknowledged messages are said again.
+/// Speaks as a device of any firmware profile does: its template, else its captures in turn, with the handshakes, polls
+/// and acknowledgements of its protocol. What is not acknowledged is said again.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  bedside simulate ihe/pcd01-monitor --tcp 127.0.0.1:2575\n  bedside simulate generic/scale --pty /tmp/scale --every 5\n  bedside simulate PROFILE --mqtt 127.0.0.1:1883 --topic kit/1 --user kit --password-secret kit"
+    after_help = "Examples:\n  bedside simulate ihe/pcd01-monitor --tcp 127.0.0.1:2575\n  bedside simulate drager/evita --pty /tmp/evita\n  bedside simulate nihon-kohden/monitor --listen 127.0.0.1:6000   (the box dials such monitors)\n  bedside simulate sysmex/xn --tcp 127.0.0.1:4000 --fault half-frames,nak,unplug=30s\n  bedside simulate kati/watch --mqtt 127.0.0.1:1883 --user kit --password-secret kit\n\nFaults: noise[=SHARE] changes bytes, half-frames breaks writes off, nak turns answers of the box into refusals, unplug[=TIME]\ntakes the line away for 3 s, clock-jump[=TIME] moves the device's clock after every tenth message, duplicate says every third\nmessage twice, slow sends a few bytes at a time, drop-ack loses answers, burst sends ten messages at once. The same --seed\ngives the same faults."
 )]
 pub(super) struct Arguments {
-    /// A firmware profile with a simulate.tpl, see `bedside profile list`
+    /// A firmware profile, see `bedside profile list`
     profile: String,
-    /// Connect to this address (MLLP or ASTM, as the profile speaks)
+    /// Connect to the box at this address
+    #[arg(long, value_name = "HOST:PORT", group = "way")]
+    tcp: Option<String>,
+    /// Wait for the box at this address, as devices do that are TCP servers
     #[arg(long, value_name = "ADDRESS", group = "way")]
-    tcp: Option<SocketAddr>,
+    listen: Option<SocketAddr>,
     /// Open a pseudo-terminal and link it here; point a serial link at it
     #[arg(long, value_name = "PATH", group = "way")]
     pty: Option<PathBuf>,
     /// Publish to the broker at this address
-    #[arg(long, value_name = "ADDRESS", group = "way", requires = "topic")]
+    #[arg(long, value_name = "ADDRESS", group = "way")]
     mqtt: Option<SocketAddr>,
-    /// MQTT topic
+    /// MQTT topic; that of each capture when not set
     #[arg(long)]
     topic: Option<String>,
     /// MQTT user
@@ -51,7 +56,10 @@ pub(super) struct Arguments {
     /// Stop after so many messages
     #[arg(long)]
     count: Option<u64>,
-    /// Seed of the random walks
+    /// Faults on request, joined by commas
+    #[arg(long, value_name = "FAULTS", default_value = "")]
+    fault: Faults,
+    /// Seed of the random walks and the faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -65,69 +73,90 @@ pub(super) fn main(arguments: Arguments) -> Result<(), CliError> {
             arguments.profile
         )));
     };
-    let Some(text) = library.simulation(&arguments.profile) else {
-        return Err(CliError::failed(format!("{} has no simulate.tpl", arguments.profile)));
-    };
-    let template = Template::parse(&text, arguments.seed).map_err(CliError::config)?;
     if !(0.0..=86_400.0).contains(&arguments.every) {
         return Err(CliError::failed("--every takes 0 to 86400 seconds"));
     }
     let every = Duration::from_secs_f64(arguments.every);
+    let script = Script::of(&library, &profile.id, arguments.seed).map_err(CliError::config)?;
+    if let Some(note) = script.note {
+        tell(format!("note: {note}"));
+    }
+    let captures: Vec<Vec<u8>> = library.captures(&profile.id).into_iter().map(|(_, bytes)| bytes).collect();
     runtime()?.block_on(async move {
-        let port = port(&arguments, &profile)?;
         let (switch, stop) = Stop::pair();
         tokio::spawn(async move {
             signalled().await;
             switch.send_replace(true);
         });
-        let device = Device { port, template, every, count: arguments.count };
-        let heard = |sequence: u64, told: &Told| match told {
-            Told::Acknowledged => tell(format!("{sequence}: acknowledged")),
-            Told::Sent => tell(format!("{sequence}: sent")),
-            Told::Again(why) => tell(format!("{sequence}: not acknowledged ({why}); saying it again")),
-        };
-        device.run(Arc::new(SystemClock::default()), stop, heard).await;
+        let clock = Arc::new(SystemClock::default());
+        if let (Codec::Message(_), Some(address)) = (&profile.codec, arguments.mqtt) {
+            let broker = broker(&arguments, address)?;
+            publish(script, broker, every, arguments.count, clock, stop, heard).await;
+            return Ok(());
+        }
+        let place = place(&arguments, &profile)?;
+        let speaker = speaker(&profile, &captures).map_err(CliError::failed)?;
+        let faults = FaultyLine::new(arguments.fault.clone(), arguments.seed);
+        let play = Play { speaker, script, faults, every, count: arguments.count };
+        play.run(place, clock, stop, heard).await;
         Ok(())
     })
 }
 
-fn port(arguments: &Arguments, profile: &FirmwareProfile) -> Result<Port, CliError> {
-    match (&profile.codec, arguments.tcp, &arguments.pty, arguments.mqtt) {
-        (Codec::Mllp(_), Some(address), ..) => Ok(Port::Mllp(address)),
-        (Codec::Astm(_), Some(address), ..) => Ok(Port::AstmTcp(address)),
-        (Codec::Astm(_), _, Some(path), _) => Ok(Port::AstmSerial(open(path)?)),
-        (Codec::Poct1a(_), Some(address), ..) => Ok(Port::Poct1a(address)),
-        (Codec::Lines(_), _, Some(path), _) => Ok(Port::Lines(open(path)?)),
-        (Codec::Message(_), _, _, Some(address)) => broker(arguments, address),
-        (codec, ..) => {
-            let ways = match codec {
-                Codec::Mllp(_) | Codec::Poct1a(_) => "--tcp",
-                Codec::Astm(_) => "--tcp or --pty",
-                Codec::Lines(_) => "--pty",
-                Codec::Message(_) => "--mqtt and --topic",
-                _ => "nothing yet",
-            };
-            Err(CliError::failed(format!("{} is simulated with {ways}", profile.id)))
-        }
+fn heard(sequence: u64, told: &Told) {
+    match told {
+        Told::Acknowledged => tell(format!("{sequence}: acknowledged")),
+        Told::Sent => tell(format!("{sequence}: sent")),
+        Told::Again(why) => tell(format!("{sequence}: not acknowledged ({why}); saying it again")),
     }
 }
 
-fn open(path: &Path) -> Result<Pty, CliError> {
-    let pty = Pty::open(Some(path)).map_err(|e| CliError::failed(format!("{}: {e}", path.display())))?;
-    tell(format!("speaking on {}", pty.path.display()));
-    Ok(pty)
+/// Where the device plays; without a way the error says which fit this profile.
+fn place(arguments: &Arguments, profile: &FirmwareProfile) -> Result<Place, CliError> {
+    let place = match (&arguments.pty, &arguments.tcp, arguments.listen) {
+        (Some(path), ..) => Place::Pty(path.clone()),
+        (_, Some(address), _) => Place::Dial(address.clone()),
+        (.., Some(address)) => Place::Listen(address),
+        _ => {
+            let mut ways = Vec::new();
+            if profile.transport.serial.is_some() {
+                ways.push("--pty PATH".to_owned());
+            }
+            if let Some(tcp) = &profile.transport.tcp {
+                let way = if tcp.listen { "--tcp HOST" } else { "--listen ADDRESS" };
+                ways.push(format!("{way}:{}", tcp.port));
+            }
+            if profile.transport.mqtt.is_some() {
+                ways.push("--mqtt ADDRESS".into());
+            }
+            return Err(CliError::failed(format!(
+                "say where: {} speaks on {}",
+                profile.id,
+                ways.join(" or ")
+            )));
+        }
+    };
+    if let (Place::Dial(_), Some(tcp)) = (&place, &profile.transport.tcp)
+        && !tcp.listen
+    {
+        tell("note: such a device is a TCP server; --listen is how it plays its part");
+    }
+    if let Place::Pty(path) = &place {
+        tell(format!("speaking on {}", path.display()));
+    }
+    Ok(place)
 }
 
-fn broker(arguments: &Arguments, address: SocketAddr) -> Result<Port, CliError> {
+fn broker(arguments: &Arguments, address: SocketAddr) -> Result<Broker, CliError> {
     let password = match &arguments.password_secret {
         Some(name) => secret_store(arguments.folder.clone()).load(name).map_err(CliError::failed)?,
         None => crate::secret::Secret::new(Vec::new()),
     };
-    Ok(Port::Mqtt(Broker {
+    Ok(Broker {
         address,
         client_id: format!("simulated-{}", arguments.profile.replace('/', "-")),
         user: arguments.user.clone(),
         password,
         topic: arguments.topic.clone().unwrap_or_default(),
-    }))
+    })
 }

@@ -11,6 +11,7 @@ pub mod folder;
 pub mod mllp;
 pub mod mqtt;
 pub mod ports;
+pub mod recorder;
 #[cfg(test)]
 mod rig;
 pub mod serial;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
+use crate::wire::tape::Way;
 
 /// The bytes of one message as they crossed the wire, and where they came from.
 #[derive(Clone)]
@@ -76,6 +78,11 @@ pub trait Intake: Send + Sync {
     fn note(&self, link: &str, code: &'static str, text: &str);
     /// The link's state changed.
     fn state(&self, link: &str, state: LinkState);
+    /// Bytes crossed a link, or a connection of it began or ended: for those who record. `way` is seen from the box;
+    /// over MQTT a message with its topic. Called often: does nothing where nobody records.
+    fn crossed(&self, link: &Arc<str>, peer: &Arc<str>, way: Way, topic: Option<&str>, bytes: &[u8]) {
+        let _ = (link, peer, way, topic, bytes);
+    }
     /// After a frame is kept, on links that carry messages to the device: what answers it, if it is a query.
     /// Asked for a repeated query too.
     fn reply(&self, frame: Frame) -> Later<'_, Option<Reply>> {

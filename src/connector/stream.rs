@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use super::mllp::Acknowledger;
 use super::{Frame, Intake, Later, LinkState, Receipt, Reply, Stop};
 use crate::clock::{SharedClock, Timestamp};
+use crate::wire::tape::Way;
 use crate::wire::{Answer, Framer, Step, Ticket, Warning};
 
 /// Everything about a connection but its bytes.
@@ -95,7 +96,10 @@ impl Connection {
             ended: None,
             is_quiet: false,
         };
-        Box::pin(drive.run(stop)).await
+        self.crossed(Way::Open, &[]);
+        let ended = Box::pin(drive.run(stop)).await;
+        self.crossed(Way::Closed, &[]);
+        ended
     }
 
     async fn settle(&self, job: Job) -> Settled {
@@ -117,6 +121,10 @@ impl Connection {
                 Settled::Done
             }
         }
+    }
+
+    fn crossed(&self, way: Way, bytes: &[u8]) {
+        self.intake.crossed(&self.link, &self.peer, way, None, bytes);
     }
 
     fn note(&self, warning: &Warning) {
@@ -240,6 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
     fn heard(&mut self, bytes: &[u8]) {
         self.heard = Instant::now();
         self.received = self.connection.clock.now();
+        self.connection.crossed(Way::In, bytes);
         if let Some(quiet) = self.connection.quiet.as_ref().filter(|_| self.is_quiet) {
             self.is_quiet = false;
             self.connection.intake.state(&self.connection.link, quiet.up.clone());
@@ -396,6 +405,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
         if self.out.is_empty() {
             return;
         }
+        // Told before it is sent: its answer can be there before the write is over.
+        self.connection.crossed(Way::Out, &self.out);
         let patience = self.connection.patience;
         let written = tokio::time::timeout(patience, async {
             self.io.write_all(&self.out).await?;

@@ -2,9 +2,13 @@
 //! server, and the box between them, in one process and a throw-away folder. The rigs and `bedside simulate` use
 //! its parts.
 
+pub mod actor;
 pub mod device;
+pub mod fault;
 pub mod fhir_server;
 pub mod pty;
+pub mod replay;
+pub mod stage;
 pub mod template;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -13,6 +13,7 @@ mod fault;
 mod layout;
 mod library;
 mod locate;
+mod mask;
 mod metric;
 mod person;
 mod rules;
@@ -56,6 +57,7 @@ pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor_json::schema as page_schema;
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
+pub use mask::{Masked, MaskedFrame, NoProfile, fuzz as fuzz_mask, mask};
 pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Udp, Verified};
 
 use crate::clock::Timestamp;

@@ -12,10 +12,12 @@ use crate::admin::live::Live;
 use crate::buffer::{Buffer, NewFrame};
 use crate::connector::{Frame, Intake, Later, LinkState, Receipt};
 use crate::gateway::metrics::Metrics;
+use crate::gateway::recording::Recordings;
 use crate::gateway::understand::Understanding;
 use crate::hl7v2;
 use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
+use crate::wire::tape::Way;
 
 /// The gateway's end of every connector.
 pub(super) struct Ingest {
@@ -23,6 +25,7 @@ pub(super) struct Ingest {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     understanding: Arc<Understanding>,
+    recordings: Arc<Recordings>,
     /// Birth certificates in force, by link.
     births: Mutex<HashMap<Arc<str>, Births>>,
     /// Woken when there is something new to understand.
@@ -35,12 +38,14 @@ impl Ingest {
         live: Arc<Live>,
         metrics: Arc<Metrics>,
         understanding: Arc<Understanding>,
+        recordings: Arc<Recordings>,
     ) -> Self {
         Self {
             buffer,
             live,
             metrics,
             understanding,
+            recordings,
             births: Mutex::default(),
             arrived: Arc::new(Notify::new()),
         }
@@ -138,6 +143,10 @@ impl Intake for Ingest {
                 tracing::error!(link = %link, reason = refused.reason, "Parts of a broken transmission could not be held.");
             }
         })
+    }
+
+    fn crossed(&self, link: &Arc<str>, peer: &Arc<str>, way: Way, topic: Option<&str>, bytes: &[u8]) {
+        self.recordings.crossed(link, peer, way, topic, bytes);
     }
 
     fn note(&self, link: &str, code: &'static str, text: &str) {

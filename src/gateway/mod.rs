@@ -7,6 +7,7 @@ mod ingest;
 mod links;
 mod metrics;
 pub(crate) mod pairing;
+mod recording;
 mod translated;
 mod triage;
 pub mod understand;
@@ -34,6 +35,7 @@ use ingest::Ingest;
 use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
+use recording::Recordings;
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
@@ -97,8 +99,9 @@ pub async fn run(
     let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
     let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
-    let parts =
-        Parts { buffer, live, metrics: Arc::default(), understanding, pairing, upstream, clock, stop };
+    let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
+    let metrics = Arc::default();
+    let parts = Parts { buffer, live, metrics, understanding, pairing, recordings, upstream, clock, stop };
 
     let mut tasks = JoinSet::new();
     let wake = Arc::new(Notify::new());
@@ -132,6 +135,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     understanding: Arc<Understanding>,
     pairing: Arc<Pairing>,
+    recordings: Arc<Recordings>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -151,6 +155,7 @@ impl Parts {
             self.live.clone(),
             self.metrics.clone(),
             self.understanding.clone(),
+            self.recordings.clone(),
         ));
         let (seen, seen_up_to) = tokio::sync::watch::channel(0);
         let translated = Arc::new(Translated::default());
@@ -212,6 +217,7 @@ impl Parts {
             live: self.live.clone(),
             commands,
             pairing: self.pairing.clone(),
+            recording: self.recordings.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,

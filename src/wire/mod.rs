@@ -33,6 +33,8 @@ mod rig;
 pub mod session;
 /// Sparkplug B payloads over MQTT, and their birth certificates.
 pub mod sparkplug;
+/// What crossed a link, with its timing: the capture file.
+pub mod tape;
 mod whole;
 
 use std::time::Duration;

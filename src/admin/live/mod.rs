@@ -190,6 +190,11 @@ impl Live {
         });
     }
 
+    /// A tape of this link was begun or ended.
+    pub fn link_recording(&self, name: &str, recording: bool) {
+        self.link(name, |link| link.recording = recording);
+    }
+
     /// What a committed frame said. Returns the key of the device.
     pub fn report(&self, report: &Report, sighting: &Sighting<'_>) -> String {
         let key = report.device.key(sighting.link);

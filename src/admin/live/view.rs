@@ -88,6 +88,8 @@ pub struct LinkView {
     pub refused: u64,
     pub notes: u64,
     pub last_note: Option<String>,
+    /// What crosses it is being written to a tape.
+    pub recording: bool,
 }
 
 impl LinkView {
@@ -104,6 +106,7 @@ impl LinkView {
             refused: 0,
             notes: 0,
             last_note: None,
+            recording: false,
         }
     }
 

@@ -8,6 +8,7 @@ mod live;
 mod look;
 mod pair;
 mod probe;
+mod record;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -111,6 +112,11 @@ const ROUTES: &[Route] = &[
     get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))),
     get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))),
     post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call))),
+    get("/api/v1/recordings", PAIR, |desk, call| Box::pin(record::list(desk, call))),
+    post("/api/v1/recordings", PAIR, SMALL_BODY, |desk, call| Box::pin(record::start(desk, call))),
+    get("/api/v1/recordings/{}", PAIR, |desk, call| Box::pin(record::export(desk, call))),
+    post("/api/v1/recordings/{}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call))),
+    post("/api/v1/recordings/{}/remove", PAIR, NO_BODY, |desk, call| Box::pin(record::remove(desk, call))),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
 ];
 

@@ -102,7 +102,7 @@ pub(super) async fn stop_scan(desk: Arc<Desk>, _call: Call) -> Result<Answer, Pr
 }
 
 /// Does what was asked between its lines in the trail: one before, and one more when it failed.
-async fn audited<T>(
+pub(super) async fn audited<T>(
     desk: &Desk,
     call: &Call,
     action: &'static str,
@@ -125,7 +125,7 @@ async fn audited<T>(
     }
 }
 
-fn problem(refusal: Refusal) -> Problem {
+pub(super) fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Conflict(why) => Problem::new(StatusCode::CONFLICT, "pairing", why),
         Refusal::Unknown => Problem::not_found(),

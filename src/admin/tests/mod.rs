@@ -6,6 +6,7 @@ mod enter;
 mod live;
 mod memory;
 mod pair;
+mod record;
 mod walk;
 mod wire;
 
@@ -76,6 +77,7 @@ impl Rig {
             commands,
             explain: Arc::new(OneHeartRate),
             pairing: Arc::new(pair::Ward::default()),
+            recording: Arc::new(record::Shelf),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

@@ -38,6 +38,7 @@ use super::mqtt::tls;
 use super::{Frame, Intake, LinkState, Receipt, Stop};
 use crate::clock::SharedClock;
 use crate::secret::{Secret, SecretStore};
+use crate::wire::tape::Way;
 
 /// Under this name the broker notes what belongs to no link.
 pub const NAME: &str = "broker";
@@ -367,10 +368,15 @@ impl Broker {
                 self.intake.note(NAME, "unclaimed-topic", &format!("No link reads the topic \"{topic}\"."));
                 Outcome::Nobody
             }
-            Some(link) => match self.intake.keep(self.frame(link, &publish)).await {
-                Receipt::Kept { .. } => Outcome::Kept,
-                Receipt::Refused { reason, .. } => Outcome::Refused(reason),
-            },
+            Some(link) => {
+                let frame = self.frame(link, &publish);
+                let topic = frame.topic.as_deref();
+                self.intake.crossed(&frame.link, &frame.peer, Way::In, topic, &frame.bytes);
+                match self.intake.keep(frame).await {
+                    Receipt::Kept { .. } => Outcome::Kept,
+                    Receipt::Refused { reason, .. } => Outcome::Refused(reason),
+                }
+            }
         };
         // A refused message comes again; those who watch see it then.
         if !matches!(outcome, Outcome::Refused(_)) {

@@ -16,6 +16,7 @@ use super::{Config, INFLIGHT_BYTES, tls, words};
 use crate::clock::SharedClock;
 use crate::connector::{Frame, Intake, LinkState, Receipt, Stop};
 use crate::secret::{SecretError, SecretStore};
+use crate::wire::tape::Way;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long what is being kept may take when the gateway stops.
@@ -309,6 +310,7 @@ impl Open<'_, '_> {
         let (qos, pkid, size) = (publish.qos, publish.pkid, publish.bytes.len());
         let frame = self.frame(publish);
         let intake = Arc::clone(self.session.intake);
+        intake.crossed(&frame.link, &frame.peer, Way::In, frame.topic.as_deref(), &frame.bytes);
         self.keeping_bytes += size;
         self.keeping.push_back(Box::pin(async move {
             let receipt = intake.keep(frame).await;

@@ -24,14 +24,23 @@ pub struct Ventilator {
 impl Ventilator {
     /// One that answers as it did in a kept frame, e.g. a capture.
     pub fn of_capture(frame: &[u8]) -> Self {
+        let zero = Duration::ZERO;
+        let replies = BTreeMap::new();
+        let mut device =
+            Self { replies, open: false, heard: zero, asked: None, half: Vec::new(), dropped: 0 };
+        device.show(frame);
+        device
+    }
+
+    /// From now on it answers as in this frame.
+    pub fn show(&mut self, frame: &[u8]) {
         let mut replies = BTreeMap::new();
         for piece in pieces(frame) {
             if let Piece::Message(Message { kind: Kind::Reply, code, text }) = piece {
                 replies.insert(code, text);
             }
         }
-        let zero = Duration::ZERO;
-        Self { replies, open: false, heard: zero, asked: None, half: Vec::new(), dropped: 0 }
+        self.replies = replies;
     }
 
     /// Whether the link is open.

@@ -56,7 +56,7 @@ async fn read_answer(line: &mut TcpStream) -> io::Result<Vec<u8>> {
 }
 
 /// Kept only when MSA-1 is AA or CA and MSA-2 names this very message.
-fn judge(message: &[u8], answer: &[u8]) -> Told {
+pub(crate) fn judge(message: &[u8], answer: &[u8]) -> Told {
     let parsed = Message::parse(answer, Charset::default());
     let (Some(answer), Some(header)) = (parsed.message, hl7v2::header(message)) else {
         return Told::Again("the answer is not HL7".into());

@@ -4,8 +4,8 @@
 mod astm;
 pub mod intellivue;
 pub mod medibus;
-mod mllp;
-mod mqtt;
+pub(crate) mod mllp;
+pub(crate) mod mqtt;
 pub mod poct1a;
 
 pub use mqtt::Broker;

@@ -22,27 +22,32 @@ pub struct Broker {
     pub topic: String,
 }
 
-pub(super) struct Speaker {
+pub(crate) struct Speaker {
     broker: Broker,
     line: Option<TcpStream>,
     packet_id: u16,
 }
 
 impl Speaker {
-    pub(super) const fn new(broker: Broker) -> Self {
+    pub(crate) const fn new(broker: Broker) -> Self {
         Self { broker, line: None, packet_id: 0 }
     }
 
     pub(super) async fn say(&mut self, text: &str) -> io::Result<Told> {
+        let topic = self.broker.topic.clone();
+        self.publish(&topic, text.trim().as_bytes()).await
+    }
+
+    pub(crate) async fn publish(&mut self, topic: &str, message: &[u8]) -> io::Result<Told> {
         let mut line = match self.line.take() {
             Some(line) => line,
             None => tokio::time::timeout(ANSWER_WITHIN, connect(&self.broker)).await??,
         };
         // MQTT 3.1.1 §2.3.1: a packet identifier is never 0.
         self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
-        let mut body = text_field(&self.broker.topic);
+        let mut body = text_field(topic);
         body.extend_from_slice(&self.packet_id.to_be_bytes());
-        body.extend_from_slice(text.trim().as_bytes());
+        body.extend_from_slice(message);
         // 0x32: PUBLISH, QoS 1.
         line.write_all(&packet(0x32, &body)).await?;
         let mut puback = [0; 4];

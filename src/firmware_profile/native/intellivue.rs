@@ -544,6 +544,7 @@ impl<'r> Frame<'r> {
                 firmware: device.software.clone(),
                 identifiers: device.id.iter().cloned().collect(),
                 kind: None,
+                clock: None,
             };
             said.place = bed.clone().map(|bed| Place { bed: Some(bed), ..Place::default() });
         }
