@@ -43,6 +43,7 @@ mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod worklist;
 mod writer;
 
 use std::path::PathBuf;
@@ -62,6 +63,10 @@ pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
+
+pub use worklist::{
+    Asked, NewOrder, OrderRow, WorkChange, WorkCounts, WorkFilter, WorkSource, WorkState, WorkTest, look_at_orders,
+};
 
 use health::Shared;
 use job::{Job, Sealed};

@@ -9,6 +9,7 @@ use std::fmt;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::worklist::{self, WorkChange};
 use super::sha256;
 use crate::clock::Timestamp;
 
@@ -123,6 +124,7 @@ pub enum Change {
         key: String,
     },
     Audit(NewAudit),
+    Work(WorkChange),
 }
 
 /// Writes changes into the open transaction; the inner error says why they are not allowed, and then none is
@@ -190,6 +192,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
             conn.execute("DELETE FROM setting WHERE key = ?1", [key])?;
         }
         Change::Audit(row) => append_audit(conn, row, now)?,
+        Change::Work(work) => return worklist::apply(conn, work, now),
     }
     Ok(Ok(()))
 }

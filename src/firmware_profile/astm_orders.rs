@@ -3,6 +3,8 @@
 //! Pure: bytes in, bytes out. A page without `[orders]` answers nothing. How the records are written is the page's
 //! own, as templates in the usual delimiters; the analyser gets them in its own.
 
+use std::collections::HashMap;
+
 use super::astm::{self, Delimiters, Record};
 use super::locate::{AstmPath, GrammarKind, Locator};
 use super::schema::Grammar;
@@ -83,6 +85,11 @@ pub(crate) struct OrderRules {
     nothing: Vec<Template>,
     routine: String,
     urgent: String,
+    /// Codes that are ordered by another one: local, LOINC or the result's own → the analyser's.
+    codes: HashMap<String, String>,
+    /// ORR^O02: the service of OBR-4 and the code of the rows that name the tests; without them every test has an OBR.
+    pub(super) service: Option<String>,
+    pub(super) row: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -180,9 +187,31 @@ pub(super) fn read(section: Section<'_>) -> OrderRules {
         nothing,
         routine: word("routine", "R"),
         urgent: word("urgent", "S"),
+        codes: codes(&section),
+        service: section.text("service").map(|at| at.value),
+        row: section.text("row").map(|at| at.value),
     };
     section.finish();
     rules
+}
+
+/// `[orders.codes]`.
+fn codes(section: &Section<'_>) -> HashMap<String, String> {
+    let mut codes = HashMap::new();
+    for (code, value) in section.entries("codes") {
+        match value.get_ref().as_str() {
+            Some(own) if !own.is_empty() => drop(codes.insert(code.value, own.to_owned())),
+            _ => section.fault(value.span(), "the analyser's code for a test is a text"),
+        }
+    }
+    codes
+}
+
+impl OrderRules {
+    /// By which code `code` is ordered, when the page's table says.
+    pub(super) fn code(&self, code: &str) -> Option<&str> {
+        self.codes.get(code).map(String::as_str)
+    }
 }
 
 fn parse_template(section: &Section<'_>, text: &At<String>) -> Template {

@@ -35,6 +35,7 @@ mod hl7_obx;
 mod hl7_person;
 mod json;
 mod native;
+mod ordered;
 mod outcome;
 mod text;
 mod xml;
@@ -51,6 +52,7 @@ pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor::schema as page_schema;
 pub use fault::Fault;
 pub use library::{Library, LibraryError};
+pub use ordered::{OrderedTest, is_loinc};
 pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
 
 use crate::clock::Timestamp;

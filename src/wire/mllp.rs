@@ -66,6 +66,8 @@ pub struct MllpFramer {
     /// Frames in order of arrival with their answers, as far as given.
     open: VecDeque<(Ticket, Option<Answer>)>,
     tickets: u64,
+    /// Messages sent to the device that it has not acknowledged, by their control id, and until when it may.
+    sent: VecDeque<(Ticket, Vec<u8>, Duration)>,
     /// When the message began, and when its last byte came.
     began: Duration,
     touched: Duration,
@@ -100,6 +102,7 @@ impl MllpFramer {
             steps: VecDeque::new(),
             open: VecDeque::new(),
             tickets: 0,
+            sent: VecDeque::new(),
             began: Duration::ZERO,
             touched: Duration::ZERO,
         }
@@ -257,10 +260,57 @@ impl MllpFramer {
         if let Some(warning) = warning {
             self.warn_once(warning);
         }
+        if let Some(step) = self.acknowledged() {
+            self.body.clear();
+            self.warnings.clear();
+            return self.steps.push_back(step);
+        }
         let ticket = self.ticket();
         let bytes = std::mem::take(&mut self.body);
         let warnings = std::mem::take(&mut self.warnings);
         self.steps.push_back(Step::Frame { ticket, bytes, warnings });
+    }
+
+    /// What the message in `body` says of one that was sent: no frame to keep, and not to be acknowledged itself.
+    fn acknowledged(&mut self) -> Option<Step> {
+        if self.sent.is_empty() {
+            return None;
+        }
+        let (code, id) = acknowledges(&self.body)?;
+        let at = self.sent.iter().position(|(_, known, _)| *known == id)?;
+        let (ticket, ..) = self.sent.remove(at)?;
+        Some(match code.last() {
+            Some(b'A') => Step::Sent { ticket },
+            _ => {
+                let text = "The device did not take the message (MSA-1).";
+                Step::Unsent { ticket, warning: Warning::new("not-taken", text) }
+            }
+        })
+    }
+
+    /// Messages whose acknowledgement did not come in time, or will not come any more.
+    fn give_up_sent(&mut self, now: Option<Duration>) {
+        while let Some((ticket, _, until)) = self.sent.front() {
+            if now.is_some_and(|now| now < *until) {
+                return;
+            }
+            let warning = Warning::new("not-acknowledged", "The device did not acknowledge the message.");
+            self.steps.push_back(Step::Unsent { ticket: *ticket, warning });
+            self.sent.pop_front();
+        }
+    }
+
+    fn place_deadline(&self) -> Option<Duration> {
+        let slow = self.began + Duration::from_secs(self.settings.message_timeout_s);
+        match self.place {
+            Place::Between | Place::Closed => None,
+            Place::AfterEnd { .. } => Some(self.touched + END_QUIET),
+            Place::Body { framed: false } if self.may_be_unframed() => {
+                let quiet = Duration::from_millis(self.settings.unframed_quiet_ms.unwrap_or_default());
+                Some(slow.min(self.touched + quiet))
+            }
+            Place::Body { .. } | Place::Skipping => Some(slow),
+        }
     }
 
     /// Lets a message over the limit pass by, so that its refusal can be read by a sender who still writes.
@@ -337,20 +387,31 @@ impl Framer for MllpFramer {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        let slow = self.began + Duration::from_secs(self.settings.message_timeout_s);
-        match self.place {
-            Place::Between | Place::Closed => None,
-            Place::AfterEnd { .. } => Some(self.touched + END_QUIET),
-            Place::Body { framed: false } if self.may_be_unframed() => {
-                let quiet = Duration::from_millis(self.settings.unframed_quiet_ms.unwrap_or_default());
-                Some(slow.min(self.touched + quiet))
-            }
-            Place::Body { .. } | Place::Skipping => Some(slow),
+        let sent = self.sent.front().map(|(_, _, until)| *until);
+        self.place_deadline().into_iter().chain(sent).min()
+    }
+
+    fn sends(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, message: Vec<u8>, now: Duration) -> Result<Ticket, Warning> {
+        let Some(id) = field(&message, HEADER, 10) else {
+            return Err(Warning::new("no-control-id", "A message without a control id cannot be acknowledged."));
+        };
+        if matches!(self.place, Place::Closed) || self.sent.len() >= SENT_MAX {
+            return Err(Warning::new("cannot-send", "The device has not acknowledged the messages before."));
         }
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.sent.push_back((ticket, id.to_vec(), now + ACKNOWLEDGE_WITHIN));
+        self.steps.push_back(Step::Send(wrap(&message)));
+        Ok(ticket)
     }
 
     fn tick(&mut self, now: Duration) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        self.give_up_sent(Some(now));
+        if self.place_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         let limit = self.settings.message_timeout_s;
@@ -380,7 +441,25 @@ impl Framer for MllpFramer {
             ),
         }
         self.place = Place::Closed;
+        self.give_up_sent(None);
     }
+}
+
+/// A field of the first segment called `name`, as written; MSH-1 is the separator itself.
+fn field<'m>(message: &'m [u8], name: &[u8], number: usize) -> Option<&'m [u8]> {
+    let sign = *message.strip_prefix(HEADER)?.first()?;
+    let nth = if name == HEADER { number.checked_sub(1)? } else { number };
+    let mut lines = message.split(|byte| matches!(byte, b'\r' | b'\n'));
+    let line = lines.find(|line| line.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&sign)))?;
+    line.split(|byte| *byte == sign).nth(nth).filter(|field| !field.is_empty())
+}
+
+/// MSA-1 and MSA-2 of an acknowledgement (HL7 2.5 §2.15.1); a query (QRY, QBP) that carries an MSA is none.
+fn acknowledges(message: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    let kind = field(message, HEADER, 9)?;
+    let answers = [&b"ACK"[..], b"ORL", b"ORR", b"MCF"].iter().any(|known| kind.starts_with(known));
+    let code = field(message, b"MSA", 1).filter(|_| answers)?;
+    Some((code, field(message, b"MSA", 2)?.to_vec()))
 }
 
 fn no_start_block() -> Warning {
@@ -391,6 +470,9 @@ fn no_carriage_return() -> Warning {
     Warning::new("no-carriage-return", "End block without a carriage return after it.")
 }
 
+/// How long a device may take to acknowledge what answered its query, and how many answers may wait for that.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(30);
+const SENT_MAX: usize = 16;
 /// What every HL7 v2 message begins with.
 const HEADER: &[u8] = b"MSH";
 /// How much of a message over the limit is kept for its refusal: more than any message header needs.
