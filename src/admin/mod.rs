@@ -24,6 +24,7 @@ mod samples;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod worklist;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ use live::Live;
 use pages::Pages;
 use pairing::Pairing;
 use store::Store;
+use worklist::Worklist;
 
 /// Sessions that are over are forgotten this often.
 const PURGE_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -93,6 +95,7 @@ pub struct Services {
     pub commands: mpsc::Sender<Command>,
     pub explain: Arc<dyn Explain>,
     pub pairing: Arc<dyn Pairing>,
+    pub worklist: Arc<dyn Worklist>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

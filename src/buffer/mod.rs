@@ -65,7 +65,8 @@ pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
 
 pub use worklist::{
-    Asked, NewOrder, OrderRow, WorkChange, WorkCounts, WorkFilter, WorkSource, WorkState, WorkTest, look_at_orders,
+    Asked, NewOrder, OrderRow, WorkChange, WorkCounts, WorkFilter, WorkSource, WorkState, WorkTest,
+    look_at_orders,
 };
 
 use health::Shared;

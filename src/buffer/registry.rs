@@ -9,8 +9,8 @@ use std::fmt;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::worklist::{self, WorkChange};
 use super::sha256;
+use super::worklist::{self, WorkChange};
 use crate::clock::Timestamp;
 
 /// A device this box has heard of.

@@ -199,20 +199,44 @@ pub struct WorkFilter {
 pub enum WorkChange {
     /// Puts an order on the list. One with a known key is brought up to date: `replace`, to exactly these tests, else
     /// by those it does not have. A cancelled one stays so, unless it is replaced by something else than it was.
-    Place { order: NewOrder, replace: bool },
+    Place {
+        order: NewOrder,
+        replace: bool,
+    },
     /// A person cancels it.
-    Cancel { id: i64 },
+    Cancel {
+        id: i64,
+    },
     /// Its source ends it; of `tests` only, when there are some. Nothing happens when it is unknown or ended.
-    End { key: String, state: WorkState, tests: Vec<OrderedTest> },
+    End {
+        key: String,
+        state: WorkState,
+        tests: Vec<OrderedTest>,
+    },
     /// An analyser asked for these. `taken`: it has them.
-    Asked { ids: Vec<i64>, link: String, outcome: String, taken: bool },
+    Asked {
+        ids: Vec<i64>,
+        link: String,
+        outcome: String,
+        taken: bool,
+    },
     /// Results of these tests came, by their place in the order.
-    Measured { id: i64, tests: Vec<usize> },
-    Note { id: i64, note: String },
+    Measured {
+        id: i64,
+        tests: Vec<usize>,
+    },
+    Note {
+        id: i64,
+        note: String,
+    },
 }
 
 /// Writes one change into the open transaction; the inner error says why it is not allowed.
-pub(super) fn apply(conn: &Connection, change: &WorkChange, now: Timestamp) -> rusqlite::Result<Result<(), String>> {
+pub(super) fn apply(
+    conn: &Connection,
+    change: &WorkChange,
+    now: Timestamp,
+) -> rusqlite::Result<Result<(), String>> {
     match change {
         WorkChange::Place { order, replace } => return place(conn, order, *replace, now),
         WorkChange::Cancel { id } => {
@@ -246,13 +270,18 @@ fn place(
         return Ok(Err("an order needs a specimen and a test".into()));
     }
     if let Some(known) = find(conn, "source_key = ?1", &order.key)? {
+        if !replace && known.state.is_live() && known.specimen != order.specimen {
+            return Ok(Err("the worklist has an order with this number for another specimen".into()));
+        }
         update(conn, &known, order, replace, now)?;
         return Ok(Ok(()));
     }
     let live: i64 =
         conn.query_row("SELECT count(*) FROM work_order WHERE state < 2", [], |row| row.get(0))?;
     if live >= ORDERS_MAX {
-        return Ok(Err(format!("the worklist holds {ORDERS_MAX} orders: cancel what is not wanted any more")));
+        return Ok(Err(format!(
+            "the worklist holds {ORDERS_MAX} orders: cancel what is not wanted any more"
+        )));
     }
     if order.source == WorkSource::Desk {
         let same = |row: &OrderRow| {
@@ -400,7 +429,8 @@ pub(super) fn forget(conn: &Connection, now: Timestamp) -> rusqlite::Result<()> 
     tx.commit()
 }
 
-const COLUMNS: &str = "SELECT id, specimen, tests, urgent, person, kind, collected, number, source, author, created, state,
+const COLUMNS: &str =
+    "SELECT id, specimen, tests, urgent, person, kind, collected, number, source, author, created, state,
     changed, note FROM work_order";
 
 fn row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
@@ -434,7 +464,8 @@ fn by_id(conn: &Connection, id: i64) -> rusqlite::Result<Option<OrderRow>> {
 }
 
 fn live_of(conn: &Connection, specimen: &str) -> rusqlite::Result<Vec<OrderRow>> {
-    let mut found = conn.prepare_cached(&format!("{COLUMNS} WHERE specimen = ?1 AND state < 2 ORDER BY id"))?;
+    let mut found =
+        conn.prepare_cached(&format!("{COLUMNS} WHERE specimen = ?1 AND state < 2 ORDER BY id"))?;
     found.query_map([specimen], row)?.collect()
 }
 
@@ -487,8 +518,11 @@ struct KeptPerson {
 
 impl From<KeptPerson> for Person {
     fn from(kept: KeptPerson) -> Self {
-        let identifier =
-            |(system, value): (String, String)| Identifier { system: system.into(), value: value.into(), kind: None };
+        let identifier = |(system, value): (String, String)| Identifier {
+            system: system.into(),
+            value: value.into(),
+            kind: None,
+        };
         Self {
             identifiers: kept.ids.into_iter().map(identifier).collect(),
             family: kept.family.map(Into::into),

@@ -56,15 +56,22 @@ async fn an_order_is_kept_whole_and_found_by_its_specimen() {
         gender: Some("female".into()),
     };
     let collected = Some(Timestamp::from_micros(77_000_000, true));
-    let whole = NewOrder { urgent: true, person: Some(person.clone()), collected, kind: "SER".into(), ..order("k", "S-1", &["GLU", "2345-7"]) };
+    let whole = NewOrder {
+        urgent: true,
+        person: Some(person.clone()),
+        collected,
+        kind: "SER".into(),
+        ..order("k", "S-1", &["GLU", "2345-7"])
+    };
     put(&buffer, whole, false).await.unwrap();
     let found = buffer.reader().orders_of(vec!["S-1".into(), "S-2".into()]).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!((&found[0].person, found[0].collected, found[0].urgent), (&Some(person), collected, true));
     assert_eq!(found[0].tests[1].test.loinc.as_deref(), Some("2345-7"));
-    let by = |text: &str| buffer.reader().orders(WorkFilter { text: Some(text.into()), limit: 9, ..WorkFilter::default() });
-    assert_eq!(by("mrn7").await.unwrap().len(), 1);
-    assert_eq!(by("nobody").await.unwrap().len(), 0);
+    for (text, count) in [("mrn7", 1), ("nobody", 0)] {
+        let filter = WorkFilter { text: Some(text.into()), limit: 9, ..WorkFilter::default() };
+        assert_eq!(buffer.reader().orders(filter).await.unwrap().len(), count, "{text}");
+    }
     assert_eq!(format!("{:?}", found[0]), "OrderRow(1, 2 tests, open)", "no patient is printed");
 }
 
@@ -75,7 +82,11 @@ async fn the_same_order_told_twice_is_one_order() {
         put(&buffer, order("k", "S-1", &["GLU"]), false).await.unwrap();
     }
     put(&buffer, order("k", "S-1", &["K"]), false).await.unwrap();
-    assert_eq!(state(&buffer, "k").await, (WorkState::Open, names(&["GLU", "K"])), "one number, two messages");
+    assert_eq!(
+        state(&buffer, "k").await,
+        (WorkState::Open, names(&["GLU", "K"])),
+        "one number, two messages"
+    );
     put(&buffer, order("k", "S-1", &["K", "NA"]), true).await.unwrap();
     assert_eq!(state(&buffer, "k").await, (WorkState::Open, names(&["K", "NA"])), "replaced");
     assert_eq!(buffer.reader().work_counts().await.unwrap().open, 1);
@@ -88,7 +99,10 @@ async fn the_desk_does_not_order_the_same_twice_for_one_tube() {
     let again = put(&buffer, order("desk:2", "S-1", &["K", "GLU"]), false).await;
     assert!(matches!(again, Err(BufferError::NotAllowed(_))));
     put(&buffer, order("desk:3", "S-1", &["GLU"]), false).await.unwrap();
-    assert!(matches!(put(&buffer, order("desk:4", "", &["GLU"]), false).await, Err(BufferError::NotAllowed(_))));
+    assert!(matches!(
+        put(&buffer, order("desk:4", "", &["GLU"]), false).await,
+        Err(BufferError::NotAllowed(_))
+    ));
     assert!(matches!(put(&buffer, order("desk:4", "S", &[]), false).await, Err(BufferError::NotAllowed(_))));
 }
 
@@ -96,7 +110,8 @@ async fn the_desk_does_not_order_the_same_twice_for_one_tube() {
 async fn an_order_goes_from_open_to_sent_to_done_and_is_asked_for_until_then() {
     let (_dir, buffer) = buffer();
     put(&buffer, order("k", "S-1", &["GLU", "K"]), false).await.unwrap();
-    let refused = WorkChange::Asked { ids: vec![1, 99], link: "lab".into(), outcome: "no reply".into(), taken: false };
+    let refused =
+        WorkChange::Asked { ids: vec![1, 99], link: "lab".into(), outcome: "no reply".into(), taken: false };
     work(&buffer, refused).await;
     assert_eq!(state(&buffer, "k").await.0, WorkState::Open);
     work(&buffer, taken(&[1])).await;

@@ -14,6 +14,7 @@ mod run;
 mod selftest;
 mod simulate;
 mod status;
+mod worklist;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -58,6 +59,9 @@ enum Command {
     /// Make the key pair this box signs in with upstream
     #[command(subcommand)]
     Keys(keys::Command),
+    /// What analysers are to measure: list, add or cancel orders
+    #[command(subcommand)]
+    Worklist(worklist::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
 }
@@ -120,6 +124,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Devices(command) => devices::main(command),
         Command::Simulate(arguments) => simulate::main(arguments),
         Command::Keys(command) => keys::main(command),
+        Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
     }
 }

@@ -104,12 +104,15 @@ impl Connection {
                 let kept = frame.clone();
                 let receipt = self.intake.keep(frame).await;
                 let asks = self.acknowledger.is_some() && matches!(receipt, Receipt::Kept { .. });
-                let reply = if asks { self.intake.reply(kept.clone()).await } else { None };
+                let reply = if asks { self.intake.reply(kept.clone()).await.map(Box::new) } else { None };
                 Settled::Receipt { ticket, receipt, frame: Some(kept), reply }
             }
-            Job::Part(ticket, frame) => {
-                Settled::Receipt { ticket, receipt: self.intake.keep_part(frame).await, frame: None, reply: None }
-            }
+            Job::Part(ticket, frame) => Settled::Receipt {
+                ticket,
+                receipt: self.intake.keep_part(frame).await,
+                frame: None,
+                reply: None,
+            },
             Job::Broken(reason) => {
                 self.intake.parts_broken(self.link.clone(), self.peer.clone(), reason).await;
                 Settled::Done
@@ -138,7 +141,12 @@ enum Job {
 
 enum Settled {
     /// `reply`: known already where the frame's own acknowledgement depends on it.
-    Receipt { ticket: Ticket, receipt: Receipt, frame: Option<Frame>, reply: Option<Reply> },
+    Receipt {
+        ticket: Ticket,
+        receipt: Receipt,
+        frame: Option<Frame>,
+        reply: Option<Reply>,
+    },
     Reply(Option<Reply>),
     Done,
 }
@@ -353,7 +361,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
     fn settled(&mut self, settled: Settled) {
         match settled {
             Settled::Receipt { ticket, receipt, frame, reply } => {
-                let (body, follows) = match reply {
+                let (body, follows) = match reply.map(|reply| *reply) {
                     Some(Reply { acknowledgement, message, reference }) => {
                         (acknowledgement, Some((message, reference)))
                     }

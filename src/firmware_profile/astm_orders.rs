@@ -11,7 +11,7 @@ use super::schema::Grammar;
 use super::section::{At, Section};
 use super::sections;
 use super::text::to_text;
-use super::{FirmwareProfile, LinkContext};
+use super::{FirmwareProfile, LinkContext, hl7_query};
 use crate::clock::Timestamp;
 use crate::device::Person;
 
@@ -32,6 +32,24 @@ pub struct Query {
     /// It takes back an earlier query (Q-13 = A): there is nothing to answer.
     pub cancelled: bool,
     asked: Asked,
+    /// Of a query in HL7 v2.
+    pub(super) hl7: Option<hl7_query::Asked>,
+}
+
+impl Query {
+    pub(super) fn of_hl7(asked: hl7_query::Asked) -> Self {
+        let none =
+            Asked { delimiters: astm::USUAL, header: Vec::new(), specimens: Vec::new(), single_bytes: false };
+        Self {
+            specimens: Vec::new(),
+            tests: Vec::new(),
+            all: false,
+            unreadable: 0,
+            cancelled: false,
+            asked: none,
+            hl7: Some(asked),
+        }
+    }
 }
 
 impl std::fmt::Debug for Query {
@@ -258,6 +276,9 @@ impl FirmwareProfile {
 
     /// What the device asks by this frame; `None` for a frame that is no query.
     pub fn query(&self, bytes: &[u8], context: &LinkContext) -> Option<Query> {
+        if matches!(self.plan.grammar, Grammar::Hl7) {
+            return hl7_query::query(self, bytes, context);
+        }
         if !matches!(self.plan.grammar, Grammar::Astm(_)) {
             return None;
         }
@@ -278,6 +299,7 @@ impl FirmwareProfile {
                 specimens: Vec::new(),
                 single_bytes: std::str::from_utf8(bytes).is_err(),
             },
+            hl7: None,
         };
         for record in queries {
             let taken_back = self.cancels(record.field(13));
@@ -331,7 +353,7 @@ impl FirmwareProfile {
     /// that there is none (§12.1.3, `I`). `None` when the page answers no queries or there is nothing to say.
     pub fn encode_orders(&self, query: &Query, orders: &[Order], context: &LinkContext) -> Option<Vec<u8>> {
         let rules = self.plan.orders.as_ref()?;
-        if query.cancelled {
+        if query.cancelled || query.hl7.is_some() {
             return None;
         }
         let writer = Writer { rules, query, context };

@@ -288,7 +288,11 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("nothing", Shape::Texts, "Records sent when there is no order"),
             key("routine", Shape::Text, "The word for routine"),
             key("urgent", Shape::Text, "The word for urgent"),
-            key("codes", Shape::Each(&Shape::Text), "Codes that are ordered by another one: local, LOINC or the result's own → the analyser's"),
+            key(
+                "codes",
+                Shape::Each(&Shape::Text),
+                "Codes that are ordered by another one: local, LOINC or the result's own → the analyser's",
+            ),
             key("service", Shape::Text, "HL7: OBR-4 of an order whose tests are told by rows"),
             key("row", Shape::Text, "HL7: OBX-3 of a row that tells a test"),
         ],

@@ -158,6 +158,8 @@ mod tests {
     fn two_tests_are_the_same_when_a_code_is() {
         let both = OrderedTest { own: Some("GLU".into()), loinc: Some("2345-7".into()), text: None };
         assert!(both.same(&OrderedTest::typed("GLU")) && both.same(&OrderedTest::typed("2345-7")));
-        assert!(!both.same(&OrderedTest::typed("K")) && !OrderedTest::default().same(&OrderedTest::default()));
+        assert!(
+            !both.same(&OrderedTest::typed("K")) && !OrderedTest::default().same(&OrderedTest::default())
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The way in: a frame goes to the buffer, and its sender is answered only after the commit.
 //!
-//! Nothing is decoded here. An answer depends on storage alone, so a wrong profile can never make the box refuse
+//! Nothing is decoded here, but a query for orders, after it is kept. An answer depends on storage alone, so a wrong profile can never make the box refuse
 //! what a device has to say.
 
 use std::collections::HashMap;
@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 
 use crate::admin::live::Live;
 use crate::buffer::{Buffer, NewFrame};
-use crate::connector::{Frame, Intake, Later, LinkState, Receipt};
+use crate::connector::{Frame, Intake, Later, LinkState, Receipt, Reply};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::understand::Understanding;
+use crate::gateway::worklist::Worklist;
 use crate::hl7v2;
 use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
@@ -23,6 +24,7 @@ pub(super) struct Ingest {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     understanding: Arc<Understanding>,
+    worklist: Arc<Worklist>,
     /// Birth certificates in force, by link.
     births: Mutex<HashMap<Arc<str>, Births>>,
     /// Woken when there is something new to understand.
@@ -35,12 +37,14 @@ impl Ingest {
         live: Arc<Live>,
         metrics: Arc<Metrics>,
         understanding: Arc<Understanding>,
+        worklist: Arc<Worklist>,
     ) -> Self {
         Self {
             buffer,
             live,
             metrics,
             understanding,
+            worklist,
             births: Mutex::default(),
             arrived: Arc::new(Notify::new()),
         }
@@ -138,6 +142,14 @@ impl Intake for Ingest {
                 tracing::error!(link = %link, reason = refused.reason, "Parts of a broken transmission could not be held.");
             }
         })
+    }
+
+    fn reply(&self, frame: Frame) -> Later<'_, Option<Reply>> {
+        Box::pin(async move { self.worklist.reply(&frame).await })
+    }
+
+    fn replied(&self, link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
+        Box::pin(async move { self.worklist.replied(&link, &reference, outcome).await })
     }
 
     fn note(&self, link: &str, code: &'static str, text: &str) {

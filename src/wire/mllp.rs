@@ -397,7 +397,10 @@ impl Framer for MllpFramer {
 
     fn send(&mut self, message: Vec<u8>, now: Duration) -> Result<Ticket, Warning> {
         let Some(id) = field(&message, HEADER, 10) else {
-            return Err(Warning::new("no-control-id", "A message without a control id cannot be acknowledged."));
+            return Err(Warning::new(
+                "no-control-id",
+                "A message without a control id cannot be acknowledged.",
+            ));
         };
         if matches!(self.place, Place::Closed) || self.sent.len() >= SENT_MAX {
             return Err(Warning::new("cannot-send", "The device has not acknowledged the messages before."));

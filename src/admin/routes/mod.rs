@@ -8,6 +8,7 @@ mod live;
 mod look;
 mod pair;
 mod probe;
+mod work;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -76,6 +77,7 @@ const LOOK: Need = Need::Session(Permission::Look);
 const READ: Need = Need::Session(Permission::ReadMessages);
 const RESEND: Need = Need::Session(Permission::Resend);
 const PAIR: Need = Need::Session(Permission::Pair);
+const WORKLIST: Need = Need::Session(Permission::Worklist);
 const PRESENCE: Need = Need::Session(Permission::Presence);
 
 /// The table. A test walks it with and without a session.
@@ -111,6 +113,9 @@ const ROUTES: &[Route] = &[
     get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))),
     get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))),
     post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call))),
+    get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))),
+    post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call))),
+    post("/api/v1/worklist/{}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call))),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
 ];
 

@@ -8,6 +8,7 @@ mod memory;
 mod pair;
 mod walk;
 mod wire;
+mod work;
 
 use std::sync::{Arc, Mutex};
 
@@ -76,6 +77,7 @@ impl Rig {
             commands,
             explain: Arc::new(OneHeartRate),
             pairing: Arc::new(pair::Ward::default()),
+            worklist: Arc::new(work::Bench::new(store.clone())),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),
