@@ -29,3 +29,5 @@ mod lines;
 mod mllp;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
+#[path = "doors/worklist.rs"]
+mod worklist;

@@ -271,8 +271,11 @@ impl Server {
         let mut entries: Vec<Value> = page.filter_map(|key| entry(key, "match")).collect();
         let wanted: Vec<&str> =
             query.iter().filter(|(name, _)| name == "_include").map(|(_, v)| v.as_str()).collect();
-        let mut included: Vec<String> =
-            entries.iter().flat_map(|one| included(&one["resource"], &wanted)).collect();
+        let mut included: Vec<String> = entries
+            .iter()
+            .filter_map(|one| one.get("resource"))
+            .flat_map(|one| included(one, &wanted))
+            .collect();
         included.sort();
         included.dedup();
         entries.extend(included.iter().filter_map(|key| entry(key, "include")));
@@ -282,8 +285,10 @@ impl Server {
             let kept = form.split('&').filter(|pair| !pair.starts_with("_offset="));
             let next =
                 kept.chain([format!("_offset={}", from + most).as_str()]).collect::<Vec<_>>().join("&");
-            bundle["link"] =
-                json!([{ "relation": "next", "url": format!("{}/fhir/{kind}?{next}", self.origin) }]);
+            let link = json!([{ "relation": "next", "url": format!("{}/fhir/{kind}?{next}", self.origin) }]);
+            if let Some(fields) = bundle.as_object_mut() {
+                fields.insert("link".into(), link);
+            }
         }
         Ok(bundle)
     }
@@ -324,17 +329,19 @@ impl Server {
 
 /// The places that `_include=ServiceRequest:…` names.
 fn included(resource: &Value, wanted: &[&str]) -> Vec<String> {
-    let of = |path: &str| match path {
-        "ServiceRequest:specimen" => {
-            let places = resource["specimen"].as_array().into_iter().flatten();
-            places.filter_map(|one| one["reference"].as_str()).map(str::to_owned).collect()
+    let reference =
+        |of: Option<&Value>| of.and_then(|of| of.get("reference")).and_then(Value::as_str).map(str::to_owned);
+    let of = |path: &&str| -> Vec<String> {
+        match *path {
+            "ServiceRequest:specimen" => {
+                let places = resource.get("specimen").and_then(Value::as_array).into_iter().flatten();
+                places.filter_map(|one| reference(Some(one))).collect()
+            }
+            "ServiceRequest:patient" => reference(resource.get("subject")).into_iter().collect(),
+            _ => Vec::new(),
         }
-        "ServiceRequest:patient" => {
-            resource["subject"]["reference"].as_str().map(str::to_owned).into_iter().collect()
-        }
-        _ => Vec::new(),
     };
-    wanted.iter().flat_map(|path| of(path)).collect()
+    wanted.iter().flat_map(of).collect()
 }
 
 /// A single write answers with the status of its entry.
