@@ -43,6 +43,7 @@ mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod work;
 mod worklist;
 mod writer;
 
@@ -64,10 +65,10 @@ pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
 
-pub use worklist::{
+pub use work::{
     Asked, NewOrder, OrderRow, WorkChange, WorkCounts, WorkFilter, WorkSource, WorkState, WorkTest,
-    look_at_orders,
 };
+pub use worklist::look_at_orders;
 
 use health::Shared;
 use job::{Job, Sealed};

@@ -10,7 +10,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::sha256;
-use super::worklist::{self, WorkChange};
+use super::work::WorkChange;
+use super::worklist;
 use crate::clock::Timestamp;
 
 /// A device this box has heard of.
