@@ -173,6 +173,7 @@ pub enum Transport {
     Serial(connector::serial::Config),
     Tcp(connector::tcp::Config),
     Mqtt(connector::mqtt::Config),
+    Folder(connector::folder::Config),
     /// Topics of the embedded broker that belong to this link.
     Broker {
         topics: Vec<String>,
@@ -186,6 +187,7 @@ impl Transport {
             Self::Mllp(_) => "mllp",
             Self::Serial(_) => "serial",
             Self::Tcp(_) => "tcp",
+            Self::Folder(_) => "folder",
             Self::Mqtt(_) | Self::Broker { .. } => "mqtt",
         }
     }
@@ -196,7 +198,7 @@ impl Transport {
     const fn carries(&self, codec: &Codec) -> bool {
         match self {
             Self::Mllp(_) => matches!(codec, Codec::Mllp(_)),
-            Self::Mqtt(_) | Self::Broker { .. } => matches!(codec, Codec::Message(_)),
+            Self::Mqtt(_) | Self::Broker { .. } | Self::Folder(_) => matches!(codec, Codec::Message(_)),
             Self::Serial(_) | Self::Tcp(_) => !matches!(codec, Codec::Message(_)),
         }
     }
@@ -259,6 +261,7 @@ struct LinkFile {
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
     mqtt: Option<connector::mqtt::Config>,
+    folder: Option<connector::folder::Config>,
     broker: Option<BrokerTopics>,
 }
 
@@ -383,10 +386,11 @@ fn resolve(
     transports.extend(link.serial.map(Transport::Serial));
     transports.extend(link.tcp.map(Transport::Tcp));
     transports.extend(link.mqtt.map(Transport::Mqtt));
+    transports.extend(link.folder.map(Transport::Folder));
     transports.extend(link.broker.map(|b| Transport::Broker { topics: b.topics }));
     if transports.len() != 1 {
         let message = format!(
-            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.mqtt] or [link.broker]",
+            "link \"{name}\" has {} ways in; give it exactly one of [link.mllp], [link.serial], [link.tcp], [link.mqtt], [link.folder] or [link.broker]",
             transports.len()
         );
         return Err(fault(here, message));
@@ -394,6 +398,9 @@ fn resolve(
     let Some(transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
     if let Transport::Mqtt(mqtt) = &transport {
         mqtt.check().map_err(|message| fault(here, message))?;
+    }
+    if let Transport::Folder(folder) = &transport {
+        folder.check().map_err(|message| fault(here, message))?;
     }
     check_way(&reads, &transport).map_err(|message| fault(here, message))?;
     if matches!(transport, Transport::Broker { .. }) && !broker {
@@ -532,7 +539,11 @@ mod tests {
     fn a_small_file_is_enough() {
         let config = parse(MINIMAL, "bedside.toml").unwrap();
         assert_eq!(config.site.zone, "UTC");
-        assert!(config.links.is_empty() && config.upstream.is_none());
+        assert!(config.links.is_empty() && config.upstream.is_none() && !config.worklist.fhir);
+        assert!(
+            fault("[worklist]\nfhir = true\n").contains("6:1: the worklist's orders come from [upstream]")
+        );
+        assert!(fault("[worklist]\nevery_s = 1\n").contains("every_s is 5 to 86400 seconds"));
     }
 
     #[test]
@@ -548,15 +559,6 @@ mod tests {
         assert!(said.contains("7:11: no firmware profile \"no/such\"; there are: "), "{said}");
         let said = fault("[[link]]\nname = \"a\"\nprofile = \"ihe/pcd01-monitor\"\n");
         assert!(said.contains("has 0 ways in"), "{said}");
-    }
-
-    #[test]
-    fn a_worklist_needs_somebody_to_ask_and_a_sensible_pause() {
-        assert!(
-            fault("[worklist]\nfhir = true\n").contains("6:1: the worklist's orders come from [upstream]")
-        );
-        assert!(fault("[worklist]\nevery_s = 1\n").contains("every_s is 5 to 86400 seconds"));
-        assert!(!parse(MINIMAL, "b.toml").unwrap().worklist.fhir);
     }
 
     #[test]

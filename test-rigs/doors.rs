@@ -27,6 +27,8 @@ mod disk;
 mod lines;
 #[path = "doors/mllp.rs"]
 mod mllp;
+#[path = "doors/pairing.rs"]
+mod pairing;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
 #[path = "doors/worklist.rs"]

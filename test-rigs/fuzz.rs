@@ -2,7 +2,10 @@
 //! fuzz body, or an input that takes for ever fails the rig and leaves its bytes in `target/fuzz/`.
 //!
 //! Deterministic: the same rounds try the same inputs. `FUZZ_ROUNDS=20000` runs so many rounds of every body,
-//! `FUZZ_SEED=n` takes another way through, `FUZZ_BODY=name` runs one body alone.
+//! `FUZZ_SEED=n` takes another way through, `FUZZ_BODY=name` runs one body alone, `FUZZ_MINUTES=10` each body so long.
+//!
+//! The corpus is the captures of the firmware profiles, what the rig says of its own, and what once broke a parser:
+//! such an input is put into `test-rigs/fuzz/BODY/` (`wire::astm` → `wire__astm`) and tried first from then on.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -81,6 +84,7 @@ fn bodies() -> Vec<Body> {
 fn no_bytes_from_outside_break_a_parser() {
     let asked = |name: &str| std::env::var(name).ok();
     let rounds: Option<u64> = asked("FUZZ_ROUNDS").map(|n| n.parse().expect("FUZZ_ROUNDS is a number"));
+    let minutes: Option<u32> = asked("FUZZ_MINUTES").map(|n| n.parse().expect("FUZZ_MINUTES is a number"));
     let seed: u64 = asked("FUZZ_SEED").map_or(1, |n| n.parse().expect("FUZZ_SEED is a number"));
     let only = asked("FUZZ_BODY");
     let mut failures = Vec::new();
@@ -89,10 +93,13 @@ fn no_bytes_from_outside_break_a_parser() {
             continue;
         }
         assert!(!body.seeds.is_empty(), "{} has no seeds", body.name);
-        let rounds = rounds.unwrap_or(body.rounds);
+        let limit = match (minutes, rounds) {
+            (Some(minutes), _) => Limit::Time(Duration::from_secs(60) * minutes),
+            (None, rounds) => Limit::Rounds(rounds.unwrap_or(body.rounds)),
+        };
         let began = Instant::now();
-        match tried(&body, rounds, seed) {
-            Ok(slowest) => println!(
+        match tried(&body, &limit, seed) {
+            Ok((rounds, slowest)) => println!(
                 "{:<24} {:>3} seeds {rounds:>7} rounds {:>6.1} s, slowest input {:>5} ms",
                 body.name,
                 body.seeds.len(),
@@ -105,12 +112,29 @@ fn no_bytes_from_outside_break_a_parser() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Runs every seed as it is, then so many mutations; the slowest input's time, or what failed.
-fn tried(body: &Body, rounds: u64, seed: u64) -> Result<Duration, String> {
+/// How long a body is tried.
+enum Limit {
+    Rounds(u64),
+    Time(Duration),
+}
+
+/// Runs every seed as it is, then mutations up to the limit: how many, and the slowest input's time; or what failed.
+fn tried(body: &Body, limit: &Limit, seed: u64) -> Result<(u64, Duration), String> {
     let mut dice = Dice(seed);
-    let mut slowest = Duration::ZERO;
-    let mutations = (0..rounds).map(|_| mutated(&body.seeds, &mut dice));
-    for input in body.seeds.iter().cloned().chain(mutations) {
+    let (mut rounds, mut slowest) = (0, Duration::ZERO);
+    let started = Instant::now();
+    let old = kept(body.name);
+    let mutations = std::iter::repeat_with(|| mutated(&body.seeds, &mut dice));
+    for (at, input) in old.iter().chain(&body.seeds).cloned().chain(mutations).enumerate() {
+        let over = match limit {
+            Limit::Rounds(most) => rounds >= *most,
+            Limit::Time(most) => started.elapsed() >= *most,
+        };
+        let seeding = at < old.len() + body.seeds.len();
+        if over && !seeding {
+            break;
+        }
+        rounds += u64::from(!seeding);
         let began = Instant::now();
         let survived = catch_unwind(AssertUnwindSafe(|| (body.run)(&input))).is_ok();
         let took = began.elapsed();
@@ -121,13 +145,26 @@ fn tried(body: &Body, rounds: u64, seed: u64) -> Result<Duration, String> {
             return Err(format!("{} {what} on {}", body.name, file.display()));
         }
     }
-    Ok(slowest)
+    Ok((rounds, slowest))
+}
+
+/// Inputs that broke this parser once.
+fn kept(body: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("test-rigs/fuzz").join(file_name(body));
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path()).collect();
+    files.sort();
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+fn file_name(body: &str) -> String {
+    body.replace([':', ' '], "_")
 }
 
 fn keep(body: &str, input: &[u8]) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
     fs::create_dir_all(&folder).unwrap();
-    let file = folder.join(format!("{}-{}.bin", body.replace([':', ' '], "_"), input.len()));
+    let file = folder.join(format!("{}-{}.bin", file_name(body), input.len()));
     fs::write(&file, input).unwrap();
     file
 }

@@ -1,5 +1,5 @@
-//! Pulls the plug: the real binary is killed at random moments under paced traffic on its three connectors that
-//! acknowledge, while the server it delivers to is slow, loses answers and refuses. Afterwards everything that was
+//! Pulls the plug: the real binary is killed at random moments under paced traffic on its connectors that
+//! acknowledge (MLLP, ASTM, MQTT, POCT1-A) and a folder that files are left in, while the server it delivers to is slow, loses answers and refuses. Afterwards everything that was
 //! acknowledged is on the server exactly once. A binary that answers before it commits must be caught by the same rig.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stdout, reason = "a rig says its seed and its numbers")]
@@ -15,12 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bedside::demo::device::poct1a::Speaker;
 use bedside::demo::fhir_server::{Fault, On};
 use bedside::demo::pty::Pty;
 use bedside::demo::template::Dice;
 use bedside::secret::Secret;
 use common::{Bedside, FhirServer};
-use devices::{Analyser, Kit, Monitor, SENDERS, speak};
+use devices::{Analyser, Kit, Monitor, PointOfCare, Reader, SENDERS, speak};
 use oracle::{LOST, Oracle};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -31,18 +32,20 @@ const KILLS: u32 = 200;
 const KILLS_OF_CONTROL: u32 = 40;
 /// Between two messages of one sender.
 const PACE: Duration = Duration::from_millis(8);
+/// Between two files: each costs the box several steps on the disk.
+const FILE_PACE: Duration = Duration::from_millis(40);
 /// Longest time between the ports' opening and the kill.
 const LIFE_MAX_MS: u64 = 500;
 /// One in so many is killed while it starts.
 const KILLED_EARLY: u64 = 8;
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 
-/// The clinic of this rig: a server, three devices, and a box whose power fails.
+/// The clinic of this rig: a server, its devices, and a box whose power fails.
 struct Clinic {
     dir: tempfile::TempDir,
     binary: PathBuf,
     config: String,
-    ports: [u16; 2],
+    ports: [u16; 3],
     server: FhirServer,
     line: Arc<Mutex<Pty>>,
     power: watch::Sender<bool>,
@@ -55,7 +58,9 @@ impl Clinic {
     async fn open(binary: PathBuf) -> Self {
         let dir = common::scratch("power-cut");
         let server = FhirServer::start().await;
-        let ports = [common::free_port(), common::free_port()];
+        let ports = [common::free_port(), common::free_port(), common::free_port()];
+        let drop_dir = dir.path().join("reader");
+        std::fs::create_dir_all(&drop_dir).unwrap();
         let password = uuid::Uuid::new_v4().to_string();
         common::write_secret(dir.path(), "kit-password", &Secret::new(password.clone().into_bytes()));
         let config = configuration(dir.path(), ports, &server);
@@ -66,11 +71,14 @@ impl Clinic {
         let monitor = |number| Monitor { number, port: ports[0], line: None };
         let analyser = Analyser { line: Arc::clone(&line), power: powered, began: Instant::now() };
         let kit = Kit { port: ports[1], password, line: None, unanswered: None, sessions: counter };
+        let poct = PointOfCare { speaker: Speaker::new(([127, 0, 0, 1], ports[2]).into(), "RIG-9") };
         let senders = vec![
             tokio::spawn(speak(monitor(1), PACE, stopped.clone())),
             tokio::spawn(speak(monitor(2), PACE, stopped.clone())),
             tokio::spawn(speak(analyser, PACE, stopped.clone())),
-            tokio::spawn(speak(kit, PACE, stopped)),
+            tokio::spawn(speak(kit, PACE, stopped.clone())),
+            tokio::spawn(speak(poct, PACE, stopped.clone())),
+            tokio::spawn(speak(Reader { dir: drop_dir }, FILE_PACE, stopped)),
         ];
         Self { dir, binary, config, ports, server, line, power, stop, sessions, senders }
     }
@@ -111,13 +119,16 @@ impl Clinic {
         for (last, sender) in acknowledged.iter_mut().zip(self.senders) {
             *last = sender.await.unwrap();
         }
+        wait_for_files(&self.dir.path().join("reader")).await;
         running.wait_until_drained(DRAINED_WITHIN).await;
         assert_eq!(running.stop().code(), Some(0), "{}", running.log());
         let (store, status) = (&self.server.running.store, running.status());
         let (known, forgotten) = *self.sessions.borrow();
+        let counted: Vec<String> =
+            SENDERS.iter().zip(acknowledged).map(|(sender, last)| format!("{} {last}", sender.way)).collect();
         let told = format!(
-            "{acknowledged:?} acknowledged (monitors, analyser, kit), {} Observations on the server after {} writes and \
-             {} faults, {} beginnings held",
+            "acknowledged: {}; {} Observations on the server after {} writes and {} faults, {} beginnings held",
+            counted.join(", "),
             store.count_of("Observation"),
             store.writes_total(),
             self.server.running.faults.played(),
@@ -134,12 +145,28 @@ impl Clinic {
     }
 }
 
-fn configuration(dir: &Path, [mllp, broker]: [u16; 2], server: &FhirServer) -> String {
+/// Until every file that was left is in the archive.
+async fn wait_for_files(dir: &Path) {
+    let began = Instant::now();
+    let left = |dir: &Path| {
+        let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        files.filter(|entry| entry.path().is_file()).count()
+    };
+    while left(dir) + left(&dir.join(".claimed")) > 0 {
+        assert!(began.elapsed() < DRAINED_WITHIN, "files are left in the folder");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn configuration(dir: &Path, [mllp, broker, poct]: [u16; 3], server: &FhirServer) -> String {
     format!(
         "{monitor}{upstream}[delivery]\npause_max_s = 1\n\
          [broker]\nlisten = \"127.0.0.1:{broker}\"\n[[broker.users]]\nname = \"kit\"\npassword_secret = \"kit-password\"\n\
          [[link]]\nname = \"analyser\"\nprofile = \"generic/astm-analyser\"\nserial = {{ port = \"{dir}/analyser\" }}\n\
-         [[link]]\nname = \"kit\"\nprofile = \"ble-gateway/vital-kit\"\nbroker = {{ topics = [\"kits/#\"] }}\n",
+         [[link]]\nname = \"kit\"\nprofile = \"ble-gateway/vital-kit\"\nbroker = {{ topics = [\"kits/#\"] }}\n\
+         [[link]]\nname = \"poct\"\nprofile = \"poct1a/device\"\ntcp = {{ listen = \"127.0.0.1:{poct}\" }}\n\
+         [[link]]\nname = \"reader\"\nprofile = \"wondfo/finecare-csv\"\n\
+         folder = {{ dir = \"{dir}/reader\", files = \"*.csv\", settle_s = 0, poll_s = 1 }}\n",
         monitor = common::mllp_config(dir, mllp),
         upstream = server.upstream_section(dir),
         dir = dir.display(),
@@ -202,9 +229,16 @@ async fn a_binary_that_answers_before_it_commits_is_caught() {
         sabotaged.display()
     );
     let faults = cuts(sabotaged, KILLS_OF_CONTROL).await;
-    let lost = faults.iter().filter(|fault| fault.ends_with(LOST)).count();
-    println!("{lost} measurements {LOST}");
-    assert!(lost > 0, "the rig did not see that answers came before commits:\n{}", first(&faults));
+    let lost = |sender: &devices::Sender| {
+        let of = format!("{} number", sender.patient);
+        faults.iter().filter(|fault| fault.starts_with(&of) && fault.ends_with(LOST)).count()
+    };
+    let by_way: Vec<(&str, usize)> = SENDERS.iter().map(|sender| (sender.way, lost(sender))).collect();
+    println!("measurements {LOST}: {by_way:?}");
+    let caught = |way: &str| by_way.iter().any(|(known, lost)| *known == way && *lost > 0);
+    let any = by_way.iter().any(|(_, lost)| *lost > 0);
+    assert!(any, "the rig did not see that answers came before commits:\n{}", first(&faults));
+    assert!(caught("poct1a"), "nothing was lost over POCT1-A:\n{}", first(&faults));
 }
 
 #[tokio::test]

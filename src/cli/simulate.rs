@@ -96,11 +96,12 @@ fn port(arguments: &Arguments, profile: &FirmwareProfile) -> Result<Port, CliErr
         (Codec::Mllp(_), Some(address), ..) => Ok(Port::Mllp(address)),
         (Codec::Astm(_), Some(address), ..) => Ok(Port::AstmTcp(address)),
         (Codec::Astm(_), _, Some(path), _) => Ok(Port::AstmSerial(open(path)?)),
+        (Codec::Poct1a(_), Some(address), ..) => Ok(Port::Poct1a(address)),
         (Codec::Lines(_), _, Some(path), _) => Ok(Port::Lines(open(path)?)),
         (Codec::Message(_), _, _, Some(address)) => broker(arguments, address),
         (codec, ..) => {
             let ways = match codec {
-                Codec::Mllp(_) => "--tcp",
+                Codec::Mllp(_) | Codec::Poct1a(_) => "--tcp",
                 Codec::Astm(_) => "--tcp or --pty",
                 Codec::Lines(_) => "--pty",
                 Codec::Message(_) => "--mqtt and --topic",

@@ -7,6 +7,7 @@ pub(crate) mod backoff;
 pub mod broker;
 mod call;
 mod door;
+pub mod folder;
 pub mod mllp;
 pub mod mqtt;
 pub mod ports;
@@ -82,7 +83,7 @@ pub trait Intake: Send + Sync {
     }
     /// What became of a [`Reply`]: taken by the device whole, or not, with the reason.
     fn replied(&self, link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
-        let _ = (link, reference, outcome);
+        drop((link, reference, outcome));
         Box::pin(std::future::ready(()))
     }
 }

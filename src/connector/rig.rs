@@ -8,6 +8,9 @@ use tokio::sync::Semaphore;
 
 use super::{Arc, Frame, Intake, Later, LinkState, Receipt, Reply};
 
+/// What became of an answer, by its reference.
+pub(super) type Replied = (Arc<str>, Result<(), String>);
+
 pub(super) struct FakeIntake {
     pub(super) frames: Mutex<Vec<Frame>>,
     pub(super) parts: Mutex<Vec<Frame>>,
@@ -16,7 +19,7 @@ pub(super) struct FakeIntake {
     pub(super) states: Mutex<Vec<LinkState>>,
     /// What answers the next query, and what became of the answers.
     pub(super) reply: Mutex<Option<Reply>>,
-    pub(super) replied: Mutex<Vec<(Arc<str>, Result<(), String>)>>,
+    pub(super) replied: Mutex<Vec<Replied>>,
     /// One permit lets one frame or part be kept.
     gate: Semaphore,
     /// So many are refused before the next is kept.

@@ -145,7 +145,7 @@ enum Settled {
         ticket: Ticket,
         receipt: Receipt,
         frame: Option<Frame>,
-        reply: Option<Reply>,
+        reply: Option<Box<Reply>>,
     },
     Reply(Option<Reply>),
     Done,

@@ -1,4 +1,4 @@
-//! The demo: six simulated devices that speak their real protocols over ptys, TCP and MQTT, a small FHIR + SMART
+//! The demo: six simulated devices and a stranger to pair, that speak their real protocols over ptys, TCP and MQTT, a small FHIR + SMART
 //! server, and the box between them, in one process and a throw-away folder. The rigs and `bedside simulate` use
 //! its parts.
 
@@ -41,6 +41,16 @@ const ANALYSER: &str = "generic/astm-analyser";
 const KIT: &str = "ble-gateway/vital-kit";
 const HAEMATOLOGY: &str = "mindray/bs-chemistry";
 const SCALE: &str = "denver/line-scale";
+
+/// A seventh that nobody has paired: it waits on the Pairing page. Its identity and patient are its own.
+const STRANGER: (&str, &str, u64) = ("new-devices", "ihe/pcd01-monitor", 10);
+const STRANGER_IS: [(&str, &str); 5] = [
+    ("BEDMON^00A0370000000101", "NEWMON^00A0370000000202"),
+    ("00A03700000001A5", "00A03700000002A5"),
+    ("SIM-0001", "SIM-0007"),
+    ("ICU^3^BED-1", "ICU^4^BED-1"),
+    ("^BEDMON|", "^NEWMON|"),
+];
 
 /// Everything the demo keeps on disk; gone when it ends.
 struct Folder(PathBuf);
@@ -90,6 +100,7 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
         let device = simulated(&folder.0, name, profile, seconds, number as u64 + 1, &ports, &password)?;
         devices.spawn(device.run(clock.clone(), stop.clone(), |_, _| ()));
     }
+    devices.spawn(stranger(&ports)?.run(clock.clone(), stop.clone(), |_, _| ()));
     let console = Arc::new(Banner { inner: console, fhir: server.base_url.clone() });
     let done = gateway::run(config, store, clock, stop, console).await;
     devices.abort_all();
@@ -100,6 +111,7 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
 struct Ports {
     monitors: u16,
     haematology: u16,
+    newcomers: u16,
     broker: u16,
 }
 
@@ -110,9 +122,9 @@ impl Ports {
             let port = listener.local_addr()?.port();
             Ok((listener, port))
         };
-        // All three are held until all are chosen, so that no two are the same.
-        let (a, b, c) = (free()?, free()?, free()?);
-        Ok(Self { monitors: a.1, haematology: b.1, broker: c.1 })
+        // All are held until all are chosen, so that no two are the same.
+        let (a, b, c, d) = (free()?, free()?, free()?, free()?);
+        Ok(Self { monitors: a.1, haematology: b.1, newcomers: c.1, broker: d.1 })
     }
 }
 
@@ -132,10 +144,13 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
          [[link]]\nname = \"chemistry-analyser\"\nprofile = \"{ANALYSER}\"\nserial = {{ port = \"{folder}/chemistry-analyser\" }}\n\
          [[link]]\nname = \"vital-signs-kit\"\nprofile = \"{KIT}\"\nbroker = {{ topics = [\"kits/#\"] }}\n\
          [[link]]\nname = \"haematology-analyser\"\nprofile = \"{HAEMATOLOGY}\"\nmllp = {{ listen = \"127.0.0.1:{haematology}\" }}\n\
+         [[link]]\nname = \"{newcomers}\"\nprofile = \"by-sender\"\nmllp = {{ listen = \"127.0.0.1:{door}\" }}\n\
          [[link]]\nname = \"scale\"\nprofile = \"{SCALE}\"\nserial = {{ port = \"{folder}/scale\" }}\n{p4}",
         broker = ports.broker,
         monitors = ports.monitors,
         haematology = ports.haematology,
+        newcomers = STRANGER.0,
+        door = ports.newcomers,
         p2 = patient(2),
         p4 = patient(4),
     )
@@ -150,10 +165,7 @@ fn simulated(
     ports: &Ports,
     password: &Secret,
 ) -> Result<Device, GatewayError> {
-    let library = Library::embedded().map_err(failed)?;
-    let text = library.simulation(profile).ok_or_else(|| failed(format!("{profile} has no simulate.tpl")))?;
-    let template = Template::parse(&text, seed).map_err(failed)?;
-    let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let template = Template::parse(&simulation(profile)?, seed).map_err(failed)?;
     let serial = || Pty::open(Some(&folder.join(name))).map_err(failed);
     let port = match profile {
         OXIMETER | SCALE => Port::Lines(serial()?),
@@ -169,6 +181,30 @@ fn simulated(
         _ => Port::Mllp(local(ports.monitors)),
     };
     Ok(Device { port, template, every: Duration::from_secs(seconds), count: None })
+}
+
+/// The device that nobody has paired yet: the monitor again, as another bed's.
+fn stranger(ports: &Ports) -> Result<Device, GatewayError> {
+    let (_, profile, seconds) = STRANGER;
+    let own = |text: String, (theirs, its): &(&str, &str)| text.replace(theirs, its);
+    let text = STRANGER_IS.iter().fold(simulation(profile)?, own);
+    let template = Template::parse(&text, DEVICES.len() as u64 + 1).map_err(failed)?;
+    Ok(Device {
+        port: Port::Mllp(local(ports.newcomers)),
+        template,
+        every: Duration::from_secs(seconds),
+        count: None,
+    })
+}
+
+fn simulation(profile: &str) -> Result<String, GatewayError> {
+    let library = Library::embedded().map_err(failed)?;
+    let text = library.simulation(profile).ok_or_else(|| failed(format!("{profile} has no simulate.tpl")))?;
+    Ok(text.to_string())
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Adds to the console what is special about the demo.

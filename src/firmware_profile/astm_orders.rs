@@ -170,7 +170,7 @@ pub(super) fn read(section: Section<'_>) -> OrderRules {
     let template = |key, usual: &str| {
         let text = section.text(key);
         let span = section.span_of(key);
-        let text = text.map_or_else(|| At { value: usual.to_owned(), span }, |text| text);
+        let text = text.unwrap_or_else(|| At { value: usual.to_owned(), span });
         parse_template(&section, &text)
     };
     let nothing = section.texts("nothing");
@@ -341,8 +341,8 @@ impl FirmwareProfile {
             }
         }
         for test in record.field(5).split(record.delimiters.repeat) {
-            let parts = test.split(record.delimiters.component).map(str::trim);
-            let code = parts.filter(|part| !part.is_empty()).next_back().unwrap_or_default();
+            let mut parts = test.split(record.delimiters.component).map(str::trim);
+            let code = parts.rfind(|part| !part.is_empty()).unwrap_or_default();
             if !code.is_empty() && code != "ALL" && !query.tests.iter().any(|known| known == code) {
                 query.tests.push(record.unescaped(code).into_owned());
             }

@@ -3,10 +3,6 @@
 //! The table here is what is published; a test reads pages with the parser's own ears open and holds that the table
 //! lists exactly the sections, keys and words the parser asks for. The settings of `[link]` come from the codecs.
 
-use serde_json::{Map, Value as Json, json};
-
-use crate::wire;
-
 /// What may stand at a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape {
@@ -37,7 +33,7 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) shape: Shape,
     pub(super) needed: bool,
-    says: &'static str,
+    pub(super) says: &'static str,
 }
 
 const fn key(name: &'static str, shape: Shape, says: &'static str) -> Key {
@@ -81,7 +77,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                 "How the device is recognised, and where it says who it is",
             ),
             needed("record", Shape::Table("record"), "How a frame is taken apart"),
-            key("orders", Shape::Table("orders"), "How the queries of an analyser are answered (astm)"),
+            key("orders", Shape::Table("orders"), "How the queries of an analyser are answered (astm, hl7)"),
             key("value", Shape::Table("value"), "How values are written"),
             key("time", Shape::Table("time"), "Where times stand and how they are written"),
             key("subject", Shape::Table("subject"), "Where the person stands"),
@@ -130,6 +126,22 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("serial", Shape::Table("transport.serial"), "RS-232 or USB"),
             key("tcp", Shape::Table("transport.tcp"), "TCP"),
             key("mqtt", Shape::Table("transport.mqtt"), "MQTT"),
+            key("folder", Shape::Table("transport.folder"), "Files left in a folder"),
+        ],
+    ),
+    (
+        "transport.folder",
+        &[
+            key(
+                "files",
+                Shape::Text,
+                "Names of the files, with * and ?, and commas between; * when not said",
+            ),
+            key(
+                "settle_s",
+                Shape::Integer(0, 3600),
+                "How long a whole file does not change; 5 when not said",
+            ),
         ],
     ),
     (
@@ -202,10 +214,13 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                     "key-value",
                     "regex",
                     "columns",
+                    "csv",
+                    "bytes",
                     "astm",
                     "hl7",
                     "json",
                     "xml",
+                    "gdt",
                     "intellivue",
                     "medibus",
                     "nonin",
@@ -217,8 +232,34 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             ),
             key("accept", Shape::Text, "Lines that do not fit this regular expression are cut and told"),
             key("whole", Shape::Boolean, "true: the whole frame is one record"),
+            key("context", Shape::Texts, "text: lines whose named groups hold for the lines after them"),
+            key(
+                "joined",
+                Shape::Any(&[Shape::Boolean, Shape::Text]),
+                "text: true, all lines of a frame are one record; a name, those that share it are",
+            ),
+            key("begins", Shape::Text, "text: where another record begins among joined lines"),
+            key("line_end", Shape::Text, "text: ends a line instead of CR and LF"),
+            key("key_width", Shape::Integer(1, 64), "key-value: the key is so many characters wide"),
+            key("header", Shape::Text, "csv: a line that fits names the columns"),
+            key(
+                "preamble",
+                Shape::Boolean,
+                "csv: lines above the header such as `Key: Value` are read as `@Key`",
+            ),
+            key(
+                "least",
+                Shape::Integer(1, 1000),
+                "csv: rows of fewer fields are cut; as the header when not said",
+            ),
+            key(
+                "charset",
+                Shape::Text,
+                "text and gdt: cp437, cp850, windows-1252 … where a frame is not UTF-8",
+            ),
+            key("layout", Shape::Tables("record.layout"), "csv and bytes: which field stands where"),
             key("assign", Shape::Text, "key-value: between key and value; = when not said"),
-            key("separator", Shape::Text, "key-value and columns: between fields; blanks when not said"),
+            key("separator", Shape::Text, "Between fields; key-value: blanks when not said"),
             key("pattern", Shape::Texts, "regex: patterns with named groups; the first that fits"),
             key("columns", Shape::Texts, "columns: their names in order"),
             key("widths", Shape::Integers(1, 1000), "columns: their widths in characters"),
@@ -227,12 +268,12 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key(
                 "code",
                 Shape::Places,
-                "json and xml: where an item says what it is, for `match = \"code:…\"`",
+                "json, xml and csv: where an item says what it is, for `match = \"code:…\"`",
             ),
             key(
                 "value",
                 Shape::Places,
-                "json and xml: where the value of such an item stands; astm: where values stand",
+                "json, xml and csv: where the value of such an item stands; astm: where values stand",
             ),
             key("unlisted", Shape::Places, "json: objects whose unknown members are kept"),
             key("test", Shape::Texts, "astm: where the code of a test stands"),
@@ -263,6 +304,23 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             needed("at", Shape::Place, "Where it stands"),
             key("label", Shape::Text, "What it is, for people"),
             key("texts", Shape::Each(&Shape::Text), "The device's word → words for people"),
+        ],
+    ),
+    (
+        "record.layout",
+        &[
+            key("matches", Shape::Text, "csv: the records it is for, as a regular expression"),
+            key("starts", Shape::Text, "bytes: what its frames begin with"),
+            key(
+                "least",
+                Shape::Integer(1, 100_000),
+                "A record with fewer fields or bytes is cut and not read",
+            ),
+            key(
+                "fields",
+                Shape::Each(&Shape::Any(&[Shape::Integer(1, 10_000), Shape::Text])),
+                "csv: the number of each field; bytes: offset and kind, such as `2 i16-be`",
+            ),
         ],
     ),
     (
@@ -317,6 +375,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             needed("from", Shape::Place, "Where the status word stands"),
             key("base", Shape::Integer(2, 16), "16 when not said"),
             key("bits", Shape::Each(&Shape::Text), "Bit number → what it means, as in `flags`"),
+            key("only", Shape::Texts, "The metrics it speaks of, by their `match`; all when not said"),
         ],
     ),
     ("time", TIME),
@@ -424,6 +483,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                 Shape::Each(&Shape::Any(&[Shape::Text, Shape::Table("metric.units")])),
                 "Device's unit → UCUM",
             ),
+            key("pick", Shape::Text, "A pattern whose first group is the value"),
             key("unit_from", Shape::Place, "Where the unit stands"),
             key("flags_from", Shape::Place, "Where flags stand"),
             key("range_from", Shape::Place, "Where the reference range stands"),
@@ -502,83 +562,7 @@ const TIME: &[Key] = &[
     ),
 ];
 const SEND: Key = needed("send", Shape::Text, "The bytes: a text with \\x05, or hex:02 70 03");
-const EXPECT: Key = key("expect", Shape::Text, "What the device answers");
+const EXPECT: Key = key("expect", Shape::Texts, "What the device answers");
 const EVERY: Key = needed("every_ms", Shape::Integer(10, 86_400_000), "How often");
 const TIMEOUT: Key = key("timeout_ms", Shape::Integer(10, 600_000), "How long the answer may take");
 const RETRIES: Key = key("retries", Shape::Integer(0, 20), "How often it is asked again");
-
-/// The schema of a page as a JSON document.
-pub fn schema() -> Json {
-    let mut definitions = Map::new();
-    let mut page = Json::Null;
-    for (name, keys) in SECTIONS {
-        let section = section(keys);
-        if name.is_empty() {
-            page = section;
-        } else {
-            definitions.insert((*name).to_owned(), section);
-        }
-    }
-    definitions.insert("link".into(), link());
-    if let Some(page) = page.as_object_mut() {
-        page.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
-        page.insert("title".into(), json!("Bedside firmware profile"));
-        page.insert("$defs".into(), Json::Object(definitions));
-    }
-    page
-}
-
-fn section(keys: &[Key]) -> Json {
-    let property = |key: &Key| {
-        let mut shape = written(key.shape);
-        if let Some(shape) = shape.as_object_mut() {
-            shape.insert("description".into(), json!(key.says));
-        }
-        (key.name.to_owned(), shape)
-    };
-    let properties: Map<String, Json> = keys.iter().map(property).collect();
-    let needed: Vec<&str> = keys.iter().filter(|key| key.needed).map(|key| key.name).collect();
-    json!({ "type": "object", "properties": properties, "required": needed, "additionalProperties": false })
-}
-
-fn written(shape: Shape) -> Json {
-    let one_or_list = |one: Json| json!({ "anyOf": [one.clone(), { "type": "array", "items": one }] });
-    match shape {
-        Shape::Text | Shape::Place => json!({ "type": "string" }),
-        Shape::Texts | Shape::Places => one_or_list(json!({ "type": "string" })),
-        Shape::Integer(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
-        Shape::Integers(low, high) => one_or_list(written(Shape::Integer(low, high))),
-        Shape::Number => json!({ "type": ["number", "string"] }),
-        Shape::Boolean => json!({ "type": "boolean" }),
-        Shape::Word(words) => json!({ "enum": words }),
-        Shape::Table(name) => json!({ "$ref": format!("#/$defs/{name}") }),
-        Shape::Tables(name) => json!({ "type": "array", "items": written(Shape::Table(name)) }),
-        Shape::Each(shape) => json!({ "type": "object", "additionalProperties": written(*shape) }),
-        Shape::Any(shapes) => {
-            json!({ "anyOf": shapes.iter().copied().map(written).collect::<Vec<_>>() })
-        }
-    }
-}
-
-/// `[link]`: each codec with the settings it names itself.
-fn link() -> Json {
-    let codecs: Vec<Json> = wire::Codec::words()
-        .iter()
-        .map(|word| {
-            let mut properties: Map<String, Json> =
-                wire::Codec::settings(word).into_iter().map(|name| (name, json!(true))).collect();
-            properties.insert("codec".into(), json!({ "const": word }));
-            json!({ "properties": properties, "additionalProperties": false })
-        })
-        .collect();
-    json!({
-        "type": "object",
-        "required": ["codec"],
-        "properties": { "codec": { "enum": wire::Codec::words(), "description": "The link layer" } },
-        "oneOf": codecs,
-    })
-}
-
-#[cfg(test)]
-#[path = "editor_tests.rs"]
-mod tests;

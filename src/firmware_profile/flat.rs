@@ -9,10 +9,10 @@ use super::locate::Locator;
 use super::metric::{MetricDef, UnitRule, ValueKind, ucum_unit, unlisted};
 use super::schema::{IdKind, IgnoreRule};
 use super::value::{Marks, Number};
-use super::{Decoded, FirmwareProfile, LinkContext, MEASUREMENTS_MAX, finding, person};
+use super::{Decoded, FirmwareProfile, LinkContext, MEASUREMENTS_MAX, finding, outcome, person};
 use crate::device::{
-    AbsentReason, Coding, Decimal, Device, Domain, Finding, Identifier, Measurement, Moment, Report,
-    ResultStatus, Specimen, Unit, Value,
+    AbsentReason, Coding, Decimal, Device, Domain, Finding, Identifier, Measurement, MetricClass, Moment,
+    Report, ResultStatus, Specimen, Unit, Value,
 };
 use crate::nomenclature;
 
@@ -30,6 +30,10 @@ pub(super) trait Fields {
     fn whole(&self) -> Cow<'_, str>;
     /// What the record holds beyond what the profile speaks of: the device's code and the text.
     fn beyond(&self) -> Vec<(String, String)>;
+    /// Whether `beyond` tells what stands here.
+    fn is_beyond(&self, _at: &Locator) -> bool {
+        false
+    }
 }
 
 /// The first text that says something.
@@ -63,7 +67,8 @@ impl<'p> Run<'p> {
             return;
         }
         let subject = &self.profile.plan.subject;
-        let person = person::from_fields(subject, fields, &mut self.decoded.findings);
+        let control = outcome::is_control(&self.profile.plan.quality_control, fields);
+        let person = person::from_fields(subject, fields, &mut self.decoded.findings).filter(|_| !control);
         let specimen = specimen(self.profile, fields, &mut self.decoded.findings);
         let specimen_kind =
             specimen.as_ref().and_then(|s| s.kind.as_ref()).map(|kind| Arc::clone(&kind.code));
@@ -80,7 +85,7 @@ impl<'p> Run<'p> {
                 self.metric(fields, metric, matched, specimen_kind.as_deref(), &mut taken, &mut composer);
             }
         }
-        for at in passed_over.into_iter().filter(|at| !used.contains(at)) {
+        for at in passed_over.into_iter().filter(|at| !used.contains(at) && !fields.is_beyond(at)) {
             let text = "No condition of the profile holds for this value; it is not read.";
             self.finding("no-condition", fields.place(at), text);
         }
@@ -89,6 +94,9 @@ impl<'p> Run<'p> {
         }
         if composer.measurements.is_empty() {
             return;
+        }
+        for measurement in composer.measurements.iter_mut().filter(|_| control) {
+            Arc::make_mut(&mut measurement.metric).class = MetricClass::QualityControl;
         }
         let report = Report {
             device: device(self.profile, fields, &mut self.decoded.findings),

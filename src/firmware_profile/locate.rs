@@ -20,6 +20,7 @@ pub(super) enum GrammarKind {
     /// Items that name their own code, and values that each have a place.
     XmlCoded,
     Xml,
+    Gdt,
     Native,
 }
 
@@ -104,7 +105,9 @@ impl Locator {
                 )),
             },
             GrammarKind::Astm => AstmPath::parse(text).map(Self::Astm),
-            GrammarKind::Native => Err(format!("`{text}`: frames of this grammar have no named places")),
+            GrammarKind::Native | GrammarKind::Gdt => {
+                Err(format!("`{text}`: frames of this grammar have no named places"))
+            }
             GrammarKind::Xml | GrammarKind::XmlCoded => XmlPath::parse(text).map(Self::Xml),
             GrammarKind::Hl7 if text.starts_with("OBX{") => row_of_code(text),
             GrammarKind::Hl7 => hl7v2::Path::parse(text).map(Self::Hl7).map_err(|error| error.to_string()),

@@ -8,6 +8,7 @@ mod check;
 mod compose;
 mod condition;
 mod editor;
+mod editor_json;
 mod fault;
 mod layout;
 mod library;
@@ -19,6 +20,7 @@ mod schema;
 mod schema_metric;
 mod session;
 mod section;
+mod section_files;
 mod section_xml;
 mod sections;
 mod show;
@@ -40,6 +42,9 @@ mod native;
 mod ordered;
 mod outcome;
 mod text;
+mod charset;
+mod csv;
+mod gdt;
 mod xml;
 mod xml_coded;
 
@@ -51,13 +56,13 @@ use serde::Serialize;
 pub use astm_orders::{Order, Query};
 pub use check::missing_captures;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
-pub use editor::schema as page_schema;
+pub use editor_json::schema as page_schema;
 pub use fault::Fault;
 pub use hl7_orders::{Arrival, Placed, Wish};
 pub use hl7_query::Answered;
 pub use library::{Library, LibraryError};
 pub use ordered::{OrderedTest, is_loinc};
-pub use schema::{Caveat, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
+pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Verified};
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};
@@ -180,6 +185,7 @@ impl FirmwareProfile {
             schema::Grammar::Bytes(layouts) => layout::decode_bytes(self, layouts, bytes, topic, context),
             schema::Grammar::Json(grammar) => json::decode(self, grammar, bytes, topic, context),
             schema::Grammar::Hl7 => hl7::decode(self, bytes, context),
+            schema::Grammar::Gdt(grammar) => gdt::decode(self, grammar, bytes, context),
             schema::Grammar::Xml(grammar) => xml::decode(self, grammar, bytes, context),
             schema::Grammar::Native(native) => native::decode(self, *native, bytes, topic, context),
             schema::Grammar::Astm(grammar) => astm::decode(self, grammar, bytes, context),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::csv::Csv;
 use super::fault::did_you_mean;
 use super::layout::Layout;
 use super::locate::Locator;
@@ -103,8 +104,8 @@ fn place_exists(source: &Source<'_>, metric: &ReadMetric, grammar: Option<&Gramm
                 (names, "named group")
             }
             Shape::Columns { names, .. } => (names.iter().map(|name| name.to_string()).collect(), "column"),
-            Shape::Csv { header: None, layouts: all, .. } => (layouts(all), "field"),
-            Shape::Csv { .. } | Shape::KeyValue { .. } => return,
+            Shape::Csv(Csv { header: None, layouts: all, .. }) => (layouts(all), "field"),
+            Shape::Csv(_) | Shape::KeyValue { .. } => return,
         },
         _ => return,
     };

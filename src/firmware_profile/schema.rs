@@ -46,6 +46,7 @@ pub struct Transport {
     pub serial: Option<Serial>,
     pub tcp: Option<Tcp>,
     pub mqtt: Option<Mqtt>,
+    pub folder: Option<Folder>,
 }
 
 /// Serial settings; the first baud rate is the usual one.
@@ -70,6 +71,15 @@ pub struct Tcp {
     /// `true`: this box listens and the device connects.
     pub listen: bool,
     pub port: u16,
+}
+
+/// Files a device leaves in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Folder {
+    /// Names of the files, with `*` and `?`.
+    pub files: String,
+    /// How long a file that is whole does not change.
+    pub settle_s: u32,
 }
 
 /// Topics to subscribe to.
@@ -98,6 +108,7 @@ pub(crate) enum Grammar {
     Bytes(Vec<super::layout::Layout>),
     Json(super::json::JsonGrammar),
     Xml(super::xml::XmlGrammar),
+    Gdt(super::gdt::GdtGrammar),
     Hl7,
     Astm(super::astm::AstmGrammar),
     Native(super::native::Native),
@@ -106,7 +117,7 @@ pub(crate) enum Grammar {
 impl Grammar {
     /// HL7 (2.5 §2.5.1) and LIS02 (§5.4) end their lines with CR alone.
     pub(super) const fn ends_lines_with_cr(&self) -> bool {
-        !matches!(self, Self::Text(_) | Self::Bytes(_) | Self::Json(_) | Self::Xml(_))
+        matches!(self, Self::Hl7 | Self::Astm(_) | Self::Native(_))
     }
 }
 
@@ -252,8 +263,7 @@ pub(super) fn heard(text: &str) -> super::section::Heard {
     let (document, _) = DeTable::parse_recoverable(text);
     let source = Source::new(text);
     drop(read("test/page", &source, document.get_ref()));
-    let heard = source.heard.borrow().clone();
-    heard
+    source.heard.take()
 }
 
 fn read<'a>(id: &str, source: &'a Source<'a>, table: &'a DeTable<'a>) -> Option<FirmwareProfile> {

@@ -159,7 +159,10 @@ fn one_match(
     kind: GrammarKind,
     from: &mut Vec<Locator>,
 ) -> Option<Match> {
-    if matches!(kind, GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::XmlCoded | GrammarKind::Native) {
+    if matches!(
+        kind,
+        GrammarKind::Hl7 | GrammarKind::Astm | GrammarKind::XmlCoded | GrammarKind::Gdt | GrammarKind::Native
+    ) {
         return coded_match(section, value);
     }
     let Some(text) = value.get_ref().as_str() else {
@@ -259,9 +262,8 @@ fn read_meaning(
     }
     def.class = section.choice("class", CLASSES).unwrap_or(MetricClass::Measurement);
     let usual = match (mdc.and_then(nomenclature::term).map(|term| term.kind), kind) {
-        (Some(nomenclature::Kind::Laboratory), _) | (None, GrammarKind::Astm | GrammarKind::XmlCoded) => {
-            Domain::Laboratory
-        }
+        (Some(nomenclature::Kind::Laboratory), _)
+        | (None, GrammarKind::Astm | GrammarKind::XmlCoded | GrammarKind::Gdt) => Domain::Laboratory,
         (Some(nomenclature::Kind::Device), _) => Domain::Device,
         _ => Domain::VitalSigns,
     };

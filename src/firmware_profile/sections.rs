@@ -11,7 +11,7 @@ use super::astm::AstmGrammar;
 use super::astm_orders::{self, OrderRules};
 use super::fault::did_you_mean;
 use super::json::JsonGrammar;
-use super::layout::{self, Layout};
+use super::layout::Layout;
 use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
@@ -20,10 +20,10 @@ use super::schema::{
     Transport, Verified,
 };
 use super::section::{At, Section};
-use super::section_xml;
 use super::text::{Joined, Shape, TextGrammar};
 use super::time::{TimeFormat, TimeRules};
 use super::value::{BitField, DecimalSign, Effect, INTERPRETATIONS, STATUS_WORDS, ValueRules};
+use super::{section_files, section_xml};
 use crate::device::{AbsentReason, Coding};
 use crate::wire;
 
@@ -81,6 +81,7 @@ pub(super) fn transport(root: &Section<'_>) -> Transport {
         serial: section.section("serial").map(serial),
         tcp: section.section("tcp").and_then(tcp),
         mqtt: section.section("mqtt").map(mqtt),
+        folder: section.section("folder").map(section_files::folder),
     };
     section.finish();
     transport
@@ -203,6 +204,7 @@ pub(super) fn grammar_kind(section: &Section<'_>) -> Option<GrammarKind> {
         ("hl7", GrammarKind::Hl7),
         ("json", GrammarKind::Json),
         ("xml", GrammarKind::Xml),
+        ("gdt", GrammarKind::Gdt),
         ("intellivue", GrammarKind::Native),
         ("medibus", GrammarKind::Native),
         ("nonin", GrammarKind::Native),
@@ -244,11 +246,8 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
         }
         GrammarKind::Columns => columns(&section).map(|shape| text_grammar(&section, shape)),
         GrammarKind::Csv => {
-            let separator =
-                section.text("separator").map_or(Some(','), |text| layout::separator(&section, &text));
-            let header = pattern(&section, "header");
-            let layouts = layouts(&section, true, header.is_none());
-            separator.map(|separator| text_grammar(&section, Shape::Csv { separator, header, layouts }))
+            let csv = section_files::csv(&section, kind);
+            Some(text_grammar(&section, Shape::Csv(csv)))
         }
         GrammarKind::Bytes => Some(Grammar::Bytes(layouts(&section, false, true))),
         GrammarKind::Json => Some(Grammar::Json(JsonGrammar {
@@ -258,6 +257,7 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
             value: section.text("value").and_then(|at| locator(&section, &at, kind)),
             unlisted: locators(&section, "unlisted", kind),
         })),
+        GrammarKind::Gdt => Some(Grammar::Gdt(section_files::gdt(&section))),
         GrammarKind::Xml | GrammarKind::XmlCoded => Some(Grammar::Xml(section_xml::grammar(&section, kind))),
         GrammarKind::Hl7 => Some(Grammar::Hl7),
         GrammarKind::Native => section.choice("grammar", NATIVE).map(Grammar::Native),
@@ -273,7 +273,7 @@ pub(super) fn grammar(section: Section<'_>, kind: GrammarKind) -> Option<Grammar
     grammar
 }
 
-fn layouts(section: &Section<'_>, numbered: bool, needed: bool) -> Vec<Layout> {
+pub(super) fn layouts(section: &Section<'_>, numbered: bool, needed: bool) -> Vec<Layout> {
     let layouts: Vec<Layout> =
         section.sections("layout").into_iter().filter_map(|one| Layout::read(one, numbered)).collect();
     if needed && !section.has("layout") {
@@ -302,7 +302,8 @@ fn text_grammar(section: &Section<'_>, shape: Shape) -> Grammar {
     };
     let whole = section.boolean("whole").unwrap_or(false);
     let line_end = section.text("line_end").map(|at| at.value.into());
-    Grammar::Text(TextGrammar { shape, accept, whole, context, line_end, joined })
+    let charset = section_files::charset(section);
+    Grammar::Text(TextGrammar { shape, accept, whole, context, line_end, joined, charset })
 }
 
 fn columns(section: &Section<'_>) -> Option<Shape> {
@@ -546,7 +547,11 @@ fn joined_locators(section: &Section<'_>, key: &'static str, kind: GrammarKind) 
     let parts = |text: &At<String>| {
         let part =
             |part: &str| locator(section, &At { value: part.to_owned(), span: text.span.clone() }, kind);
-        text.value.split_whitespace().map(part).collect::<Option<Vec<_>>>()
+        match kind {
+            // Columns have blanks in their names.
+            GrammarKind::Csv => text.value.split(" + ").map(part).collect::<Option<Vec<_>>>(),
+            _ => text.value.split_whitespace().map(part).collect(),
+        }
     };
     section.texts(key).iter().filter_map(parts).filter(|parts| !parts.is_empty()).collect()
 }

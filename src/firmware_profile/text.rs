@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::charset::{self, Charset};
+use super::csv::{Csv, Field, Refused, Said, Table};
 use super::flat::{Fields, Run};
-use super::layout::{self, Layout};
 use super::locate::Locator;
 use super::{Decoded, FirmwareProfile, LinkContext};
 
 /// More lines than this in one frame are not looked at.
-const LINES_MAX: usize = 10_000;
+const LINES_MAX: usize = 100_000;
 /// More words than this in one line are not looked at.
 const WORDS_MAX: usize = 1_000;
 /// More records than this gathered from one frame are not believed to be one frame.
@@ -31,6 +32,8 @@ pub(crate) struct TextGrammar {
     /// What ends a line instead of CR and LF.
     pub(super) line_end: Option<Arc<str>>,
     pub(super) joined: Joined,
+    /// How bytes become letters where they are not UTF-8; the link's charset when not said.
+    pub(super) charset: Option<Charset>,
 }
 
 /// Whether lines are records by themselves.
@@ -48,14 +51,21 @@ pub(super) enum Joined {
 pub(super) enum Shape {
     /// `KEY=VALUE` between separators (blanks when none is named), or a key of so many characters. Words without a
     /// key are `@1`, `@2` …
-    KeyValue { assign: Arc<str>, separator: Option<Arc<str>>, key_width: Option<usize> },
+    KeyValue {
+        assign: Arc<str>,
+        separator: Option<Arc<str>>,
+        key_width: Option<usize>,
+    },
     /// The first pattern that fits; its named groups. Where it has a group `key`, its `value` stands under that key
     /// and its other groups under `KEY:group`.
     Regex(Vec<Regex>),
     /// Names in order, between separators or by widths in characters.
-    Columns { names: Vec<Arc<str>>, separator: Option<Arc<str>>, widths: Vec<usize> },
-    /// Fields between separators, known by their number, or named by the last line that fits `header`.
-    Csv { separator: char, header: Option<Regex>, layouts: Vec<Layout> },
+    Columns {
+        names: Vec<Arc<str>>,
+        separator: Option<Arc<str>>,
+        widths: Vec<usize>,
+    },
+    Csv(Csv),
 }
 
 impl TextGrammar {
@@ -70,9 +80,6 @@ impl TextGrammar {
     }
 }
 
-/// A field: its name and its text.
-type Field<'l> = (Cow<'l, str>, Cow<'l, str>);
-
 pub(super) fn decode(
     profile: &FirmwareProfile,
     grammar: &TextGrammar,
@@ -81,27 +88,41 @@ pub(super) fn decode(
     context: &LinkContext,
 ) -> Decoded {
     let mut run = Run::new(profile, context);
-    let text = to_text(bytes, context);
+    let text = charset::text(grammar.charset, bytes, context);
     let text = if grammar.whole { text } else { Cow::Owned(text.replace("\r\n", "\n")) };
-    let lines: Vec<&str> = match &grammar.line_end {
-        _ if grammar.whole => vec![&text],
-        Some(end) => text.split(&**end).take(LINES_MAX).collect(),
-        None => text.split(['\n', '\r']).take(LINES_MAX).collect(),
-    };
     let mut reader = Reader {
         grammar,
         topic,
         claimed: &profile.plan.claimed,
         carried: Vec::new(),
-        header: Vec::new(),
+        table: match &grammar.shape {
+            Shape::Csv(csv) => Some(Table::new(profile, csv, &text)),
+            _ => None,
+        },
+        told: false,
         open: Vec::new(),
     };
+    let lines: Vec<(usize, &str)> = match (&grammar.line_end, &reader.table) {
+        _ if grammar.whole => vec![(0, &text)],
+        (Some(end), _) => text.split(&**end).enumerate().collect(),
+        (None, Some(table)) => table.lines(&text),
+        (None, None) => text.split(['\n', '\r']).enumerate().collect(),
+    };
+    if let Some((number, _)) = lines.get(LINES_MAX) {
+        let text = "The frame has too many lines; those from here on are not read.";
+        run.finding("too-many", format!("line {}", number + 1), text);
+    }
     let mut seen = 0;
-    for (number, line) in lines.into_iter().enumerate() {
-        let line = line.trim_matches(|c: char| c.is_control() || c == ' ');
+    for (number, line) in lines.into_iter().take(LINES_MAX) {
+        let line = match &mut reader.table {
+            Some(table) => table.trim(line),
+            None => line.trim_matches(|c: char| c.is_control() || c == ' '),
+        };
         if !line.is_empty() {
             seen += 1;
             reader.line(line, number + 1, &mut run);
+        } else if let Some(table) = &mut reader.table {
+            table.blank();
         }
     }
     reader.flush(&mut run);
@@ -116,13 +137,14 @@ struct Reader<'g, 'l> {
     claimed: &'l HashSet<String>,
     /// What the context lines said.
     carried: Vec<Field<'l>>,
-    /// Column names of the last header line.
-    header: Vec<Cow<'l, str>>,
+    table: Option<Table<'g, 'l>>,
+    /// It was told that lines after a table are not read.
+    told: bool,
     /// Records whose lines are still being gathered.
     open: Vec<(Cow<'l, str>, Line<'l>)>,
 }
 
-impl<'l> Reader<'_, 'l> {
+impl<'g: 'l, 'l> Reader<'g, 'l> {
     fn line(&mut self, line: &'l str, number: usize, run: &mut Run<'_>) {
         if let Some(captures) = self.grammar.context.iter().find_map(|pattern| named(pattern, line)) {
             for (name, value) in captures {
@@ -131,26 +153,24 @@ impl<'l> Reader<'_, 'l> {
             }
             return;
         }
-        if let Shape::Csv { separator, header: Some(header), .. } = &self.grammar.shape
-            && header.is_match(line)
-        {
-            self.header = layout::split(line, *separator, WORDS_MAX);
-            return;
-        }
         let place = format!("line {number}");
         if self.grammar.accept.as_ref().is_some_and(|accept| !accept.is_match(line)) {
             let text = "The line does not have the form the profile accepts; it is not decoded.";
             return run.finding("cut-line", place, text);
         }
         let (fields, keyed) = match self.fields(line) {
-            Ok(read) => read,
+            Ok(Some(read)) => read,
+            Ok(None) => return,
+            Err(("after-table", _)) if std::mem::replace(&mut self.told, true) => return,
             Err((code, text)) => return run.finding(code, place, text),
         };
         let known = keyed || matches!(self.grammar.shape, Shape::KeyValue { .. });
         let read = Line {
             line: Cow::Borrowed(line),
+            beyond: self.table.as_ref().and_then(|table| table.beyond(&fields)).into_iter().collect(),
             fields,
             topic: self.topic,
+            values: self.table.as_ref().map(Table::values).unwrap_or_default(),
             place,
             claimed: known.then_some(self.claimed),
         };
@@ -174,18 +194,19 @@ impl<'l> Reader<'_, 'l> {
         }
     }
 
-    fn fields(&self, line: &'l str) -> Result<(Vec<Field<'l>>, bool), (&'static str, &'static str)> {
-        const NO_MATCH: (&str, &str) = ("no-match", "No pattern of the profile fits this line.");
-        match &self.grammar.shape {
+    /// The fields of a line, and whether they stand under keys of the device's own; `None` when it is no record.
+    fn fields(&mut self, line: &'l str) -> Result<Option<(Vec<Field<'l>>, bool)>, Refused> {
+        const NO_MATCH: Refused = ("no-match", "No pattern of the profile fits this line.");
+        Ok(Some(match &self.grammar.shape {
             Shape::KeyValue { assign, separator, key_width } => {
-                Ok((key_values(line, assign, separator.as_deref(), *key_width), false))
+                (key_values(line, assign, separator.as_deref(), *key_width), false)
             }
             Shape::Regex(patterns) => {
                 let groups = patterns.iter().find_map(|pattern| named(pattern, line)).ok_or(NO_MATCH)?;
                 let Some(key) =
                     groups.iter().find(|(name, _)| name == "key").map(|(_, key)| key.trim().to_owned())
                 else {
-                    return Ok((groups, false));
+                    return Ok(Some((groups, false)));
                 };
                 let keyed = |(name, value): Field<'l>| match &*name {
                     "key" => None,
@@ -195,7 +216,7 @@ impl<'l> Reader<'_, 'l> {
                 // Groups without a key of their own are kept too: what lines are joined by.
                 let plain: Vec<Field<'l>> =
                     groups.iter().filter(|(name, _)| name != "key" && name != "value").cloned().collect();
-                Ok((groups.into_iter().filter_map(keyed).chain(plain).collect(), true))
+                (groups.into_iter().filter_map(keyed).chain(plain).collect(), true)
             }
             Shape::Columns { names, separator, widths } => {
                 let parts: Vec<&str> = match separator {
@@ -203,23 +224,23 @@ impl<'l> Reader<'_, 'l> {
                     None => by_width(line, widths),
                 };
                 let named = names.iter().map(|name| Cow::Owned(name.to_string()));
-                Ok((named.zip(parts.into_iter().map(Cow::Borrowed)).collect(), false))
+                (named.zip(parts.into_iter().map(Cow::Borrowed)).collect(), false)
             }
-            Shape::Csv { separator, header, layouts } => {
-                let parts = layout::split(line, *separator, WORDS_MAX);
-                if header.is_some() {
-                    if self.header.is_empty() {
-                        return Err(("no-header", "No header line has named the columns yet."));
+            Shape::Csv(_) => {
+                let Some(table) = &mut self.table else { return Ok(None) };
+                match table.line(line) {
+                    Said::Row(fields) => (fields, false),
+                    Said::Nothing => return Ok(None),
+                    Said::Refused(why) => return Err(why),
+                    Said::Above(field) => {
+                        // What is said first holds.
+                        let new = field.filter(|(key, _)| !self.carried.iter().any(|(name, _)| name == key));
+                        self.carried.extend(new);
+                        return Ok(None);
                     }
-                    let names = self.header.iter().map(|name| Cow::Owned(name.trim().to_owned()));
-                    return Ok((names.zip(parts).collect(), false));
                 }
-                let layout = layouts.iter().find(|layout| layout.fits_line(line)).ok_or(NO_MATCH)?;
-                let cut =
-                    ("cut-line", "The line has fewer fields than the profile wants; it is not decoded.");
-                layout.numbered(&parts).map(|fields| (fields, false)).ok_or(cut)
             }
-        }
+        }))
     }
 
     fn gather(&mut self, by: Cow<'l, str>, line: Line<'l>, run: &mut Run<'_>) {
@@ -228,6 +249,7 @@ impl<'l> Reader<'_, 'l> {
             open.line.to_mut().push('\n');
             open.line.to_mut().push_str(&line.line);
             open.claimed = open.claimed.or(line.claimed);
+            open.beyond.extend(line.beyond);
         } else if self.open.len() < RECORDS_MAX {
             self.open.push((by, line));
         } else {
@@ -320,6 +342,10 @@ struct Line<'l> {
     place: String,
     /// Names the profile speaks of, when the others are to be kept too.
     claimed: Option<&'l HashSet<String>>,
+    /// What rows of a table said under codes that are not listed.
+    beyond: Vec<(String, String)>,
+    /// Columns with the values of such rows.
+    values: &'l [Locator],
 }
 
 impl<'l> Line<'l> {
@@ -350,8 +376,12 @@ impl Fields for Line<'_> {
         Cow::Borrowed(&self.line)
     }
 
+    fn is_beyond(&self, at: &Locator) -> bool {
+        !self.beyond.is_empty() && self.values.contains(at)
+    }
+
     fn beyond(&self) -> Vec<(String, String)> {
-        let Some(claimed) = self.claimed else { return Vec::new() };
+        let Some(claimed) = self.claimed else { return self.beyond.clone() };
         let known = |key: &str| key.starts_with('@') || key.contains(':') || claimed.contains(key);
         let unknown = self.fields.iter().filter(|(key, _)| !known(key));
         unknown.map(|(key, value)| (key.to_string(), value.to_string())).collect()

@@ -96,11 +96,11 @@ impl XmlPath {
 
     /// The device's own name for what stands here.
     pub(super) fn own_code(&self) -> String {
-        let names = self.steps.iter().filter_map(|step| match step {
+        let mut names = self.steps.iter().filter_map(|step| match step {
             Step::Name(name) => Some(&**name),
             _ => None,
         });
-        names.last().map_or_else(|| self.text.to_string(), str::to_owned)
+        names.next_back().map_or_else(|| self.text.to_string(), str::to_owned)
     }
 }
 

@@ -171,3 +171,63 @@ impl Intake for Ingest {
         self.live.link_state(link, &state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::TestClock;
+    use crate::config;
+    use crate::connector::{Stop, folder};
+    use crate::device::Identifier;
+    use crate::firmware_profile::Library;
+
+    fn archived(dir: &Path) -> usize {
+        let below = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+        below(&dir.join("archive")).flat_map(|year| below(&year)).flat_map(|month| below(&month)).count()
+    }
+
+    #[tokio::test]
+    async fn an_export_that_is_repeated_is_one_entry_and_both_files_are_archived() {
+        let dir = tempfile::tempdir().unwrap();
+        let drop_dir = dir.path().join("drop");
+        std::fs::create_dir_all(&drop_dir).unwrap();
+        let section = format!("dir = \"{}\"\nsettle_s = 0\npoll_s = 1", drop_dir.display());
+        let page = format!("name = \"files\"\nprofile = \"wondfo/finecare-csv\"\n[folder]\n{section}\n");
+        let library = Library::embedded().unwrap();
+        let site: config::Site = toml::from_str("name = \"T\"").unwrap();
+        let link = config::parse_link(&page, &site, &library, false).unwrap();
+        let clock = TestClock::at(1_773_477_000_000_000);
+        let held = crate::buffer::Config { dir: dir.path().join("data"), ..Default::default() };
+        let buffer = Buffer::open(&held, clock.clone()).unwrap();
+        let id = Identifier { system: "urn:test".into(), value: "TEST".into(), kind: None };
+        let gateway =
+            crate::translate::Gateway { id, name: "test".into(), version: "0".into(), patient_system: None };
+        let understanding = Arc::new(Understanding::new(vec![link], gateway, true));
+        let live = Live::new(clock.clone());
+        let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+        let intake = Arc::new(Ingest::new(buffer.clone(), live, Arc::default(), understanding, worklist));
+        let (switch, stop) = Stop::pair();
+        let watched: folder::Config = toml::from_str(&section).unwrap();
+        let task = tokio::spawn(folder::run("files".into(), watched, intake, clock, stop));
+        for (count, text) in ["one", "one", "two"].into_iter().enumerate() {
+            std::fs::write(drop_dir.join("export.csv"), text).unwrap();
+            for _ in 0..1000 {
+                if archived(&drop_dir) > count {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(archived(&drop_dir), count + 1, "the file is archived");
+        }
+        let kept = buffer.reader().recent(10, 1 << 20).await.unwrap();
+        let mut said: Vec<_> = kept.iter().map(|one| one.bytes.to_vec()).collect();
+        said.sort();
+        assert_eq!(said, [b"one".to_vec(), b"two".to_vec()]);
+        switch.send_replace(true);
+        task.await.unwrap();
+        buffer.close().await;
+    }
+}

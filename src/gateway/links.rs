@@ -108,6 +108,7 @@ impl Roster {
             Transport::Mqtt(config) => {
                 Box::pin(connector::mqtt::run(name, config, self.secrets.clone(), intake, clock, stop))
             }
+            Transport::Folder(config) => Box::pin(connector::folder::run(name, config, intake, clock, stop)),
             Transport::Broker { topics } => {
                 let last = matches!(link.reads, Reads::BySender);
                 self.claims.add(Claim { link: name, topics, last });

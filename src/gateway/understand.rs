@@ -141,14 +141,22 @@ impl Understanding {
         }
     }
 
-    /// Reads one frame with a page that its link may not use yet.
+    /// Reads one frame with a page that its link may not use yet. A fault of ours on one frame is that frame's
+    /// fate alone: it is held, and the box goes on.
     pub fn read_with(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>) -> Understood {
-        let context = context(link, said.received);
-        if let Some(arrival) = profile.arriving_orders(said.bytes, &context) {
-            return Understood::unread(said, "orders", Meaning::Orders(arrival));
-        }
-        let decoded = profile.decode(said.bytes, said.topic, &context);
-        self.meant(link, profile, said, decoded)
+        let reading = || {
+            let context = context(link, said.received);
+            if let Some(arrival) = profile.arriving_orders(said.bytes, &context) {
+                return Understood::unread(said, "orders", Meaning::Orders(arrival));
+            }
+            let decoded = profile.decode(said.bytes, said.topic, &context);
+            self.meant(link, profile, said, decoded)
+        };
+        guarded(reading).unwrap_or_else(|| {
+            tracing::error!(link = %link.name, profile = %profile.id, "Reading a frame failed: a fault of Bedside.");
+            let reason = "Bedside failed on this frame: tell its makers, and release it after an update";
+            Understood::unread(said, "not readable", Meaning::Hold(reason.into()))
+        })
     }
 
     fn meant(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>, decoded: Decoded) -> Understood {
@@ -192,6 +200,11 @@ impl Understanding {
     }
 }
 
+/// `None` when it panicked. Nothing is shared with what runs but what it returns.
+pub(super) fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(reading)).ok()
+}
+
 impl Understood {
     fn unread(said: &Said<'_>, summary: &str, meaning: Meaning) -> Self {
         Self {
@@ -222,4 +235,15 @@ fn hex(bytes: &[u8]) -> String {
         let _always_ok = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_on_one_frame_is_that_frames_alone() {
+        assert_eq!(guarded(|| 7), Some(7));
+        assert_eq!(guarded(|| -> i32 { panic!("a frame of doom") }), None);
+    }
 }

@@ -92,9 +92,9 @@ impl Codec {
         }
     }
 
-    /// The words of all codecs, as serde knows them.
-    pub fn words() -> Vec<String> {
-        quoted(&told("codec = \"?\""))
+    /// The words of all codecs.
+    pub fn words() -> Vec<&'static str> {
+        CODECS.iter().map(|(word, ())| *word).collect()
     }
 
     /// The settings of the codec `word`.
@@ -315,6 +315,12 @@ fn frames_of(mut framer: Box<dyn Framer>, chunks: &mut dyn Iterator<Item = &[u8]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_words_are_those_that_are_read() {
+        let read = quoted(&told("codec = \"?\""));
+        assert_eq!(read.iter().filter(|word| *word != "?").collect::<Vec<_>>(), Codec::words());
+    }
 
     #[test]
     fn a_link_section_names_its_codec_and_settings() {

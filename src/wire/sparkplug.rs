@@ -255,7 +255,8 @@ pub fn fuzz(bytes: &[u8]) {
         if let Some(frame) = joined.bytes {
             assert!(parts(&frame).is_some_and(|(birth, message)| birth.is_some() && message == piece));
         }
-        drop(parts(piece));
+        // A kept frame may be anything that was sent once.
+        let _any_answer = parts(piece);
     }
     let held: usize = births.nodes.values().flat_map(|node| node.births.values()).map(Vec::len).sum();
     assert!(held == births.bytes && held <= bytes.len());

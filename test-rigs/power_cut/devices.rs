@@ -1,11 +1,15 @@
 //! Devices that believe nothing until it is acknowledged: two monitors over MLLP, an analyser over LIS01 on a
-//! pseudo-terminal, a kit over MQTT with QoS 1. Each says the numbers 1, 2, 3 … and says a number again, with the
-//! same content, until the box has acknowledged it.
+//! pseudo-terminal, a kit over MQTT with QoS 1, a point-of-care device over POCT1-A. Each says the numbers 1, 2, 3 …
+//! and says a number again, with the same content, until the box has acknowledged it. A reader leaves files in a
+//! folder and never looks back.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bedside::demo::device::Told;
+use bedside::demo::device::poct1a::Speaker;
 use bedside::demo::pty::Pty;
 use bedside::wire::astm::{AstmSender, Sending, Sent};
 use jiff::Timestamp;
@@ -26,13 +30,21 @@ pub(crate) const FIRST_SECOND: i64 = 1_709_251_200;
 pub(crate) struct Sender {
     pub(crate) patient: &'static str,
     pub(crate) codes: [&'static str; 2],
+    /// How it is connected, for the counts.
+    pub(crate) way: &'static str,
 }
 
-pub(crate) const SENDERS: [Sender; 4] = [
-    Sender { patient: "RIG-MONITOR-1", codes: ["8867-4", "9279-1"] },
-    Sender { patient: "RIG-MONITOR-2", codes: ["8867-4", "9279-1"] },
-    Sender { patient: "RIG-ANALYSER", codes: ["6690-2", "777-3"] },
-    Sender { patient: "RIG-KIT", codes: ["8867-4", "29463-7"] },
+const fn sender(way: &'static str, patient: &'static str, codes: [&'static str; 2]) -> Sender {
+    Sender { patient, codes, way }
+}
+
+pub(crate) const SENDERS: [Sender; 6] = [
+    sender("mllp 1", "RIG-MONITOR-1", ["8867-4", "9279-1"]),
+    sender("mllp 2", "RIG-MONITOR-2", ["8867-4", "9279-1"]),
+    sender("astm", "RIG-ANALYSER", ["6690-2", "777-3"]),
+    sender("mqtt", "RIG-KIT", ["8867-4", "29463-7"]),
+    sender("poct1a", "RIG-POCT", ["2345-7", "4548-4"]),
+    sender("folder", "RIG-READER", ["1988-5", "4548-4"]),
 ];
 
 /// The place of the analyser among the senders.
@@ -226,6 +238,53 @@ impl Device for Kit {
         self.line = Some(line);
         let [high, low] = id.to_be_bytes();
         Ok(puback == [0x40, 2, high, low])
+    }
+}
+
+/// POCT1-A over TCP: the simulated device, which forgets an observation only when it is acknowledged.
+pub(crate) struct PointOfCare {
+    pub(crate) speaker: Speaker,
+}
+
+impl Device for PointOfCare {
+    async fn say(&mut self, n: u64) -> io::Result<bool> {
+        let time = taken(n).strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string();
+        let item = |code: &str, value: &str, unit: &str| {
+            format!(
+                "<OBS><OBS.observation_id V=\"{code}\" SN=\"LN\"/><OBS.value V=\"{value}\" U=\"{unit}\"/>\
+                 <OBS.method_cd V=\"M\"/><OBS.status_cd V=\"A\"/></OBS>"
+            )
+        };
+        let body = format!(
+            "<SVC><SVC.role_cd V=\"OBS\"/><SVC.observation_dttm V=\"{time}\"/><PT><PT.patient_id V=\"RIG-POCT\"/>{}{}</PT></SVC>",
+            item("2345-7", &n.to_string(), "mg/dL"),
+            item("4548-4", &format!("{n}.5"), "%"),
+        );
+        Ok(self.speaker.say(&body).await? == Told::Acknowledged)
+    }
+}
+
+/// A reader that leaves each result as a file. Nobody answers it: what was left whole must arrive.
+pub(crate) struct Reader {
+    pub(crate) dir: PathBuf,
+}
+
+impl Device for Reader {
+    async fn say(&mut self, n: u64) -> io::Result<bool> {
+        let time = taken(n).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let row = |item: &str, value: &str, unit: &str| {
+            format!("{n},S-{n},RIG-READER,,,{item},{value},{unit},,WB,{time}\n")
+        };
+        let text = format!(
+            "No,Sample ID,Patient ID,Name,Gender,Item,Result,Unit,Reference,Sample Type,Test Time\n{}{}",
+            row("CRP", &n.to_string(), "mg/L"),
+            row("HbA1c", &format!("{n}.5"), "%"),
+        );
+        // A file that appears whole, and never twice: the device does not know what became of it.
+        let half = self.dir.join(format!("{n:06}.part"));
+        tokio::fs::write(&half, text).await?;
+        tokio::fs::rename(&half, self.dir.join(format!("{n:06}.csv"))).await?;
+        Ok(true)
     }
 }
 

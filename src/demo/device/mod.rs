@@ -5,6 +5,7 @@ mod astm;
 pub mod medibus;
 mod mllp;
 mod mqtt;
+pub mod poct1a;
 
 pub use mqtt::Broker;
 
@@ -25,6 +26,8 @@ pub enum Port {
     AstmTcp(SocketAddr),
     /// LIS01 over a serial line.
     AstmSerial(Pty),
+    /// POCT1-A: the device dials and is asked.
+    Poct1a(SocketAddr),
     /// Text on a serial line, never acknowledged.
     Lines(Pty),
     /// MQTT with QoS 1.
@@ -89,6 +92,7 @@ impl Device {
 enum Line {
     Mllp(mllp::Speaker),
     Astm(astm::Speaker),
+    Poct1a(poct1a::Speaker),
     Lines(Pty),
     Mqtt(mqtt::Speaker),
 }
@@ -99,6 +103,7 @@ impl Line {
             Port::Mllp(address) => Self::Mllp(mllp::Speaker::new(address)),
             Port::AstmTcp(address) => Self::Astm(astm::Speaker::tcp(address)),
             Port::AstmSerial(pty) => Self::Astm(astm::Speaker::serial(pty)),
+            Port::Poct1a(address) => Self::Poct1a(poct1a::Speaker::new(address, "SIM-POC-1")),
             Port::Lines(pty) => Self::Lines(pty),
             Port::Mqtt(broker) => Self::Mqtt(mqtt::Speaker::new(broker)),
         }
@@ -108,6 +113,7 @@ impl Line {
         let said = match self {
             Self::Mllp(speaker) => speaker.say(text).await,
             Self::Astm(speaker) => speaker.say(text).await,
+            Self::Poct1a(speaker) => speaker.say(text).await,
             Self::Mqtt(speaker) => speaker.say(text).await,
             Self::Lines(pty) => {
                 let text = text.replace("\r\n", "\n").replace('\n', "\r\n");

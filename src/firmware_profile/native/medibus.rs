@@ -66,9 +66,9 @@ fn clock_of(
     findings: &mut Vec<Finding>,
 ) -> Option<Moment> {
     let is_clock = |message: &&Message| message.kind == Kind::Reply && message.code == b'(';
-    let messages =
+    let mut messages =
         pieces.iter().filter_map(|piece| if let Piece::Message(m) = piece { Some(m) } else { None });
-    let text = text_of(&messages.filter(is_clock).last()?.text);
+    let text = text_of(&messages.rfind(is_clock)?.text);
     let rules = &profile.plan.time;
     match clock::read(&text) {
         Some(time) => Some(rules.believed(&time, &|| "clock".into(), context, findings)),

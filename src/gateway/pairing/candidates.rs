@@ -60,8 +60,8 @@ impl Candidates {
     }
 }
 
-/// Which profiles of one codec read this frame, best first: recognised before not, then by the values that have
-/// codes. A profile that reads nothing of it is left out.
+/// Which profiles of one codec read this frame, best first: as well as they recognise it, then by the values that
+/// have codes. A profile that reads nothing of it is left out.
 pub(in crate::gateway) fn guesses(
     library: &Library,
     codec: &str,
@@ -71,13 +71,13 @@ pub(in crate::gateway) fn guesses(
 ) -> Vec<Guess> {
     let alike = library.profiles().filter(|profile| profile.codec.word() == codec);
     let mut guesses: Vec<Guess> = alike.filter_map(|profile| guess(profile, bytes, topic, context)).collect();
+    // Pages for any device of a kind come behind those of the device itself.
+    let fitting = library.fitting(bytes);
+    let place =
+        |guess: &Guess| fitting.iter().position(|profile| profile.id == guess.profile).unwrap_or(usize::MAX);
     guesses.sort_by_key(|g| {
-        (
-            !g.fits,
-            g.held.is_some(),
-            std::cmp::Reverse(g.measurements.saturating_sub(g.unknown)),
-            g.profile.clone(),
-        )
+        let known = g.measurements.saturating_sub(g.unknown);
+        (g.held.is_some(), place(g), std::cmp::Reverse(known), g.profile.clone())
     });
     guesses.truncate(GUESSES_MAX);
     guesses
@@ -161,7 +161,7 @@ mod tests {
             let Some((_, frame)) = library.captures(id).into_iter().next() else { panic!("{id}") };
             let guesses = guesses(&library, "mllp", &frame, None, &context);
             let ids: Vec<Arc<str>> = guesses.iter().map(|guess| guess.profile.clone()).collect();
-            assert!(ids.iter().any(|guess| &**guess == id), "{id}: {ids:?}");
+            assert_eq!(ids.first().map(|guess| &**guess), Some(id), "{ids:?}");
             assert!(guesses.iter().all(|guess| guess.measurements >= guess.unknown));
         }
     }

@@ -347,9 +347,10 @@ impl std::fmt::Display for Setting {
 }
 
 /// Best first.
-fn rank(found: &ScanFound) -> (bool, bool, std::cmp::Reverse<usize>, Arc<str>) {
+fn rank(found: &ScanFound) -> (bool, bool, bool, std::cmp::Reverse<usize>, Arc<str>) {
     let Guess { profile, fits, measurements, unknown, held } = &found.guess;
-    (!fits, held.is_some(), std::cmp::Reverse(measurements.saturating_sub(*unknown)), profile.clone())
+    let known = std::cmp::Reverse(measurements.saturating_sub(*unknown));
+    (held.is_some(), !fits, profile.starts_with("generic/"), known, profile.clone())
 }
 
 /// First every setting in silence, those of most profiles first; then, when asked for, each profile that has

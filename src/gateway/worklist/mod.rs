@@ -23,7 +23,7 @@ use crate::device::{Person, Report, ResultStatus, Value};
 use crate::firmware_profile::{Arrival, FirmwareProfile, Order, OrderedTest, Placed, Query, Wish};
 pub(crate) use desk::new_order;
 
-use crate::gateway::understand::{Said, Understanding, context};
+use crate::gateway::understand::{Said, Understanding, context, guarded};
 
 /// Orders told in answer to "everything".
 const ALL_MAX: u32 = 500;
@@ -64,7 +64,7 @@ impl Worklist {
         };
         let page = self.understanding.page(&link, &said).ok().filter(|page| page.answers_queries())?;
         let context = context(&link, frame.received);
-        let query = page.query(&frame.bytes, &context)?;
+        let query = guarded(|| page.query(&frame.bytes, &context))??;
         let told = match self.told(&link, &page, &query).await {
             Ok(told) => told,
             Err(fault) => {
@@ -73,7 +73,7 @@ impl Worklist {
                 return None;
             }
         };
-        let answer = page.answer(&query, &told.orders, &context)?;
+        let answer = guarded(|| page.answer(&query, &told.orders, &context))??;
         self.note(told.notes).await;
         let ids: Vec<String> = told.ids.iter().map(ToString::to_string).collect();
         Some(Reply {

@@ -213,7 +213,7 @@ const PATIENCE_MS = 15_000;
 /** A connection test waits for a far server's DNS, TLS, token and search in turn. */
 const TEST_PATIENCE_MS = 120_000;
 
-async function call(path: string, init: RequestInit, patience_ms = PATIENCE_MS): Promise<Response> {
+export async function call(path: string, init: RequestInit, patience_ms = PATIENCE_MS): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(ROOT + path, {
@@ -230,13 +230,13 @@ async function call(path: string, init: RequestInit, patience_ms = PATIENCE_MS):
   return response;
 }
 
-async function load<T>(path: string): Promise<T> {
+export async function load<T>(path: string): Promise<T> {
   const response = await call(path, { headers: { Accept: 'application/json' } });
   return (await response.json()) as T;
 }
 
 /** A call that changes something: same origin, with the header no foreign page can set. */
-async function change(path: string, body?: object, patience_ms?: number): Promise<Response> {
+export async function change(path: string, body?: object, patience_ms?: number): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json', 'X-Bedside-Csrf': '1' };
   if (body) headers['Content-Type'] = 'application/json';
   return call(path, { method: 'POST', headers, body: body ? JSON.stringify(body) : null }, patience_ms);
@@ -251,7 +251,7 @@ export function query(terms: Record<string, string | number | undefined | null>)
   return text ? `?${text}` : '';
 }
 
-const seg = encodeURIComponent;
+export const seg = encodeURIComponent;
 
 export const api = {
   setup: () => load<Setup>('/setup'),

@@ -1,6 +1,8 @@
 // The words for states, units and absent values: each said once, the same on every page.
 
 import type { EntryState, LinkState, UpstreamState } from './api';
+import type { ScanState } from './pairing';
+import type { OrderState } from './orders';
 
 export type Tone = 'good' | 'busy' | 'warn' | 'bad' | 'idle';
 export interface Word {
@@ -51,11 +53,47 @@ export const UPSTREAM: Record<UpstreamState, Word> = {
   unconfigured: { text: 'Not set up', tone: 'idle', means: 'No FHIR server is named in bedside.toml.' },
 };
 
+export const SCAN: Record<ScanState, Word> = {
+  listening: { text: 'Listening', tone: 'busy', means: 'Nothing is sent to the device.' },
+  asking: { text: 'Asking', tone: 'busy', means: 'Only questions that a firmware profile lists are sent.' },
+  found: { text: 'Found', tone: 'good', means: 'A firmware profile reads what the device says.' },
+  nothing: { text: 'Nothing fits', tone: 'warn', means: 'No firmware profile reads what was heard.' },
+  failed: { text: 'Failed', tone: 'bad', means: 'The port could not be listened to.' },
+  stopped: { text: 'Stopped', tone: 'idle', means: 'Somebody ended the scan.' },
+};
+
+export const ORDER: Record<OrderState, Word> = {
+  open: { text: 'Open', tone: 'busy', means: 'No analyser has asked for this specimen yet.' },
+  sent: { text: 'Sent', tone: 'busy', means: 'An analyser asked and was told the tests; no result yet.' },
+  done: { text: 'Done', tone: 'good', means: 'The results have come.' },
+  cancelled: { text: 'Cancelled', tone: 'idle', means: 'Analysers are no longer told of it.' },
+};
+
+/** How a link is connected. */
+const KIND: Record<string, string> = {
+  serial: 'serial port',
+  mllp: 'network (HL7 over MLLP)',
+  tcp: 'network (TCP)',
+  udp: 'network (UDP)',
+  mqtt: 'MQTT',
+  folder: 'watched folder',
+};
+
+export function kindText(kind: string): string {
+  return KIND[kind] ?? kind;
+}
+
+/** What a link reads: the name of a profile, or that each sender has its own. */
+export function readsText(profile: string | null): string {
+  return profile === 'by-sender' ? 'each sender by its own profile' : (profile ?? '');
+}
+
 const VERIFIED: Record<string, Word> = {
   document: {
     text: 'Written from a document',
     tone: 'warn',
-    means: 'Only the maker’s document was at hand, no device and no recording. Compare every value with the device’s screen.',
+    means:
+      'Only the maker’s document was at hand, no device and no recording. Compare every value with the device’s screen.',
   },
   simulator: {
     text: 'Checked with a simulator',

@@ -1,0 +1,1 @@
+<SVC><SVC.role_cd V="OBS"/><SVC.observation_dttm V="{{time %Y-%m-%dT%H:%M:%S+00:00}}"/><PT><PT.patient_id V="SIM-0005"/><PT.location V="ICU-4"/><OBS><OBS.observation_id V="14749-6" SN="LN" DN="Glucose"/><OBS.value V="{{walk 4.2 9.8 0.4 1}}" U="mmol/L"/><OBS.method_cd V="M"/><OBS.status_cd V="A"/></OBS></PT></SVC>

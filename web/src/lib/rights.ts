@@ -1,0 +1,12 @@
+// What a role may do here. The gateway decides; the desk only hides what it would refuse.
+
+export type Right = 'pair' | 'worklist';
+
+const RIGHTS: Record<Right, readonly string[]> = {
+  pair: ['admin', 'engineer', 'integrator'],
+  worklist: ['admin', 'engineer', 'clinician', 'integrator'],
+};
+
+export function may(role: string | undefined, right: Right): boolean {
+  return role !== undefined && RIGHTS[right].includes(role);
+}
