@@ -34,6 +34,7 @@ pub struct Config {
     /// All firmware profiles, for links that are made while the box runs.
     pub library: Arc<Library>,
     pub delivery: Delivery,
+    pub worklist: Worklist,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
@@ -83,6 +84,24 @@ pub struct Delivery {
 impl Default for Delivery {
     fn default() -> Self {
         Self { entries_max: 64, bytes_max: 1 << 20, age_ms: 100, pause_max_s: 60 }
+    }
+}
+
+/// Orders for analysers beside those of the desk and of HL7 links.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worklist {
+    /// Takes the ServiceRequests of `[upstream]`.
+    pub fhir: bool,
+    /// Seconds between two looks.
+    pub every_s: u64,
+    /// Further parameters of the search, e.g. `performer=Organization/lab`.
+    pub query: String,
+}
+
+impl Default for Worklist {
+    fn default() -> Self {
+        Self { fhir: false, every_s: 30, query: String::new() }
     }
 }
 
@@ -226,6 +245,8 @@ struct File {
     #[serde(default)]
     delivery: Delivery,
     #[serde(default)]
+    worklist: Worklist,
+    #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
     secrets: PathBuf,
@@ -313,6 +334,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         links,
         library,
         delivery: file.delivery,
+        worklist: file.worklist,
         log: file.log,
         secrets: file.secrets,
     })
@@ -323,6 +345,16 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     zone_of(&file.site.zone).map_err(|message| fault("[site]", "zone", message))?;
     if let Some(upstream) = &file.upstream {
         upstream.check().map_err(|wrong| fault("[upstream]", "", wrong.to_string()))?;
+    }
+    if file.worklist.fhir && file.upstream.is_none() {
+        return Err(fault(
+            "[worklist]",
+            "fhir",
+            "the worklist's orders come from [upstream], and there is none".into(),
+        ));
+    }
+    if !(5..=86_400).contains(&file.worklist.every_s) {
+        return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
     }
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
@@ -528,7 +560,11 @@ mod tests {
     fn a_small_file_is_enough() {
         let config = parse(MINIMAL, "bedside.toml").unwrap();
         assert_eq!(config.site.zone, "UTC");
-        assert!(config.links.is_empty() && config.upstream.is_none());
+        assert!(config.links.is_empty() && config.upstream.is_none() && !config.worklist.fhir);
+        assert!(
+            fault("[worklist]\nfhir = true\n").contains("6:1: the worklist's orders come from [upstream]")
+        );
+        assert!(fault("[worklist]\nevery_s = 1\n").contains("every_s is 5 to 86400 seconds"));
     }
 
     #[test]

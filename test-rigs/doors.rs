@@ -31,3 +31,5 @@ mod mllp;
 mod pairing;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
+#[path = "doors/worklist.rs"]
+mod worklist;

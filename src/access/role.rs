@@ -33,6 +33,8 @@ pub enum Permission {
     TestUpstream,
     /// Pair devices: accept senders, make and remove links, scan ports.
     Pair,
+    /// See and change what analysers are to measure.
+    Worklist,
 }
 
 impl Role {
@@ -42,12 +44,12 @@ impl Role {
 
     /// Whether this role may.
     pub const fn may(self, permission: Permission) -> bool {
-        use Permission::{Look, Pair, Presence, ReadMessages, Resend, TestUpstream};
+        use Permission::{Look, Pair, Presence, ReadMessages, Resend, TestUpstream, Worklist};
         match (self, permission) {
             (Self::Admin, _) | (_, Presence) => true,
-            (Self::Engineer | Self::Integrator, Look | ReadMessages | Resend | TestUpstream | Pair) => true,
-            (Self::Clinician, permission) => matches!(permission, Look | ReadMessages),
-            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream | Pair) => false,
+            (Self::Engineer | Self::Integrator, _) => true,
+            (Self::Clinician, permission) => matches!(permission, Look | ReadMessages | Worklist),
+            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream | Pair | Worklist) => false,
         }
     }
 

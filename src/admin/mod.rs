@@ -25,6 +25,7 @@ mod samples;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod worklist;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +51,7 @@ use pages::Pages;
 use pairing::Pairing;
 use recording::Recording;
 use store::Store;
+use worklist::Worklist;
 
 /// Sessions that are over are forgotten this often.
 const PURGE_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -96,6 +98,7 @@ pub struct Services {
     pub explain: Arc<dyn Explain>,
     pub pairing: Arc<dyn Pairing>,
     pub recording: Arc<dyn Recording>,
+    pub worklist: Arc<dyn Worklist>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

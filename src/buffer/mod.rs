@@ -44,6 +44,8 @@ mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod work;
+mod worklist;
 mod writer;
 
 use std::path::PathBuf;
@@ -63,6 +65,11 @@ pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
+
+pub use work::{
+    Asked, NewOrder, OrderRow, WorkChange, WorkCounts, WorkFilter, WorkSource, WorkState, WorkTest,
+};
+pub use worklist::look_at_orders;
 
 use health::Shared;
 use job::{Job, Sealed};

@@ -10,6 +10,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::sha256;
+use super::work::WorkChange;
+use super::worklist;
 use crate::clock::Timestamp;
 
 /// A device this box has heard of.
@@ -123,6 +125,7 @@ pub enum Change {
         key: String,
     },
     Audit(NewAudit),
+    Work(WorkChange),
 }
 
 /// Writes changes into the open transaction; the inner error says why they are not allowed, and then none is
@@ -190,6 +193,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
             conn.execute("DELETE FROM setting WHERE key = ?1", [key])?;
         }
         Change::Audit(row) => append_audit(conn, row, now)?,
+        Change::Work(work) => return worklist::apply(conn, work, now),
     }
     Ok(Ok(()))
 }

@@ -26,6 +26,9 @@
 //! session  id (hash of the cookie), user, created, last_used, expires
 //! setting  key, value
 //! audit    id, at, who, what, detail, previous, hash       hash = SHA-256(previous, all columns)
+//! work_order  id, specimen, tests (JSON), urgent, person (JSON), kind, collected, number, source (0 desk, 1 HL7, 2 FHIR),
+//!             source_key, author, created, state (0 open, 1 sent, 2 done, 3 cancelled), changed, note
+//! work_asked  id, work_order, at, link, outcome      what analysers were told of an order
 //! tally    name → number: last_id, gone, seen_through, audit_rows; audit_head as text
 //! ```
 //!
@@ -41,7 +44,7 @@ use super::BufferError;
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 2] = [FIRST, PACKED];
+const STEPS: [&str; 3] = [FIRST, PACKED, WORKLIST];
 
 /// The schema this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -81,6 +84,19 @@ INSERT INTO tally VALUES ('last_id', 0), ('gone', 0), ('seen_through', 0), ('aud
 ";
 
 const PACKED: &str = "ALTER TABLE frame ADD COLUMN deflated INTEGER;";
+
+const WORKLIST: &str = "
+CREATE TABLE work_order (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, specimen TEXT NOT NULL, tests TEXT NOT NULL, urgent INTEGER NOT NULL, person TEXT,
+  kind TEXT NOT NULL, collected INTEGER, number TEXT NOT NULL, source INTEGER NOT NULL, source_key TEXT NOT NULL,
+  author TEXT NOT NULL, created INTEGER NOT NULL, state INTEGER NOT NULL, changed INTEGER NOT NULL, note TEXT) STRICT;
+CREATE UNIQUE INDEX work_order_key ON work_order (source_key);
+CREATE INDEX work_order_specimen ON work_order (specimen);
+CREATE INDEX work_order_state ON work_order (state, id);
+CREATE TABLE work_asked (
+  id INTEGER PRIMARY KEY, work_order INTEGER NOT NULL, at INTEGER NOT NULL, link TEXT NOT NULL, outcome TEXT NOT NULL) STRICT;
+CREATE INDEX work_asked_order ON work_asked (work_order, id);
+";
 
 /// Before the first table: where the database cannot be changed any more once it has pages.
 /// - `page_size 4096`: two ordinary messages to a page, and the sector of flash and disk.
@@ -239,6 +255,25 @@ mod tests {
         migrate(&mut conn).unwrap();
         let after: i64 = conn.pragma_query_value(None, "schema_version", |row| row.get(0)).unwrap();
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_database_of_the_first_schema_gets_a_worklist_and_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        std::fs::write(&path, b"").unwrap();
+        let mut conn = connect_writing(&path).unwrap();
+        conn.execute_batch(AT_BIRTH).unwrap();
+        conn.execute_batch(FIRST).unwrap();
+        conn.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        conn.pragma_update(None, "user_version", 1).unwrap();
+        conn.execute("INSERT INTO setting VALUES ('site', 'Ward 7')", []).unwrap();
+        migrate(&mut conn).unwrap();
+        let count = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM setting WHERE value = 'Ward 7'"), 1);
+        assert_eq!(count("SELECT count(*) FROM work_order") + count("SELECT count(*) FROM work_asked"), 0);
+        let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, VERSION);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod run;
 mod selftest;
 mod simulate;
 mod status;
+mod worklist;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -64,6 +65,9 @@ enum Command {
     /// Make the key pair this box signs in with upstream
     #[command(subcommand)]
     Keys(keys::Command),
+    /// What analysers are to measure: list, add or cancel orders
+    #[command(subcommand)]
+    Worklist(worklist::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
 }
@@ -128,6 +132,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Record(arguments) => replay::record(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Keys(command) => keys::main(command),
+        Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
     }
 }

@@ -157,6 +157,10 @@ impl Acknowledge {
                 Receipt::Refused { full: true, .. } => AckCode::AR,
                 Receipt::Refused { full: false, .. } => AckCode::AE,
             };
+            // HL7 2.5 §2.9: an acknowledgement is not acknowledged.
+            if header(message).is_some_and(|header| header.message_type == "ACK") {
+                return None;
+            }
             let wanted = match self {
                 Self::Always => true,
                 Self::Never => false,

@@ -315,3 +315,40 @@ async fn a_link_answers_as_its_policy_says() {
         ward.task.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_query_gets_its_own_acknowledgement_then_its_answer_and_what_became_of_it_is_told() {
+    use crate::connector::Reply;
+
+    let intake = FakeIntake::open();
+    let ward = ward(intake.clone(), "").await;
+    let mut socket = ward.connect().await;
+    let reply = Reply {
+        acknowledgement: Some(b"MSH|^~\\&|||||1||QCK^Q02|1|P|2.3.1\rMSA|AA|Q1\r".to_vec()),
+        message: b"MSH|^~\\&|||||1||DSR^Q03|D1|P|2.3.1\r".to_vec(),
+        reference: "7".into(),
+    };
+    *intake.reply.lock().unwrap() = Some(reply);
+    socket.write_all(&wrap(b"MSH|^~\\&|A||||1||QRY^Q02|Q1|P|2.3.1\rQRD|1\r")).await.unwrap();
+    let said = answers(&mut socket, 2).await;
+    assert!(said[0].contains("QCK^Q02") && said[1].contains("DSR^Q03"), "{said:?}");
+    socket.write_all(&wrap(b"MSH|^~\\&|A||||1||ACK^Q03|Q2|P|2.3.1\rMSA|AA|D1\r")).await.unwrap();
+    intake.until("told", |intake| !intake.replied.lock().unwrap().is_empty()).await;
+    assert_eq!(*intake.replied.lock().unwrap(), [(Arc::from("7"), Ok(()))]);
+    assert!(silent(&mut socket).await, "an acknowledgement is not acknowledged");
+    assert_eq!(intake.messages().len(), 1, "nor kept");
+    ward.stop.send(true).unwrap();
+    ward.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_late_acknowledgement_is_kept_and_not_answered() {
+    let intake = FakeIntake::open();
+    let ward = ward(intake.clone(), "").await;
+    let mut socket = ward.connect().await;
+    socket.write_all(&wrap(b"MSH|^~\\&|A||||1||ACK^Q03|Q2|P|2.3.1\rMSA|AA|D1\r")).await.unwrap();
+    intake.until("kept", |intake| intake.messages().len() == 1).await;
+    assert!(silent(&mut socket).await);
+    ward.stop.send(true).unwrap();
+    ward.task.await.unwrap();
+}

@@ -84,7 +84,7 @@ pub trait Intake: Send + Sync {
         let _ = (link, peer, way, topic, bytes);
     }
     /// After a frame is kept, on links that carry messages to the device: what answers it, if it is a query.
-    /// Asked for a repeated query too.
+    /// Asked for a repeated query too. Where a frame is acknowledged by a message of its own (HL7), asked before that.
     fn reply(&self, frame: Frame) -> Later<'_, Option<Reply>> {
         let _ = frame;
         Box::pin(std::future::ready(None))
@@ -99,7 +99,9 @@ pub trait Intake: Send + Sync {
 /// A message for a device: the answer to its query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// As the device wants it, without framing.
+    /// Stands in for the acknowledgement of the query, on links whose frames are acknowledged by messages.
+    pub acknowledgement: Option<Vec<u8>>,
+    /// As the device wants it, without framing. Empty: the acknowledgement is the whole answer.
     pub message: Vec<u8>,
     /// By which [`Intake::replied`] says what became of it. No patient data.
     pub reference: Arc<str>,

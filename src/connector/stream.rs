@@ -106,11 +106,17 @@ impl Connection {
         match job {
             Job::Frame(ticket, frame) => {
                 let kept = frame.clone();
-                Settled::Receipt { ticket, receipt: self.intake.keep(frame).await, frame: Some(kept) }
+                let receipt = self.intake.keep(frame).await;
+                let asks = self.acknowledger.is_some() && matches!(receipt, Receipt::Kept { .. });
+                let reply = if asks { self.intake.reply(kept.clone()).await.map(Box::new) } else { None };
+                Settled::Receipt { ticket, receipt, frame: Some(kept), reply }
             }
-            Job::Part(ticket, frame) => {
-                Settled::Receipt { ticket, receipt: self.intake.keep_part(frame).await, frame: None }
-            }
+            Job::Part(ticket, frame) => Settled::Receipt {
+                ticket,
+                receipt: self.intake.keep_part(frame).await,
+                frame: None,
+                reply: None,
+            },
             Job::Broken(reason) => {
                 self.intake.parts_broken(self.link.clone(), self.peer.clone(), reason).await;
                 Settled::Done
@@ -142,7 +148,13 @@ enum Job {
 }
 
 enum Settled {
-    Receipt { ticket: Ticket, receipt: Receipt, frame: Option<Frame> },
+    /// `reply`: known already where the frame's own acknowledgement depends on it.
+    Receipt {
+        ticket: Ticket,
+        receipt: Receipt,
+        frame: Option<Frame>,
+        reply: Option<Box<Reply>>,
+    },
     Reply(Option<Reply>),
     Done,
 }
@@ -325,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
             Step::Refuse { ticket, head, warning } => {
                 self.connection.note(&warning);
                 let receipt = Receipt::Refused { full: true, reason: warning.text };
-                self.answer(ticket, &receipt, Some(&head));
+                self.answer(ticket, &receipt, Some(&head), None);
             }
             Step::Sent { ticket } => self.replied(ticket, Ok(())),
             Step::Unsent { ticket, warning } => {
@@ -357,10 +369,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
 
     fn settled(&mut self, settled: Settled) {
         match settled {
-            Settled::Receipt { ticket, receipt, frame } => {
-                self.answer(ticket, &receipt, frame.as_ref().map(|frame| &*frame.bytes));
+            Settled::Receipt { ticket, receipt, frame, reply } => {
+                let (body, follows) = match reply.map(|reply| *reply) {
+                    Some(Reply { acknowledgement, message, reference }) => {
+                        (acknowledgement, Some((message, reference)))
+                    }
+                    None => (None, None),
+                };
+                self.answer(ticket, &receipt, frame.as_ref().map(|frame| &*frame.bytes), body);
+                if let Some((message, reference)) = follows {
+                    let follows = Reply { acknowledgement: None, message, reference };
+                    return self.reply(Some(follows));
+                }
                 let kept = frame.filter(|_| matches!(receipt, Receipt::Kept { .. }));
-                if let Some(frame) = kept.filter(|_| self.framer.sends() && self.ended.is_none()) {
+                let later = self.connection.acknowledger.is_none() && self.framer.sends();
+                if let Some(frame) = kept.filter(|_| later && self.ended.is_none()) {
                     self.start(Job::Query(frame));
                 }
             }
@@ -370,7 +393,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
     }
 
     fn reply(&mut self, reply: Option<Reply>) {
-        let Some(Reply { message, reference }) = reply else { return };
+        let Some(Reply { message, reference, .. }) = reply else { return };
+        if message.is_empty() {
+            return self.start(Job::Replied(reference, Ok(())));
+        }
         let now = self.now();
         match self.framer.send(message, now) {
             Ok(ticket) => {
@@ -389,9 +415,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
         }
     }
 
-    fn answer(&mut self, ticket: Ticket, receipt: &Receipt, message: Option<&[u8]>) {
+    /// `own`: the acknowledgement that a query gets instead of the usual one.
+    fn answer(&mut self, ticket: Ticket, receipt: &Receipt, message: Option<&[u8]>, own: Option<Vec<u8>>) {
         let acknowledger = self.connection.acknowledger.as_ref();
-        let body = acknowledger.zip(message).and_then(|(write, message)| write(message, receipt));
+        let usual = || acknowledger.zip(message).and_then(|(write, message)| write(message, receipt));
+        let body = own.or_else(usual);
         let answer = match receipt {
             Receipt::Kept { .. } => Answer::Kept { body },
             Receipt::Refused { .. } => Answer::Refused { body },

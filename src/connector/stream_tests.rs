@@ -94,7 +94,8 @@ const ORDERS: &[u8] = b"H|\\^&\rP|1\rO|1|S-1||^^^TSH|R\rL|1\r";
 
 /// A line on which an analyser has asked for the orders of a specimen.
 async fn asked(intake: &Arc<FakeIntake>) -> (DuplexStream, tokio::task::JoinHandle<Ended>) {
-    *intake.reply.lock().unwrap() = Some(Reply { message: ORDERS.to_vec(), reference: "order-7".into() });
+    *intake.reply.lock().unwrap() =
+        Some(Reply { acknowledgement: None, message: ORDERS.to_vec(), reference: "order-7".into() });
     let (mut line, task) = astm(intake);
     line.write_all(&[&[5], frame(1, QUERY, true).as_slice(), &[4]].concat()).await.unwrap();
     assert_eq!((said(&mut line).await, said(&mut line).await), (Some(6), Some(6)));
@@ -134,7 +135,8 @@ async fn orders_that_the_analyser_did_not_take_whole_are_said_to_be_unsent() {
 #[tokio::test]
 async fn a_query_that_could_not_be_kept_is_not_answered() {
     let intake = FakeIntake::refusing(1, false);
-    *intake.reply.lock().unwrap() = Some(Reply { message: ORDERS.to_vec(), reference: "order-7".into() });
+    *intake.reply.lock().unwrap() =
+        Some(Reply { acknowledgement: None, message: ORDERS.to_vec(), reference: "order-7".into() });
     let (mut line, _task) = astm(&intake);
     line.write_all(&[&[5], frame(1, QUERY, true).as_slice(), &[4]].concat()).await.unwrap();
     assert_eq!((said(&mut line).await, said(&mut line).await), (Some(6), Some(0x15)));

@@ -49,7 +49,7 @@ pub(super) struct Delimiters {
     pub(super) escape: char,
 }
 
-const USUAL: Delimiters = Delimiters { field: '|', repeat: '\\', component: '^', escape: '&' };
+pub(super) const USUAL: Delimiters = Delimiters { field: '|', repeat: '\\', component: '^', escape: '&' };
 
 pub(super) fn decode(
     profile: &FirmwareProfile,

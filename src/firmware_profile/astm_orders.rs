@@ -3,13 +3,15 @@
 //! Pure: bytes in, bytes out. A page without `[orders]` answers nothing. How the records are written is the page's
 //! own, as templates in the usual delimiters; the analyser gets them in its own.
 
+use std::collections::HashMap;
+
 use super::astm::{self, Delimiters, Record};
 use super::locate::{AstmPath, GrammarKind, Locator};
 use super::schema::Grammar;
 use super::section::{At, Section};
 use super::sections;
 use super::text::to_text;
-use super::{FirmwareProfile, LinkContext};
+use super::{FirmwareProfile, LinkContext, hl7_query};
 use crate::clock::Timestamp;
 use crate::device::Person;
 
@@ -30,6 +32,24 @@ pub struct Query {
     /// It takes back an earlier query (Q-13 = A): there is nothing to answer.
     pub cancelled: bool,
     asked: Asked,
+    /// Of a query in HL7 v2.
+    pub(super) hl7: Option<hl7_query::Asked>,
+}
+
+impl Query {
+    pub(super) fn of_hl7(asked: hl7_query::Asked) -> Self {
+        let none =
+            Asked { delimiters: astm::USUAL, header: Vec::new(), specimens: Vec::new(), single_bytes: false };
+        Self {
+            specimens: Vec::new(),
+            tests: Vec::new(),
+            all: false,
+            unreadable: 0,
+            cancelled: false,
+            asked: none,
+            hl7: Some(asked),
+        }
+    }
 }
 
 impl std::fmt::Debug for Query {
@@ -83,6 +103,11 @@ pub(crate) struct OrderRules {
     nothing: Vec<Template>,
     routine: String,
     urgent: String,
+    /// Codes that are ordered by another one: local, LOINC or the result's own → the analyser's.
+    codes: HashMap<String, String>,
+    /// ORR^O02: the service of OBR-4 and the code of the rows that name the tests; without them every test has an OBR.
+    pub(super) service: Option<String>,
+    pub(super) row: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -180,9 +205,31 @@ pub(super) fn read(section: Section<'_>) -> OrderRules {
         nothing,
         routine: word("routine", "R"),
         urgent: word("urgent", "S"),
+        codes: codes(&section),
+        service: section.text("service").map(|at| at.value),
+        row: section.text("row").map(|at| at.value),
     };
     section.finish();
     rules
+}
+
+/// `[orders.codes]`.
+fn codes(section: &Section<'_>) -> HashMap<String, String> {
+    let mut codes = HashMap::new();
+    for (code, value) in section.entries("codes") {
+        match value.get_ref().as_str() {
+            Some(own) if !own.is_empty() => drop(codes.insert(code.value, own.to_owned())),
+            _ => section.fault(value.span(), "the analyser's code for a test is a text"),
+        }
+    }
+    codes
+}
+
+impl OrderRules {
+    /// By which code `code` is ordered, when the page's table says.
+    pub(super) fn code(&self, code: &str) -> Option<&str> {
+        self.codes.get(code).map(String::as_str)
+    }
 }
 
 fn parse_template(section: &Section<'_>, text: &At<String>) -> Template {
@@ -229,6 +276,9 @@ impl FirmwareProfile {
 
     /// What the device asks by this frame; `None` for a frame that is no query.
     pub fn query(&self, bytes: &[u8], context: &LinkContext) -> Option<Query> {
+        if matches!(self.plan.grammar, Grammar::Hl7) {
+            return hl7_query::query(self, bytes, context);
+        }
         if !matches!(self.plan.grammar, Grammar::Astm(_)) {
             return None;
         }
@@ -249,6 +299,7 @@ impl FirmwareProfile {
                 specimens: Vec::new(),
                 single_bytes: std::str::from_utf8(bytes).is_err(),
             },
+            hl7: None,
         };
         for record in queries {
             let taken_back = self.cancels(record.field(13));
@@ -302,7 +353,7 @@ impl FirmwareProfile {
     /// that there is none (§12.1.3, `I`). `None` when the page answers no queries or there is nothing to say.
     pub fn encode_orders(&self, query: &Query, orders: &[Order], context: &LinkContext) -> Option<Vec<u8>> {
         let rules = self.plan.orders.as_ref()?;
-        if query.cancelled {
+        if query.cancelled || query.hl7.is_some() {
             return None;
         }
         let writer = Writer { rules, query, context };

@@ -77,7 +77,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                 "How the device is recognised, and where it says who it is",
             ),
             needed("record", Shape::Table("record"), "How a frame is taken apart"),
-            key("orders", Shape::Table("orders"), "How the queries of an analyser are answered (astm)"),
+            key("orders", Shape::Table("orders"), "How the queries of an analyser are answered (astm, hl7)"),
             key("value", Shape::Table("value"), "How values are written"),
             key("time", Shape::Table("time"), "Where times stand and how they are written"),
             key("subject", Shape::Table("subject"), "Where the person stands"),
@@ -348,6 +348,13 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             key("nothing", Shape::Texts, "Records sent when there is no order"),
             key("routine", Shape::Text, "The word for routine"),
             key("urgent", Shape::Text, "The word for urgent"),
+            key(
+                "codes",
+                Shape::Each(&Shape::Text),
+                "Codes that are ordered by another one: local, LOINC or the result's own → the analyser's",
+            ),
+            key("service", Shape::Text, "HL7: OBR-4 of an order whose tests are told by rows"),
+            key("row", Shape::Text, "HL7: OBX-3 of a row that tells a test"),
         ],
     ),
     (

@@ -116,6 +116,9 @@ fn refused(header: &Segment<'_>) -> Option<Decoded> {
         ("ACK" | "MCF" | "ORA", _) => {
             Decoded::ignored(format!("{name} is an acknowledgement: it carries no results"))
         }
+        ("ORM" | "OMG" | "OML" | "ORR" | "ORL", _) => {
+            Decoded::ignored(format!("{name} is about orders: it carries no results"))
+        }
         ("QRY", "Q02" | "R02") => {
             Decoded::ignored(format!("{name} is a query for orders: it carries no results"))
         }

@@ -35,9 +35,12 @@ mod hl7;
 mod hl7_alarm;
 mod hl7_device;
 mod hl7_obx;
+mod hl7_orders;
 mod hl7_person;
+mod hl7_query;
 mod json;
 mod native;
+mod ordered;
 mod outcome;
 mod text;
 mod charset;
@@ -56,8 +59,11 @@ pub use check::missing_captures;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor_json::schema as page_schema;
 pub use fault::Fault;
+pub use hl7_orders::{Arrival, Placed, Wish};
+pub use hl7_query::Answered;
 pub use library::{Library, LibraryError};
 pub use mask::{Masked, MaskedFrame, NoProfile, fuzz as fuzz_mask, mask};
+pub use ordered::{OrderedTest, is_loinc};
 pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Udp, Verified};
 
 use crate::clock::Timestamp;
@@ -240,7 +246,7 @@ pub fn fuzz(bytes: &[u8]) {
             let order =
                 |id: &String| Order { specimen: id.clone(), tests: vec![id.clone()], ..Order::default() };
             let orders: Vec<_> = query.specimens.iter().map(order).collect();
-            drop(profile.encode_orders(&query, &orders, &context));
+            drop(profile.answer(&query, &orders, &context));
         }
     }
     if let Ok(page) = std::str::from_utf8(frame) {

@@ -365,8 +365,11 @@ pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<Cont
 /// `[orders]`: how the queries of an analyser are answered.
 pub(super) fn orders(root: &Section<'_>, kind: GrammarKind) -> Option<OrderRules> {
     let section = root.section("orders")?;
-    if kind != GrammarKind::Astm {
-        section.fault(section.span.clone(), "[orders] is for devices that speak LIS02 (grammar \"astm\")");
+    if !matches!(kind, GrammarKind::Astm | GrammarKind::Hl7) {
+        section.fault(
+            section.span.clone(),
+            "[orders] is for devices that speak LIS02 or HL7 (grammar \"astm\" or \"hl7\")",
+        );
     }
     Some(astm_orders::read(section))
 }

@@ -20,10 +20,12 @@ use crate::config::Delivery;
 use crate::connector::Stop;
 use crate::connector::backoff::jittered;
 use crate::fhir::Resource;
+use crate::firmware_profile::Arrival;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::translated::Translated;
 use crate::gateway::triage::said;
 use crate::gateway::understand::{Meaning, Understanding};
+use crate::gateway::worklist;
 use crate::upstream::{Upstream, Verdict};
 
 /// The shortest pause after a failure; doubled each time up to the configured longest.
@@ -61,6 +63,8 @@ struct Ready {
 struct Round {
     batches: Vec<Vec<Ready>>,
     marks: Vec<Mark>,
+    /// Released entries that hold orders: (entry, link, orders).
+    orders: Vec<(i64, Arc<str>, Arrival)>,
 }
 
 /// What is to be done next.
@@ -106,7 +110,10 @@ impl Deliver {
 
     /// Sends one round while the next is made ready; returns how long to wait, and the next if it may follow.
     async fn turn(&self, round: Round, patience: &mut Patience) -> (Duration, Option<Next>) {
-        let Round { batches, mut marks } = round;
+        let Round { batches, mut marks, orders } = round;
+        for (id, link, arrival) in orders {
+            marks.push(Mark { id, to: worklist::take(&self.buffer, &link, arrival).await });
+        }
         let held = marks.iter().filter(|mark| matches!(mark.to, Transition::Held { .. }));
         held.for_each(|_| self.metrics.held());
         let batches = match self.mark_sent(batches).await {
@@ -294,7 +301,7 @@ fn side_by_side(stored: Vec<Stored>, entries_max: usize, bytes_max: usize) -> Ve
 
 /// Decodes and translates what is not translated yet.
 fn prepare(batches: &[Vec<Stored>], understanding: &Understanding, translated: &Translated) -> Round {
-    let mut marks = Vec::new();
+    let (mut marks, mut orders) = (Vec::new(), Vec::new());
     let meaning = |one: &Stored| match translated.take(one.id) {
         Some(resources) => Meaning::Deliver { resources },
         None => understanding.read(&said(one)).meaning,
@@ -310,13 +317,17 @@ fn prepare(batches: &[Vec<Stored>], understanding: &Understanding, translated: &
             marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
             None
         }
+        Meaning::Orders(arrival) => {
+            orders.push((one.id, Arc::clone(&one.link), arrival));
+            None
+        }
         Meaning::Nothing(reason) => {
             marks.push(Mark { id: one.id, to: Transition::Ignored { reason } });
             None
         }
     };
     let batches = batches.iter().map(|batch| batch.iter().filter_map(&mut ready).collect()).collect();
-    Round { batches, marks }
+    Round { batches, marks, orders }
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ pub(super) fn explained(understood: Understood, profile: Option<String>) -> Expl
         understood.reports.iter().flat_map(|r| &r.measurements).flat_map(MeasurementView::of).collect();
     let fhir = match understood.meaning {
         Meaning::Deliver { resources } => resources.into_iter().map(|resource| resource.json).collect(),
-        Meaning::Hold(_) | Meaning::Nothing(_) | Meaning::Stranger(_) => Vec::new(),
+        Meaning::Hold(_) | Meaning::Nothing(_) | Meaning::Orders(_) | Meaning::Stranger(_) => Vec::new(),
     };
     Explained { profile, measurements, findings: understood.findings, fhir }
 }

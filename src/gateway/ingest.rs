@@ -1,6 +1,6 @@
 //! The way in: a frame goes to the buffer, and its sender is answered only after the commit.
 //!
-//! Nothing is decoded here. An answer depends on storage alone, so a wrong profile can never make the box refuse
+//! Nothing is decoded here, but a query for orders, after it is kept. An answer depends on storage alone, so a wrong profile can never make the box refuse
 //! what a device has to say.
 
 use std::collections::HashMap;
@@ -10,10 +10,11 @@ use tokio::sync::Notify;
 
 use crate::admin::live::Live;
 use crate::buffer::{Buffer, NewFrame};
-use crate::connector::{Frame, Intake, Later, LinkState, Receipt};
+use crate::connector::{Frame, Intake, Later, LinkState, Receipt, Reply};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::recording::Recordings;
 use crate::gateway::understand::Understanding;
+use crate::gateway::worklist::Worklist;
 use crate::hl7v2;
 use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
@@ -26,6 +27,7 @@ pub(super) struct Ingest {
     metrics: Arc<Metrics>,
     understanding: Arc<Understanding>,
     recordings: Arc<Recordings>,
+    worklist: Arc<Worklist>,
     /// Birth certificates in force, by link.
     births: Mutex<HashMap<Arc<str>, Births>>,
     /// Woken when there is something new to understand.
@@ -39,6 +41,7 @@ impl Ingest {
         metrics: Arc<Metrics>,
         understanding: Arc<Understanding>,
         recordings: Arc<Recordings>,
+        worklist: Arc<Worklist>,
     ) -> Self {
         Self {
             buffer,
@@ -46,6 +49,7 @@ impl Ingest {
             metrics,
             understanding,
             recordings,
+            worklist,
             births: Mutex::default(),
             arrived: Arc::new(Notify::new()),
         }
@@ -149,6 +153,14 @@ impl Intake for Ingest {
         self.recordings.crossed(link, peer, way, topic, bytes);
     }
 
+    fn reply(&self, frame: Frame) -> Later<'_, Option<Reply>> {
+        Box::pin(async move { self.worklist.reply(&frame).await })
+    }
+
+    fn replied(&self, link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
+        Box::pin(async move { self.worklist.replied(&link, &reference, outcome).await })
+    }
+
     fn note(&self, link: &str, code: &'static str, text: &str) {
         self.metrics.noted(link, code);
         self.live.link_note(link, text);
@@ -204,7 +216,10 @@ mod tests {
             crate::translate::Gateway { id, name: "test".into(), version: "0".into(), patient_system: None };
         let understanding = Arc::new(Understanding::new(vec![link], gateway, true));
         let live = Live::new(clock.clone());
-        let intake = Arc::new(Ingest::new(buffer.clone(), live, Arc::default(), understanding));
+        let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+        let recordings = Recordings::new(dir.path(), clock.clone(), understanding.clone(), live.clone());
+        let intake =
+            Arc::new(Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist));
         let (switch, stop) = Stop::pair();
         let watched: folder::Config = toml::from_str(&section).unwrap();
         let task = tokio::spawn(folder::run("files".into(), watched, intake, clock, stop));

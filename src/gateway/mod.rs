@@ -12,6 +12,7 @@ mod translated;
 mod triage;
 pub mod understand;
 mod watch;
+pub(crate) mod worklist;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use recording::Recordings;
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
+use worklist::Worklist;
 
 /// Why the box did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +102,19 @@ pub async fn run(
     let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
-    let metrics = Arc::default();
-    let parts = Parts { buffer, live, metrics, understanding, pairing, recordings, upstream, clock, stop };
+    let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+    let parts = Parts {
+        buffer,
+        live,
+        metrics: Arc::default(),
+        understanding,
+        pairing,
+        recordings,
+        worklist,
+        upstream,
+        clock,
+        stop,
+    };
 
     let mut tasks = JoinSet::new();
     let wake = Arc::new(Notify::new());
@@ -136,6 +149,7 @@ struct Parts {
     understanding: Arc<Understanding>,
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
+    worklist: Arc<Worklist>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -156,6 +170,7 @@ impl Parts {
             self.metrics.clone(),
             self.understanding.clone(),
             self.recordings.clone(),
+            self.worklist.clone(),
         ));
         let (seen, seen_up_to) = tokio::sync::watch::channel(0);
         let translated = Arc::new(Translated::default());
@@ -167,6 +182,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             arrived: intake.arrived.clone(),
             pairing: self.pairing.clone(),
+            worklist: self.worklist.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             seen,
         };
@@ -188,6 +204,11 @@ impl Parts {
                 wake,
             };
             background.spawn(tasks, deliver.run(self.stop.clone()));
+        }
+        if let Some(upstream) = self.upstream.clone().filter(|_| config.worklist.fhir) {
+            let every = std::time::Duration::from_secs(config.worklist.every_s);
+            let looks = worklist::fhir::Looks { every, query: config.worklist.query.clone() };
+            background.spawn(tasks, self.worklist.clone().follow(upstream, looks, self.stop.clone()));
         }
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
@@ -218,6 +239,7 @@ impl Parts {
             commands,
             pairing: self.pairing.clone(),
             recording: self.recordings.clone(),
+            worklist: self.worklist.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,
@@ -288,7 +310,10 @@ fn upstream(
     clock: &SharedClock,
     live: &Arc<Live>,
 ) -> Result<Option<Arc<Upstream>>, GatewayError> {
-    let Some(upstream) = config.upstream.clone() else { return Ok(None) };
+    let Some(mut upstream) = config.upstream.clone() else { return Ok(None) };
+    if config.worklist.fhir {
+        worklist::fhir::widen(&mut upstream);
+    }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;
     watch::show_upstream(live, &upstream);

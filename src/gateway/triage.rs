@@ -8,12 +8,15 @@ use tokio::sync::{Notify, watch};
 
 use crate::admin::live::{Live, ProfileView, Sighting};
 use crate::buffer::{Buffer, EntryFilter, Mark, Reader, State, Stored, Transition};
+use crate::clock::Timestamp;
 use crate::connector::Stop;
-use crate::device::Finding;
+use crate::device::{Finding, Report};
+use crate::firmware_profile::FirmwareProfile;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
+use crate::gateway::worklist::{self, Worklist};
 use crate::wire::Codec;
 
 /// Entries read at one time; a pause between batches leaves the processor to the senders.
@@ -25,6 +28,9 @@ const BATCH_BYTES: usize = 4 << 20;
 const BEGINNINGS_MAX: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// What a frame reported, when it was received, and the page it was read with.
+type Results = (Arc<FirmwareProfile>, Timestamp, Vec<Report>);
+
 /// What the first look needs.
 pub(super) struct Triage {
     pub buffer: Buffer,
@@ -34,6 +40,7 @@ pub(super) struct Triage {
     pub metrics: Arc<Metrics>,
     pub arrived: Arc<Notify>,
     pub pairing: Arc<Pairing>,
+    pub worklist: Arc<Worklist>,
     /// Takes what was translated, where there is somebody to deliver it.
     pub translated: Option<Arc<Translated>>,
     /// The last entry that was looked at: delivery never goes past it.
@@ -70,7 +77,14 @@ impl Triage {
     }
 
     async fn look(&self, batch: &[Stored]) {
-        let mut marks: Vec<Mark> = batch.iter().map(|stored| self.one(stored)).collect();
+        let mut marks = Vec::with_capacity(batch.len());
+        let mut results = Vec::new();
+        for stored in batch {
+            marks.push(self.one(stored, &mut results).await);
+        }
+        if !results.is_empty() {
+            self.worklist.measured(results).await;
+        }
         for stored in batch {
             marks.extend(self.beginnings_of(stored).await);
         }
@@ -105,13 +119,28 @@ impl Triage {
         marks
     }
 
-    fn one(&self, stored: &Stored) -> Mark {
+    /// `results` takes what may be the result of an order.
+    async fn one(&self, stored: &Stored, results: &mut Vec<Results>) -> Mark {
         let understood = self.understanding.read(&said(stored));
         for finding in &understood.findings {
             self.metrics.found(&stored.link, finding.code);
         }
         self.show(stored, &understood);
+        let named = |report: &Report| report.specimen.as_ref().is_some_and(|one| one.identifier.is_some());
+        if understood.reports.iter().any(named)
+            && let Some(link) = self.understanding.link(&stored.link)
+            && let Ok(page) = self.understanding.page(&link, &said(stored))
+        {
+            results.push((page, stored.received, understood.reports));
+        }
         let to = match understood.meaning {
+            Meaning::Orders(arrival) => {
+                let to = worklist::take(&self.buffer, &stored.link, arrival).await;
+                if matches!(to, Transition::Held { .. }) {
+                    self.metrics.held();
+                }
+                to
+            }
             Meaning::Deliver { resources } => {
                 if let Some(translated) = &self.translated {
                     translated.put(stored.id, resources);

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::config::{Link, Reads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
-use crate::firmware_profile::{Decoded, FirmwareProfile, LinkContext};
+use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::pairing::sender_of;
 use crate::hl7v2::Charset;
 use crate::translate::{self, Context, QualityControl};
@@ -33,6 +33,8 @@ pub enum Meaning {
     Hold(String),
     /// There is nothing in it to deliver, and that is no fault: why.
     Nothing(String),
+    /// Orders for the worklist: [`worklist::take`](super::worklist::take) says what becomes of the entry.
+    Orders(Arrival),
     /// Nobody has accepted its sender yet. Held like the others, and shown as a candidate.
     Stranger(Sender),
 }
@@ -143,7 +145,11 @@ impl Understanding {
     /// fate alone: it is held, and the box goes on.
     pub fn read_with(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>) -> Understood {
         let reading = || {
-            let mut decoded = profile.decode(said.bytes, said.topic, &context(link, said.received));
+            let context = context(link, said.received);
+            if let Some(arrival) = profile.arriving_orders(said.bytes, &context) {
+                return Understood::unread(said, "orders", Meaning::Orders(arrival));
+            }
+            let mut decoded = profile.decode(said.bytes, said.topic, &context);
             translate::join_waveforms(&mut decoded.reports, link.waveforms.period());
             self.meant(link, profile, said, decoded)
         };
@@ -212,7 +218,7 @@ impl Understanding {
 }
 
 /// `None` when it panicked. Nothing is shared with what runs but what it returns.
-fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(reading)).ok()
 }
 

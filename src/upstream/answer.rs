@@ -130,7 +130,7 @@ fn too_much(outcome: &Outcome) -> bool {
     })
 }
 
-fn words(answer: &Answer, outcome: Option<&Outcome>) -> String {
+pub(super) fn words(answer: &Answer, outcome: Option<&Outcome>) -> String {
     if let Some(other) = &answer.redirect {
         return format!(
             "HTTP {}: the server sends us on to {other}; write that address as base if it is right",

@@ -35,6 +35,9 @@ pub struct Config {
     /// SMART scopes to ask for. Default: write and read what Bedside delivers.
     #[serde(default)]
     pub scopes: Option<Vec<String>>,
+    /// Kinds that are only read; asked for where `scopes` names none.
+    #[serde(skip)]
+    pub reads: Vec<&'static str>,
     /// How resources are written.
     #[serde(default)]
     pub mode: ModeWish,
@@ -127,6 +130,7 @@ impl Config {
             next_key_secret: None,
             token_endpoint: None,
             scopes: None,
+            reads: Vec::new(),
             mode: ModeWish::Auto,
             patients: Patients::Match,
             gzip: None,

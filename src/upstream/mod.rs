@@ -9,7 +9,8 @@
 //! - A resource is never twice in a Bundle and never in two Bundles on their way.
 //! - `Accepted` is said only when the server said so, or was asked and holds it.
 //! - An answer that is lost or cannot be read is never taken for a success or for a refusal.
-//! - A token goes to the origin of the FHIR base and nowhere else; no redirect and no link is followed.
+//! - A token goes to the origin of the FHIR base and nowhere else; no redirect is followed, and no link
+//!   but the next page of a search, under the base.
 //! - No patient's value stands in an address: searches by identifier are POSTed.
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ mod bundle;
 mod capability;
 mod config;
 mod deliver;
+mod fetch;
 mod http;
 pub mod keys;
 mod known;
@@ -41,6 +43,7 @@ mod token;
 mod trial;
 
 pub use config::{Auth, Config, Gzip, ModeWish, Patients};
+pub use fetch::Found as Fetched;
 use http::{Answer, Body, Http, Request};
 use keys::{KeyError, SigningKey};
 use known::{Bounded, InFlight, Known, lock};

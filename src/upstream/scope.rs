@@ -6,18 +6,21 @@
 /// What Bedside writes, and searches to find out whether a lost answer was a success.
 const KINDS: [&str; 5] = ["Observation", "Device", "DeviceMetric", "Patient", "Specimen"];
 
-/// The scopes asked for when the configuration names none, spelled as the server's `capabilities` ask.
-pub(super) fn defaults(capabilities: &[String]) -> Vec<String> {
+/// The scopes asked for when the configuration names none, `reads` being what is only read, spelled as the server's `capabilities` ask.
+pub(super) fn defaults(capabilities: &[String], reads: &[&str]) -> Vec<String> {
     let says = |word: &str| capabilities.iter().any(|capability| capability == word);
     if says("permission-v1") && !says("permission-v2") {
-        return v1_defaults();
+        return v1_defaults(reads);
     }
-    KINDS.iter().map(|kind| format!("system/{kind}.crus")).collect()
+    let written = KINDS.iter().map(|kind| format!("system/{kind}.crus"));
+    written.chain(reads.iter().map(|kind| format!("system/{kind}.rs"))).collect()
 }
 
 /// The same in SMART 1 spelling.
-pub(super) fn v1_defaults() -> Vec<String> {
-    KINDS.iter().flat_map(|kind| [format!("system/{kind}.read"), format!("system/{kind}.write")]).collect()
+pub(super) fn v1_defaults(reads: &[&str]) -> Vec<String> {
+    let written =
+        KINDS.iter().flat_map(|kind| [format!("system/{kind}.read"), format!("system/{kind}.write")]);
+    written.chain(reads.iter().map(|kind| format!("system/{kind}.read"))).collect()
 }
 
 /// The kinds that were asked for with writing but may not be created and updated; empty when all is well.
@@ -69,9 +72,17 @@ mod tests {
     fn the_spelling_follows_the_server() {
         let v1 = [String::from("permission-v1")];
         let both = [String::from("permission-v1"), String::from("permission-v2")];
-        assert!(defaults(&v1).contains(&"system/Observation.write".into()));
-        assert!(defaults(&both).contains(&"system/Observation.crus".into()));
-        assert!(defaults(&[]).contains(&"system/Observation.crus".into()));
+        assert!(defaults(&v1, &[]).contains(&"system/Observation.write".into()));
+        assert!(defaults(&both, &[]).contains(&"system/Observation.crus".into()));
+        assert!(defaults(&[], &[]).contains(&"system/Observation.crus".into()));
+    }
+
+    #[test]
+    fn what_is_only_read_is_asked_for_with_reading_alone() {
+        let v1 = [String::from("permission-v1")];
+        assert!(defaults(&[], &["ServiceRequest"]).contains(&"system/ServiceRequest.rs".into()));
+        assert!(defaults(&v1, &["ServiceRequest"]).contains(&"system/ServiceRequest.read".into()));
+        assert!(!defaults(&[], &[]).iter().any(|scope| scope.contains("ServiceRequest")));
     }
 
     #[test]

@@ -208,11 +208,14 @@ impl Authority {
                 discovery
             }
         };
-        let asked = self.written_scopes.clone().unwrap_or_else(|| scope::defaults(&discovery.capabilities));
+        let asked = self
+            .written_scopes
+            .clone()
+            .unwrap_or_else(|| scope::defaults(&discovery.capabilities, &self.config.reads));
         match self.request(&discovery, &asked.join(" ")).await {
             Err(refusal) if refusal.scopes && self.written_scopes.is_none() => {
                 // An older server refuses what it cannot spell: SMART 1 scopes say the same less finely.
-                self.request(&discovery, &scope::v1_defaults().join(" ")).await
+                self.request(&discovery, &scope::v1_defaults(&self.config.reads).join(" ")).await
             }
             answer => answer,
         }

@@ -66,6 +66,8 @@ pub struct MllpFramer {
     /// Frames in order of arrival with their answers, as far as given.
     open: VecDeque<(Ticket, Option<Answer>)>,
     tickets: u64,
+    /// Messages sent to the device that it has not acknowledged, by their control id, and until when it may.
+    sent: VecDeque<(Ticket, Vec<u8>, Duration)>,
     /// When the message began, and when its last byte came.
     began: Duration,
     touched: Duration,
@@ -100,6 +102,7 @@ impl MllpFramer {
             steps: VecDeque::new(),
             open: VecDeque::new(),
             tickets: 0,
+            sent: VecDeque::new(),
             began: Duration::ZERO,
             touched: Duration::ZERO,
         }
@@ -257,10 +260,57 @@ impl MllpFramer {
         if let Some(warning) = warning {
             self.warn_once(warning);
         }
+        if let Some(step) = self.acknowledged() {
+            self.body.clear();
+            self.warnings.clear();
+            return self.steps.push_back(step);
+        }
         let ticket = self.ticket();
         let bytes = std::mem::take(&mut self.body);
         let warnings = std::mem::take(&mut self.warnings);
         self.steps.push_back(Step::Frame { ticket, bytes, warnings });
+    }
+
+    /// What the message in `body` says of one that was sent: no frame to keep, and not to be acknowledged itself.
+    fn acknowledged(&mut self) -> Option<Step> {
+        if self.sent.is_empty() {
+            return None;
+        }
+        let (code, id) = acknowledges(&self.body)?;
+        let at = self.sent.iter().position(|(_, known, _)| *known == id)?;
+        let (ticket, ..) = self.sent.remove(at)?;
+        Some(match code.last() {
+            Some(b'A') => Step::Sent { ticket },
+            _ => {
+                let text = "The device did not take the message (MSA-1).";
+                Step::Unsent { ticket, warning: Warning::new("not-taken", text) }
+            }
+        })
+    }
+
+    /// Messages whose acknowledgement did not come in time, or will not come any more.
+    fn give_up_sent(&mut self, now: Option<Duration>) {
+        while let Some((ticket, _, until)) = self.sent.front() {
+            if now.is_some_and(|now| now < *until) {
+                return;
+            }
+            let warning = Warning::new("not-acknowledged", "The device did not acknowledge the message.");
+            self.steps.push_back(Step::Unsent { ticket: *ticket, warning });
+            self.sent.pop_front();
+        }
+    }
+
+    fn place_deadline(&self) -> Option<Duration> {
+        let slow = self.began + Duration::from_secs(self.settings.message_timeout_s);
+        match self.place {
+            Place::Between | Place::Closed => None,
+            Place::AfterEnd { .. } => Some(self.touched + END_QUIET),
+            Place::Body { framed: false } if self.may_be_unframed() => {
+                let quiet = Duration::from_millis(self.settings.unframed_quiet_ms.unwrap_or_default());
+                Some(slow.min(self.touched + quiet))
+            }
+            Place::Body { .. } | Place::Skipping => Some(slow),
+        }
     }
 
     /// Lets a message over the limit pass by, so that its refusal can be read by a sender who still writes.
@@ -337,20 +387,34 @@ impl Framer for MllpFramer {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        let slow = self.began + Duration::from_secs(self.settings.message_timeout_s);
-        match self.place {
-            Place::Between | Place::Closed => None,
-            Place::AfterEnd { .. } => Some(self.touched + END_QUIET),
-            Place::Body { framed: false } if self.may_be_unframed() => {
-                let quiet = Duration::from_millis(self.settings.unframed_quiet_ms.unwrap_or_default());
-                Some(slow.min(self.touched + quiet))
-            }
-            Place::Body { .. } | Place::Skipping => Some(slow),
+        let sent = self.sent.front().map(|(_, _, until)| *until);
+        self.place_deadline().into_iter().chain(sent).min()
+    }
+
+    fn sends(&self) -> bool {
+        true
+    }
+
+    fn send(&mut self, message: Vec<u8>, now: Duration) -> Result<Ticket, Warning> {
+        let Some(id) = field(&message, HEADER, 10) else {
+            return Err(Warning::new(
+                "no-control-id",
+                "A message without a control id cannot be acknowledged.",
+            ));
+        };
+        if matches!(self.place, Place::Closed) || self.sent.len() >= SENT_MAX {
+            return Err(Warning::new("cannot-send", "The device has not acknowledged the messages before."));
         }
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.sent.push_back((ticket, id.to_vec(), now + ACKNOWLEDGE_WITHIN));
+        self.steps.push_back(Step::Send(wrap(&message)));
+        Ok(ticket)
     }
 
     fn tick(&mut self, now: Duration) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        self.give_up_sent(Some(now));
+        if self.place_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         let limit = self.settings.message_timeout_s;
@@ -380,7 +444,25 @@ impl Framer for MllpFramer {
             ),
         }
         self.place = Place::Closed;
+        self.give_up_sent(None);
     }
+}
+
+/// A field of the first segment called `name`, as written; MSH-1 is the separator itself.
+fn field<'m>(message: &'m [u8], name: &[u8], number: usize) -> Option<&'m [u8]> {
+    let sign = *message.strip_prefix(HEADER)?.first()?;
+    let nth = if name == HEADER { number.checked_sub(1)? } else { number };
+    let mut lines = message.split(|byte| matches!(byte, b'\r' | b'\n'));
+    let line = lines.find(|line| line.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&sign)))?;
+    line.split(|byte| *byte == sign).nth(nth).filter(|field| !field.is_empty())
+}
+
+/// MSA-1 and MSA-2 of an acknowledgement (HL7 2.5 §2.15.1); a query (QRY, QBP) that carries an MSA is none.
+fn acknowledges(message: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    let kind = field(message, HEADER, 9)?;
+    let answers = [&b"ACK"[..], b"ORL", b"ORR", b"MCF"].iter().any(|known| kind.starts_with(known));
+    let code = field(message, b"MSA", 1).filter(|_| answers)?;
+    Some((code, field(message, b"MSA", 2)?.to_vec()))
 }
 
 fn no_start_block() -> Warning {
@@ -391,6 +473,9 @@ fn no_carriage_return() -> Warning {
     Warning::new("no-carriage-return", "End block without a carriage return after it.")
 }
 
+/// How long a device may take to acknowledge what answered its query, and how many answers may wait for that.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(30);
+const SENT_MAX: usize = 16;
 /// What every HL7 v2 message begins with.
 const HEADER: &[u8] = b"MSH";
 /// How much of a message over the limit is kept for its refusal: more than any message header needs.
@@ -407,174 +492,5 @@ pub fn fuzz(bytes: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::rig::{Bench, Said, any_cut_gives_the_same, kept};
-
-    fn framer() -> MllpFramer {
-        MllpFramer::new(Settings { max_message_bytes: 60, ..Settings::default() })
-    }
-
-    #[test]
-    fn any_cut_of_the_bytes_yields_the_same_frames() {
-        let said = any_cut_gives_the_same(
-            framer,
-            b"\x0bMSH|1\rPID\r\x1c\r\r\n \x0bMSH|2\r\x1c\r\x0bhalf\x0bMSH|3\x1c\x0bMSH|4\x1c\x1c\r junk \x0bMSH|5\x1c\r\
-              \x0b\x0bMSH|6\r\x1c\nMSH|7\r\x1cMSH|8\r\x1c\r\x0b\x1c\r\x0bMSH|0123456789012345678901234567890123456789012345\
-              678901234567890\x1c\r\x0bMSH|9",
-        );
-        let messages: Vec<String> = (1..=8)
-            .map(|n| match n {
-                1 => String::from("MSH|1\rPID\r"),
-                3 => String::from("MSH|3"),
-                4 => String::from("MSH|4"),
-                5 => String::from("MSH|5"),
-                n => format!("MSH|{n}\r"),
-            })
-            .collect();
-        assert_eq!(said.messages(), messages);
-        assert_eq!(
-            said.notes,
-            ["half-message", "noise", "double-start-block", "empty-message", "oversize", "half-message"]
-        );
-    }
-
-    fn warnings_of(bytes: &[u8]) -> Vec<(String, Vec<&'static str>)> {
-        let said = any_cut_gives_the_same(framer, bytes);
-        said.frames.into_iter().map(|(bytes, codes)| (String::from_utf8(bytes).unwrap(), codes)).collect()
-    }
-
-    #[test]
-    fn a_message_without_start_block_is_taken_with_a_warning() {
-        assert_eq!(warnings_of(b"\r\nMSH|1\r\x1c\r"), [(String::from("MSH|1\r"), vec!["no-start-block"])]);
-    }
-
-    #[test]
-    fn something_else_with_an_end_block_is_a_frame_too_so_that_it_is_kept_and_refused() {
-        assert_eq!(warnings_of(b"HELLO\x1c\r"), [(String::from("HELLO"), vec!["no-start-block"])]);
-    }
-
-    #[test]
-    fn an_end_block_without_carriage_return_ends_the_message_with_a_warning() {
-        let expected =
-            [(String::from("MSH|1\r"), vec!["no-carriage-return"]), (String::from("MSH|2\r"), vec![])];
-        assert_eq!(warnings_of(b"\x0bMSH|1\r\x1c\x0bMSH|2\r\x1c\r"), expected);
-    }
-
-    #[test]
-    fn an_end_block_followed_by_silence_ends_the_message() {
-        let mut bench = Bench::new(framer());
-        bench.feed(b"\x0bMSH|1\r\x1c");
-        assert_eq!(bench.said.frames, []);
-        bench.wait(Duration::from_secs(1));
-        assert_eq!(bench.said.frames, [(b"MSH|1\r".to_vec(), vec!["no-carriage-return"])]);
-    }
-
-    #[test]
-    fn an_end_block_inside_the_text_does_not_cut_a_message_short() {
-        let expected = [(String::from("MSH|9\x1c8\r"), vec!["stray-end-block"])];
-        assert_eq!(warnings_of(b"\x0bMSH|9\x1c8\r\x1c\r"), expected);
-    }
-
-    #[test]
-    fn two_messages_with_nothing_between_but_an_end_block_stay_two() {
-        let said = warnings_of(b"\x0bMSH|1\r\x1cMSH|2\r\x1c\r");
-        assert_eq!(said[0], (String::from("MSH|1\r"), vec!["no-carriage-return"]));
-        assert_eq!(said[1], (String::from("MSH|2\r"), vec!["no-start-block"]));
-    }
-
-    #[test]
-    fn a_half_message_is_noted_and_never_a_frame() {
-        let said = any_cut_gives_the_same(framer, b"\x0bMSH|1\rOBX|9\x0bMSH|2\r\x1c\r\x0bMSH|3");
-        assert_eq!((said.messages(), said.notes), (vec![String::from("MSH|2\r")], vec!["half-message"; 2]));
-    }
-
-    #[test]
-    fn answers_leave_in_the_order_of_the_frames_and_together() {
-        let mut bench = Bench::new(framer());
-        bench.hold = true;
-        bench.feed(b"\x0ba\x1c\r\x0bb\x1c\r\x0bc\x1c\r");
-        let [a, b, c]: [Ticket; 3] = bench.open.clone().try_into().unwrap();
-        bench.answer(c, kept(b"c")).answer(b, kept(b"b"));
-        assert_eq!(bench.sent(), b"");
-        bench.answer(a, Answer::Refused { body: Some(b"no".to_vec()) });
-        assert_eq!(bench.sent(), b"\x0bno\x1c\r\x0bAb\x1c\r\x0bAc\x1c\r");
-    }
-
-    #[test]
-    fn a_frame_without_application_answer_does_not_hold_up_the_next() {
-        let mut bench = Bench::new(framer());
-        bench.hold = true;
-        bench.feed(b"\x0ba\x1c\r\x0bb\x1c\r");
-        let [a, b]: [Ticket; 2] = bench.open.clone().try_into().unwrap();
-        bench.answer(a, Answer::Kept { body: None }).answer(b, kept(b"b"));
-        assert_eq!(bench.sent(), b"\x0bAb\x1c\r");
-    }
-
-    #[test]
-    fn a_message_over_the_limit_is_refused_in_its_turn_and_the_next_is_taken() {
-        let long = [b"\x0bMSH|", [b'x'; 70].as_slice(), b"\x1c\r\x0bMSH|2\x1c\r"].concat();
-        let said = any_cut_gives_the_same(framer, &long);
-        assert_eq!((said.notes, said.frames), (vec!["oversize"], vec![(b"MSH|2".to_vec(), vec![])]));
-        assert!(said.refused[0].starts_with(b"MSH|xxx"));
-        assert_eq!(said.sent, b"\x0bR\x1c\r\x0bAM\x1c\r");
-    }
-
-    #[test]
-    fn an_endless_message_closes_the_connection_without_growing() {
-        let mut framer = MllpFramer::new(Settings { max_message_bytes: 10_000, ..Settings::default() });
-        framer.feed(b"\x0bMSH|", Duration::ZERO);
-        for _ in 0..10 {
-            framer.feed(&[b'x'; 5_000], Duration::ZERO);
-            assert!(framer.body.capacity() <= 20_000);
-        }
-        let Some(Step::Close(warning)) = framer.step() else { panic!("not closed") };
-        assert!(warning.text.contains("10000 bytes"), "{}", warning.text);
-        framer.feed(b"\x0bMSH|\x1c\r", Duration::ZERO);
-        assert_eq!(framer.step(), None);
-    }
-
-    #[test]
-    fn a_sender_who_drips_is_closed_after_the_time_limit() {
-        let mut bench = Bench::new(framer());
-        bench.feed(b"\x0b");
-        for _ in 0..40 {
-            bench.feed(b"x").wait(Duration::from_secs(8));
-        }
-        assert!(bench.said.closed);
-        assert_eq!(bench.said.notes, ["slow-message"]);
-    }
-
-    #[test]
-    fn bare_hl7_is_a_message_after_silence_only_where_the_profile_says_so() {
-        let bare = b"MSH|1\rPID|1\r";
-        let mut strict = Bench::new(framer());
-        strict.feed(bare).wait(Duration::from_secs(5)).end();
-        assert_eq!((strict.said.frames, strict.said.notes), (vec![], vec!["half-message"]));
-
-        let settings = Settings { unframed_quiet_ms: Some(2000), ..Settings::default() };
-        let mut tolerant = Bench::new(MllpFramer::new(settings));
-        tolerant.feed(&bare[..8]).wait(Duration::from_secs(5));
-        assert_eq!(tolerant.said, Said::default(), "a segment that is not ended is not the last");
-        tolerant.feed(&bare[8..]).wait(Duration::from_secs(5));
-        assert_eq!(tolerant.said.frames, [(bare.to_vec(), vec!["unframed"])]);
-    }
-
-    #[test]
-    fn bytes_that_are_no_message_are_noted_and_forgotten() {
-        let mut bench = Bench::new(framer());
-        bench.feed(b"GET / HTTP/1.0").wait(Duration::from_secs(400));
-        assert_eq!((bench.said.notes.as_slice(), bench.said.closed), (["noise"].as_slice(), false));
-    }
-
-    #[test]
-    fn the_fuzz_body_holds_on_all_short_strings_of_the_alphabet() {
-        let alphabet = [START, END, b'\r', b'M', b'x'];
-        for n in 0..alphabet.len().pow(6) {
-            let text: Vec<u8> =
-                (0..6).map(|place| alphabet[n / alphabet.len().pow(place) % alphabet.len()]).collect();
-            fuzz(&text);
-        }
-        fuzz(&[b"\x0bMSH|1\x1cMSH|2\x1c\r".as_slice(), &[b'x'; 2000]].concat());
-    }
-}
+#[path = "mllp_tests.rs"]
+mod tests;

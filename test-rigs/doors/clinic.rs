@@ -85,6 +85,10 @@ impl Clinic {
         said.unwrap()
     }
 
+    pub(crate) fn desk_port(&self) -> u16 {
+        self.desk_port
+    }
+
     /// Stops the box and starts it again with another configuration; the session goes on.
     pub(crate) fn restart_with(&mut self, change: impl FnOnce(&str) -> String) {
         assert!(self.bedside.stop().success());

@@ -53,17 +53,22 @@ impl Line {
         tokio::time::timeout(Duration::from_millis(300), self.socket.read(&mut byte)).await.is_err()
     }
 
-    /// The next acknowledgement of a message.
-    pub(crate) async fn acknowledged(&mut self) -> Acknowledged {
+    /// The next message, with its block characters.
+    pub(crate) async fn message(&mut self) -> String {
         let end = loop {
             if let Some(end) = self.inbox.windows(2).position(|pair| pair == [0x1c, 0x0d]) {
                 break end;
             }
             let read = tokio::time::timeout(PATIENCE, self.socket.read_buf(&mut self.inbox)).await;
-            assert_ne!(read.expect("no ACK").unwrap(), 0, "closed without an ACK");
+            assert_ne!(read.expect("no message").unwrap(), 0, "closed without a message");
         };
         let block: Vec<u8> = self.inbox.drain(..end + 2).collect();
-        let text = String::from_utf8_lossy(&block).into_owned();
+        String::from_utf8_lossy(&block).into_owned()
+    }
+
+    /// The next acknowledgement of a message.
+    pub(crate) async fn acknowledged(&mut self) -> Acknowledged {
+        let text = self.message().await;
         let msa = text.split('\r').find(|line| line.starts_with("MSA")).expect("an ACK has an MSA");
         // The answer uses the delimiters of what it answers.
         let separator = msa.chars().nth(3).unwrap_or('|');

@@ -9,6 +9,7 @@ mod look;
 mod pair;
 mod probe;
 mod record;
+mod work;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -77,6 +78,7 @@ const LOOK: Need = Need::Session(Permission::Look);
 const READ: Need = Need::Session(Permission::ReadMessages);
 const RESEND: Need = Need::Session(Permission::Resend);
 const PAIR: Need = Need::Session(Permission::Pair);
+const WORKLIST: Need = Need::Session(Permission::Worklist);
 const PRESENCE: Need = Need::Session(Permission::Presence);
 
 /// The table. A test walks it with and without a session.
@@ -117,6 +119,9 @@ const ROUTES: &[Route] = &[
     get("/api/v1/recordings/{}", PAIR, |desk, call| Box::pin(record::export(desk, call))),
     post("/api/v1/recordings/{}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call))),
     post("/api/v1/recordings/{}/remove", PAIR, NO_BODY, |desk, call| Box::pin(record::remove(desk, call))),
+    get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))),
+    post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call))),
+    post("/api/v1/worklist/{}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call))),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
 ];
 

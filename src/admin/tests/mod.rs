@@ -9,6 +9,7 @@ mod pair;
 mod record;
 mod walk;
 mod wire;
+mod work;
 
 use std::sync::{Arc, Mutex};
 
@@ -78,6 +79,7 @@ impl Rig {
             explain: Arc::new(OneHeartRate),
             pairing: Arc::new(pair::Ward::default()),
             recording: Arc::new(record::Shelf),
+            worklist: Arc::new(work::Bench::new(store.clone())),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

@@ -260,14 +260,37 @@ impl Server {
         let found = inner.search(kind, &query);
         let most = value("_count").and_then(|count| count.parse().ok()).unwrap_or(50_usize).min(1_000);
         let most = if value("_summary") == Some("count") { 0 } else { most };
-        let entry = |key: &String| {
+        let entry = |key: &String, mode: &str| {
             let resource = inner.read(key)?;
             Some(
-                json!({ "fullUrl": format!("{}/fhir/{key}", self.origin), "resource": resource, "search": { "mode": "match" } }),
+                json!({ "fullUrl": format!("{}/fhir/{key}", self.origin), "resource": resource, "search": { "mode": mode } }),
             )
         };
-        let entries: Vec<Value> = found.iter().take(most).filter_map(entry).collect();
-        Ok(json!({ "resourceType": "Bundle", "type": "searchset", "total": found.len(), "entry": entries }))
+        let from = value("_offset").and_then(|offset| offset.parse().ok()).unwrap_or(0_usize);
+        let page = found.iter().skip(from).take(most);
+        let mut entries: Vec<Value> = page.filter_map(|key| entry(key, "match")).collect();
+        let wanted: Vec<&str> =
+            query.iter().filter(|(name, _)| name == "_include").map(|(_, v)| v.as_str()).collect();
+        let mut included: Vec<String> = entries
+            .iter()
+            .filter_map(|one| one.get("resource"))
+            .flat_map(|one| included(one, &wanted))
+            .collect();
+        included.sort();
+        included.dedup();
+        entries.extend(included.iter().filter_map(|key| entry(key, "include")));
+        let mut bundle =
+            json!({ "resourceType": "Bundle", "type": "searchset", "total": found.len(), "entry": entries });
+        if most > 0 && from + most < found.len() {
+            let kept = form.split('&').filter(|pair| !pair.starts_with("_offset="));
+            let next =
+                kept.chain([format!("_offset={}", from + most).as_str()]).collect::<Vec<_>>().join("&");
+            let link = json!([{ "relation": "next", "url": format!("{}/fhir/{kind}?{next}", self.origin) }]);
+            if let Some(fields) = bundle.as_object_mut() {
+                fields.insert("link".into(), link);
+            }
+        }
+        Ok(bundle)
     }
 
     /// SMART App Launch 2.2 §8.2.
@@ -302,6 +325,23 @@ impl Server {
                 "resource": KINDS.iter().map(kind).collect::<Vec<_>>() }],
         })
     }
+}
+
+/// The places that `_include=ServiceRequest:…` names.
+fn included(resource: &Value, wanted: &[&str]) -> Vec<String> {
+    let reference =
+        |of: Option<&Value>| of.and_then(|of| of.get("reference")).and_then(Value::as_str).map(str::to_owned);
+    let of = |path: &&str| -> Vec<String> {
+        match *path {
+            "ServiceRequest:specimen" => {
+                let places = resource.get("specimen").and_then(Value::as_array).into_iter().flatten();
+                places.filter_map(|one| reference(Some(one))).collect()
+            }
+            "ServiceRequest:patient" => reference(resource.get("subject")).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    };
+    wanted.iter().flat_map(of).collect()
 }
 
 /// A single write answers with the status of its entry.

@@ -243,6 +243,16 @@ impl Inner {
                     .any(|id| key.strip_prefix(kind).is_some_and(|rest| rest.strip_prefix('/') == Some(id))),
                 "identifier" => token_fits(&held.identifiers, wanted),
                 "code" => token_fits(&held.codes, wanted),
+                "status" => {
+                    let json: Option<Value> = serde_json::from_str(&held.json).ok();
+                    let status = json.as_ref().and_then(|json| json["status"].as_str()).unwrap_or_default();
+                    wanted.split(',').any(|wanted| wanted == status)
+                }
+                "_lastUpdated" => match wanted.split_at_checked(2) {
+                    Some(("gt", at)) => held.updated.rfc3339().as_str() > at,
+                    Some(("ge", at)) => held.updated.rfc3339().as_str() >= at,
+                    _ => true,
+                },
                 "subject" | "patient" => {
                     let subject = held.subject.as_deref().unwrap_or_default();
                     wanted

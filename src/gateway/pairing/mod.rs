@@ -25,6 +25,7 @@ use crate::firmware_profile::{FirmwareProfile, Library, LinkContext};
 use crate::gateway::desk::explained;
 use crate::gateway::links::Roster;
 use crate::gateway::understand::{Meaning, Said, Understanding, context};
+use crate::gateway::worklist;
 use candidates::Candidates;
 use scan::Scan;
 pub(super) use sender::sender_of;
@@ -211,6 +212,13 @@ impl Pairing {
                     Meaning::Nothing(reason) => {
                         marks.push(Mark { id, to: Transition::Ignored { reason } });
                         done.released += 1;
+                    }
+                    Meaning::Orders(arrival) => {
+                        let to = worklist::take(&self.buffer, &row.link, arrival).await;
+                        let held = matches!(to, Transition::Held { .. });
+                        done.still_held += u64::from(held);
+                        done.released += u64::from(!held);
+                        marks.push(Mark { id, to });
                     }
                     Meaning::Hold(_) | Meaning::Stranger(_) => done.still_held += 1,
                 }
