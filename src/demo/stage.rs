@@ -241,8 +241,11 @@ impl Play {
     fn begin(&mut self, progress: &mut Progress, clock: &SharedClock, now: Duration) {
         let twice = self.faults.faults.duplicate && progress.told % 3 == 1;
         if !progress.again && !twice || progress.message.is_none() {
-            if let Some(by) =
-                self.faults.faults.clock_jump.filter(|_| progress.told > 0 && progress.told % 10 == 0)
+            if let Some(by) = self
+                .faults
+                .faults
+                .clock_jump
+                .filter(|_| progress.told > 0 && progress.told.is_multiple_of(10))
             {
                 progress.jumped += by;
             }
@@ -261,7 +264,7 @@ impl Play {
             return;
         }
         progress.told += 1;
-        let bursts = self.faults.faults.burst && progress.told % 10 != 0;
+        let bursts = self.faults.faults.burst && !progress.told.is_multiple_of(10);
         let pause = if self.faults.faults.burst { self.every * 10 } else { self.every };
         progress.due = if bursts { now } else { now + pause };
     }

@@ -89,7 +89,11 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                 "What marks a control, never a patient's result",
             ),
             key("group", Shape::Tables("group"), "Values of one act of measuring, such as a cuff pressure"),
-            needed("metric", Shape::Tables("metric"), "What the device measures"),
+            key(
+                "metric",
+                Shape::Tables("metric"),
+                "What the device measures; hl7 and native pages know standard codes",
+            ),
             key("test", Shape::Tables("test"), "The captures of the folder"),
         ],
     ),

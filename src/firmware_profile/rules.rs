@@ -22,7 +22,9 @@ pub(super) fn check(
     grammar: Option<&Grammar>,
     lists_metrics: bool,
 ) {
-    no_metric(source, lists_metrics);
+    // HL7 and native pages understand the standard's own codes without a list.
+    let knows_codes = matches!(grammar, Some(Grammar::Hl7 | Grammar::Native(_)));
+    no_metric(source, lists_metrics || knows_codes);
     duplicate_match(source, metrics);
     duplicate_group(source, groups);
     for metric in metrics {

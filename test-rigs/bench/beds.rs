@@ -6,8 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use bedside::clock::{Clock, SystemClock};
 use bedside::firmware_profile::Library;
 use bedside::wire::dri::record;
 use tokio::io::AsyncWriteExt;
@@ -41,7 +42,7 @@ const BODY_MAX: usize = 1_440;
 
 /// One second of a monitor as it comes over the line.
 fn second(bed: usize, number: u64, displayed: &[u8]) -> Vec<u8> {
-    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as u32;
+    let time = u32::try_from(SystemClock::default().now().micros / 1_000_000).unwrap();
     let mut line = Vec::new();
     let (mut subrecords, mut body) = (Vec::new(), Vec::new());
     let mut flush = |subrecords: &mut Vec<(u16, u8)>, body: &mut Vec<u8>| {

@@ -99,7 +99,7 @@ pub(super) fn topic_of(profile: &FirmwareProfile, capture: &str) -> Option<Strin
     let own = case.and_then(|test| test.topic.clone());
     own.or_else(|| {
         let first = profile.transport.mqtt.as_ref()?.topics.first()?;
-        Some(first.replace('+', "simulated").replace('#', "simulated"))
+        Some(first.replace(['+', '#'], "simulated"))
     })
 }
 
