@@ -156,14 +156,22 @@ fn copy_frames(old: &Connection, into: &Connection, salvaged: &mut Salvaged) -> 
         .max(number("SELECT value FROM tally WHERE name = 'last_id'"));
     let end = if known_last > 0 { known_last } else { MISSES };
     let column = deflated_column(old);
-    let (mut last, mut in_batch) = (0, 0);
+    let (mut last, mut in_batch, mut missed) = (0, 0, 0);
     into.execute_batch("BEGIN")?;
-    while last < end {
+    // A damaged tree may claim any last id: so many misses in a row are its end.
+    while last < end && missed < MISSES {
         let id = match next_id(old, last) {
-            Some(Some(id)) => id,
+            // A damaged tree may also lead back.
+            Some(Some(id)) if id > last => {
+                missed = 0;
+                id
+            }
             Some(None) => break,
             // Reading on fails here: try the ids one by one until it works again.
-            None => last + 1,
+            _ => {
+                missed += 1;
+                last + 1
+            }
         };
         last = id;
         copy_frame(old, into, id, column, salvaged)?;
@@ -257,8 +265,9 @@ fn copy_frame(
         }
     }
     let [link, received, synchronised, peer, topic, warnings] = rest;
+    // A damaged tree can show a row twice: the first counts.
     into.prepare_cached(
-        "INSERT INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes, deflated)
+        "INSERT OR IGNORE INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes, deflated)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![id, link, received, synchronised, sum, peer, topic, warnings, bytes, deflated])?;
@@ -268,7 +277,7 @@ fn copy_frame(
     let mut values = vec![Value::Integer(id), link, Value::Integer(prefix(&sum))];
     values.extend(entry);
     into.prepare_cached(&format!(
-        "INSERT INTO entry (id, link, prefix, {ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT OR IGNORE INTO entry (id, link, prefix, {ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     ))?
     .execute(params_from_iter(values))?;
     salvaged.frames += 1;

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::schema::Grammar;
 use super::{FirmwareProfile, LinkContext};
 use crate::wire::tape::{Chunk, Tape, Way};
 use crate::wire::{Codec, delimited};
@@ -54,6 +55,7 @@ pub fn mask(
             "mllp" => hl7(&mut bytes),
             "astm" => lis02(&mut bytes),
             "poct1a" => poct1a(&mut bytes),
+            _ if profile.is_some_and(FirmwareProfile::is_gdt) => gdt(&mut bytes),
             _ => {}
         }
         if let Some(Codec::Delimited(settings)) = profile.map(|profile| &profile.codec) {
@@ -92,6 +94,7 @@ impl FirmwareProfile {
             "mllp" => hl7(&mut bytes),
             "astm" => lis02(&mut bytes),
             "poct1a" => poct1a(&mut bytes),
+            _ if self.is_gdt() => gdt(&mut bytes),
             _ => {}
         }
         masking.literals(&mut bytes);
@@ -242,6 +245,26 @@ impl Masking {
             left.push(format!("{} frames have a checksum that could not be made right.", self.unchecked));
         }
         left
+    }
+}
+
+impl FirmwareProfile {
+    fn is_gdt(&self) -> bool {
+        matches!(self.plan.grammar, Grammar::Gdt(_))
+    }
+}
+
+/// GDT and LDT (QMS, record description): the fields of the person (30xx, 31xx, 36xx) and of orders and samples
+/// (831x, 8320). A line is its length in three digits, the field in four, and the content.
+fn gdt(bytes: &mut [u8]) {
+    for line in bytes.split_mut(|byte| matches!(byte, b'\r' | b'\n')) {
+        let field = line.get(3..7).unwrap_or_default();
+        let person =
+            [b"30".as_slice(), b"31", b"36", b"831", b"832"].iter().any(|start| field.starts_with(start));
+        // 3110 is the sex.
+        if person && field != b"3110" {
+            line.get_mut(7..).unwrap_or_default().iter_mut().for_each(cover);
+        }
     }
 }
 

@@ -86,7 +86,8 @@ impl FirmwareProfile {
             _ => {
                 let own = &*coding.code;
                 let ordered = self.plan.orders.as_ref().and_then(|rules| rules.code(own)).unwrap_or(own);
-                test.own.as_deref() == Some(own) || wanted.as_deref() == Some(ordered)
+                let codes = [test.own.as_deref(), wanted.as_deref()];
+                codes.contains(&Some(own)) || codes.contains(&Some(ordered))
             }
         })
     }

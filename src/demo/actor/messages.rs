@@ -103,6 +103,9 @@ impl PointOfCare {
     /// Puts the header of the standard into a document that was kept without one.
     fn with_header(&mut self, document: &[u8]) -> Vec<u8> {
         self.control_id += 1;
+        // A template says the services of an observation; the document around them is always the same.
+        let whole = [b"<OBS.R01>", document, b"</OBS.R01>"].concat();
+        let document = if document.trim_ascii_start().starts_with(b"<SVC") { &whole } else { document };
         let start = memchr::memmem::find_iter(document, b"<")
             .find(|at| document.get(at + 1).is_some_and(|byte| byte.is_ascii_alphabetic()));
         let start = start.unwrap_or(0);

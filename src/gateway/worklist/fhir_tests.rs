@@ -159,7 +159,7 @@ async fn with_token(dir: &std::path::Path, clock: &Arc<TestClock>) -> (Running, 
     let mut config = fhir_server::Config::new(clock.clone());
     config.register("rig", json!({ "keys": [key.public_jwk()] }));
     let server = fhir_server::start(config).await.unwrap();
-    std::fs::write(dir.join("upstream-key"), secret.expose()).unwrap();
+    crate::secret::write_new(&dir.join("upstream-key"), &secret).unwrap();
     let mut config = upstream::Config::new(&server.base_url);
     config.client_id = "rig".into();
     config.timeout_s = 2;

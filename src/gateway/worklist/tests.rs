@@ -175,8 +175,8 @@ async fn two_patients_on_one_tube_are_told_to_nobody() {
 #[tokio::test]
 async fn a_test_that_cannot_be_turned_is_left_out_with_a_note() {
     let (_dir, lab) = lab();
-    // Creatinine by LOINC, which no page of this lab knows; a word that only the analyser knows; TSH by LOINC.
-    put(&lab, "a", "S-1", &["2160-0", "OWN-7", "3016-3"], None).await;
+    // A filtration rate by LOINC, which no page of this lab knows; a word that only the analyser knows; TSH by LOINC.
+    put(&lab, "a", "S-1", &["33914-3", "OWN-7", "3016-3"], None).await;
     let reply = ask(&lab, "chem", ASKED).await.unwrap();
     assert!(text(&reply).contains("||^^^OWN-7\\^^^TSH|"), "{}", text(&reply));
     let note = rows(&lab).await[0].note.clone().unwrap();
