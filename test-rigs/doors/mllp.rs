@@ -115,7 +115,7 @@ async fn what_is_held_goes_out_when_its_cause_is_mended() {
     clinic.restart_with(|config| config.replace("name = \"monitors\"", "name = \"others\""));
     clinic.release_all().await;
     let gone = clinic.settled(0, 1).await;
-    assert!(gone[0].contains("\"monitors\" is no longer in the configuration"), "{}", gone[0]);
+    assert!(gone[0].contains("\"monitors\" is no longer there"), "{}", gone[0]);
     clinic.restart_with(|config| {
         config.replace("name = \"others\"", "name = \"monitors\"\nunidentified = \"deliver\"")
     });
