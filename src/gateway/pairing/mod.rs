@@ -17,7 +17,7 @@ use crate::admin::explain::Explained;
 use crate::admin::pairing::{
     self, Accepted, KnownSender, PairedLink, PortView, ProfileCard, ScanView, ScanWanted, Sender, Standing,
 };
-use crate::buffer::{Buffer, BufferError, Change, EntryFilter, Mark, State, Stored, Transition};
+use crate::buffer::{Buffer, BufferError, Change, EntryDetail, EntryFilter, Mark, State, Stored, Transition};
 use crate::clock::SharedClock;
 use crate::config::{self, Link, Site, Transport};
 use crate::connector::{Later, Stop, ports};
@@ -146,14 +146,7 @@ impl Pairing {
         let link = self.understanding.link(&who.link).ok_or(Refusal::Unknown)?;
         let id = self.candidates.find(&who).ok_or(Refusal::Unknown)?.entry;
         let entry = self.buffer.reader().entry(id).await.map_err(failed)?.ok_or(Refusal::Unknown)?;
-        let said = Said {
-            link: &entry.row.link,
-            peer: &entry.row.peer,
-            received: entry.row.received,
-            bytes: &entry.bytes,
-            topic: entry.topic.as_deref(),
-            sha256: crate::buffer::sha256(&entry.bytes),
-        };
+        let said = said(&entry);
         Ok(explained(self.understanding.read_with(&link, &profile, &said), Some(profile.id.to_string())))
     }
 
@@ -189,14 +182,7 @@ impl Pairing {
             let mut marks = Vec::new();
             for row in &rows {
                 let Some(entry) = reader.entry(row.id).await?.filter(|entry| entry.intact) else { continue };
-                let said = Said {
-                    link: &entry.row.link,
-                    peer: &entry.row.peer,
-                    received: entry.row.received,
-                    bytes: &entry.bytes,
-                    topic: entry.topic.as_deref(),
-                    sha256: crate::buffer::sha256(&entry.bytes),
-                };
+                let said = said(&entry);
                 if sender_of(&said) != who.sender {
                     continue;
                 }
@@ -341,6 +327,18 @@ fn card(profile: &FirmwareProfile) -> ProfileCard {
         codec: profile.codec.word(),
         transport: serde_json::to_value(&profile.transport).unwrap_or_default(),
         caveats: profile.caveats.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The parts of a kept entry that reading it needs.
+fn said(entry: &EntryDetail) -> Said<'_> {
+    Said {
+        link: &entry.row.link,
+        peer: &entry.row.peer,
+        received: entry.row.received,
+        bytes: &entry.bytes,
+        topic: entry.topic.as_deref(),
+        sha256: crate::buffer::sha256(&entry.bytes),
     }
 }
 

@@ -146,6 +146,7 @@ impl Scan {
         let mut heard: Vec<u8> = Vec::new();
         let mut until = started + if attempt.ask { ASKED } else { LISTEN };
         let mut count = 0_u64;
+        let (mut found, mut read_up_to) = (Vec::new(), 0);
         let mut buffer = [0_u8; 1024];
         loop {
             for ear in &mut ears {
@@ -177,10 +178,15 @@ impl Scan {
             for ear in &mut ears {
                 ear.steps(started.elapsed(), false);
             }
-            let found = self.found(attempt, &ears);
+            // Every profile reads the last frame anew only when there is a new one.
+            let told: u64 = ears.iter().map(|ear| ear.told).sum();
+            if told != read_up_to {
+                read_up_to = told;
+                found = self.found(attempt, &ears);
+            }
             let sure = found.iter().any(|found| found.guess.fits && found.guess.held.is_none());
             if sure || Instant::now() >= until {
-                let frames = ears.iter().map(|ear| ear.frames.len() as u64).max().unwrap_or_default();
+                let frames = ears.iter().map(|ear| ear.told).max().unwrap_or_default();
                 let trial = attempt.trial(count, frames, &heard, &found);
                 self.view(|view| {
                     view.tried.push(trial);
@@ -233,6 +239,8 @@ struct Ear {
     profile: Option<Arc<str>>,
     framer: Box<dyn Framer>,
     frames: Vec<Vec<u8>>,
+    /// Frames heard, also those no longer remembered.
+    told: u64,
 }
 
 impl Ear {
@@ -251,6 +259,7 @@ impl Ear {
             match step {
                 Step::Send(bytes) if ask => send.push(bytes),
                 Step::Frame { ticket, bytes, .. } => {
+                    self.told += 1;
                     self.frames.push(bytes);
                     if self.frames.len() > FRAMES_MAX {
                         self.frames.remove(0);
@@ -285,7 +294,13 @@ impl Attempt {
                 // A dialogue belongs to one profile; who only listens hears what is common to the codec.
                 let framer = if self.ask { profile.speech().framer() } else { wire::framer(&profile.codec) };
                 let own = self.ask.then(|| profile.id.clone());
-                ears.push(Ear { codec: profile.codec.clone(), profile: own, framer, frames: Vec::new() });
+                ears.push(Ear {
+                    codec: profile.codec.clone(),
+                    profile: own,
+                    framer,
+                    frames: Vec::new(),
+                    told: 0,
+                });
             }
         }
         ears
