@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::tls;
+
 /// One receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// `HOST:PORT`
     pub address: String,
+    /// Without it the connection is plain.
+    pub tls: Option<tls::Settings>,
     #[serde(default = "connect_timeout_s")]
     pub connect_timeout_s: u64,
     /// How long an acknowledgement may take; then the connection is closed and the message sent again.
@@ -77,7 +81,16 @@ impl Config {
         if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
             return Err(format!("connections is 1 to {CONNECTIONS_MAX}"));
         }
-        Ok(())
+        match &self.tls {
+            Some(tls) => tls.check_call().map_err(str::to_owned),
+            None => Ok(()),
+        }
+    }
+
+    /// The host without its port.
+    pub(super) fn host(&self) -> &str {
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
     }
 
     pub(super) const fn connect_timeout(&self) -> Duration {

@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::config::{Acknowledge, Config};
 use crate::clock::SharedClock;
 use crate::hl7v2::{self, AckCode};
+use crate::tls::{self, Words};
 use crate::wire::mllp::{MllpFramer, Settings, wrap};
 use crate::wire::{Answer as Told, Framer, Step};
 
@@ -17,6 +18,8 @@ use crate::wire::{Answer as Told, Framer, Step};
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// For receivers that write bare HL7 without start and end block.
 const UNFRAMED_QUIET_MS: u64 = 500;
+
+const WORDS: Words<'static> = Words { other: "the receiver", plain: "no `tls` in the destination's mllp" };
 
 /// A way to the receiver, plain or with TLS.
 trait Socket: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -111,13 +114,17 @@ impl Line {
             }
         };
         drop(socket.set_nodelay(true));
+        let socket: Box<dyn Socket> = match &self.config.tls {
+            None => Box::new(socket),
+            Some(tls) => Box::new(tls::call(tls, self.config.host(), socket, WORDS).await?),
+        };
         let settings = Settings {
             max_message_bytes: ANSWER_BYTES_MAX,
             message_timeout_s: self.config.answer_timeout_s.saturating_mul(2),
             unframed_quiet_ms: Some(UNFRAMED_QUIET_MS),
         };
         let framer = MllpFramer::new(settings);
-        self.open = Some(Open { socket: Box::new(socket), framer, since: Instant::now(), fresh: true });
+        self.open = Some(Open { socket, framer, since: Instant::now(), fresh: true });
         Ok(())
     }
 
