@@ -31,5 +31,7 @@ mod mllp;
 mod pairing;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
+#[path = "doors/routes.rs"]
+mod routes;
 #[path = "doors/worklist.rs"]
 mod worklist;
