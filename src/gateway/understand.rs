@@ -8,12 +8,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::admin::pairing::Sender;
 use crate::clock::Timestamp;
-use crate::config::{Link, Reads};
+use crate::config::{Link, Reads, SystemReads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::pairing::sender_of;
-use crate::hl7v2::Charset;
+use crate::hl7v2::{self, Charset};
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
@@ -126,6 +126,7 @@ impl Understanding {
                 let known = self.senders.read().unwrap_or_else(PoisonError::into_inner).get(&who).cloned();
                 known.ok_or(who)
             }
+            Reads::System(system) => Ok(system.orders.clone()),
         }
     }
 
@@ -135,6 +136,9 @@ impl Understanding {
             let reason = format!("link \"{}\" is no longer there: put it back, then release", said.link);
             return Understood::unread(said, "unknown link", Meaning::Hold(reason));
         };
+        if let Reads::System(system) = &link.reads {
+            return self.read_system(&link, system, said);
+        }
         match self.page(&link, said) {
             Ok(profile) => self.read_with(&link, &profile, said),
             Err(stranger) => Understood::unread(said, "unknown sender", Meaning::Stranger(stranger)),
@@ -153,11 +157,32 @@ impl Understanding {
             translate::join_waveforms(&mut decoded.reports, link.waveforms.period());
             self.meant(link, profile, said, decoded)
         };
-        guarded(reading).unwrap_or_else(|| {
-            tracing::error!(link = %link.name, profile = %profile.id, "Reading a frame failed: a fault of Bedside.");
-            let reason = "Bedside failed on this frame: tell its makers, and release it after an update";
-            Understood::unread(said, "not readable", Meaning::Hold(reason.into()))
-        })
+        guarded(reading).unwrap_or_else(|| self.failed(link, &profile.id, said))
+    }
+
+    /// Reads a message of a hospital system: orders for the worklist; what nothing uses is kept and let be.
+    fn read_system(&self, link: &Link, system: &SystemReads, said: &Said<'_>) -> Understood {
+        let reading = || {
+            let context = context(link, said.received);
+            if let Some(arrival) = system.orders.arriving_orders(said.bytes, &context) {
+                return Understood::unread(said, "orders", Meaning::Orders(arrival));
+            }
+            let Some(header) = hl7v2::header(said.bytes) else {
+                return Understood::unread(said, "not HL7", Meaning::Hold("not HL7: no MSH".into()));
+            };
+            let plain =
+                |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>();
+            let kind = format!("{}^{}", plain(&header.message_type), plain(&header.trigger));
+            let reason = format!("{kind}: nothing on this link uses it");
+            Understood::unread(said, &kind, Meaning::Nothing(reason))
+        };
+        guarded(reading).unwrap_or_else(|| self.failed(link, crate::config::HL7_SYSTEM, said))
+    }
+
+    fn failed(&self, link: &Link, profile: &str, said: &Said<'_>) -> Understood {
+        tracing::error!(link = %link.name, profile, "Reading a frame failed: a fault of Bedside.");
+        let reason = "Bedside failed on this frame: tell its makers, and release it after an update";
+        Understood::unread(said, "not readable", Meaning::Hold(reason.into()))
     }
 
     fn meant(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>, decoded: Decoded) -> Understood {
