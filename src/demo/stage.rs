@@ -177,7 +177,7 @@ impl Play {
         let started = Instant::now();
         let (zero, again, open) = (Duration::ZERO, false, false);
         let mut progress = Progress { told: 0, message: None, due: zero, again, open, jumped: zero };
-        loop {
+        while !self.is_done(&progress) {
             let opened = tokio::select! {
                 () = stop.wait() => return,
                 opened = stage.open() => opened,
@@ -224,33 +224,49 @@ impl Play {
                 return Ok(Some(pause));
             }
             self.speaker.tick(now);
-            let done = self.count.is_some_and(|count| progress.told >= count);
-            if done && self.speaker.is_free() {
+            self.speak(line, progress, started, heard).await?;
+            if self.is_done(progress) && self.speaker.is_free() {
                 return Ok(None);
             }
-            // What became of the message is told first: only then it is known when the next is due.
-            if now >= progress.due && self.speaker.is_free() && !progress.open && !done {
+            // What became of a message is told first: only then it is known when the next is due.
+            if now >= progress.due && self.speaker.is_free() && !progress.open {
                 self.begin(progress, clock, now);
-            }
-            while let Some(said) = self.speaker.next() {
-                match said {
-                    Said::Send(bytes) => {
-                        if !self.send(line, bytes).await? {
-                            self.unheard(progress, started.elapsed());
-                            heard(progress.told + 1, &Told::Away("nobody reads the port".into()));
-                        }
-                    }
-                    Said::Told(told) => {
-                        self.told(progress, &told, started.elapsed());
-                        heard(progress.told + u64::from(progress.again), &told);
-                    }
-                }
+                self.speak(line, progress, started, heard).await?;
             }
             if let Ok(bytes) = tokio::time::timeout(LOOK_EVERY, line.read()).await {
                 let bytes = self.faults.heard(&bytes?);
                 self.speaker.hear(&bytes, started.elapsed());
             }
         }
+    }
+
+    fn is_done(&self, progress: &Progress) -> bool {
+        self.count.is_some_and(|count| progress.told >= count) && !progress.open
+    }
+
+    /// Says what is due, and tells what became of it.
+    async fn speak(
+        &mut self,
+        line: &mut Line,
+        progress: &mut Progress,
+        started: Instant,
+        heard: &mut (impl FnMut(u64, &Told) + Send),
+    ) -> io::Result<()> {
+        while let Some(said) = self.speaker.next() {
+            match said {
+                Said::Send(bytes) => {
+                    if !self.send(line, bytes).await? {
+                        self.unheard(progress, started.elapsed());
+                        heard(progress.told + 1, &Told::Away("nobody reads the port".into()));
+                    }
+                }
+                Said::Told(told) => {
+                    self.told(progress, &told, started.elapsed());
+                    heard(progress.told + u64::from(progress.again), &told);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// `false`: nobody reads the port.

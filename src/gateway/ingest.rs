@@ -278,7 +278,11 @@ mod tests {
                 let decoded = profile.decode(&one.bytes, one.topic.as_deref(), &LinkContext::golden());
                 let values = decoded.reports.iter().flat_map(|report| &report.measurements);
                 let values = values.filter(|m| m.metric.code_in(crate::device::MDC) == Some("150456"));
-                let values: Vec<_> = values.map(|m| format!("{:?}", m.value)).collect();
+                let values = values.filter_map(|m| match &m.value {
+                    crate::device::Value::Numeric { value, .. } => Some(value.to_string()),
+                    _ => None,
+                });
+                let values: Vec<_> = values.collect();
                 (one.link.to_string(), parts(&one.bytes).unwrap().0 == Some(&birth[..]), values.join(" "))
             })
             .collect();
