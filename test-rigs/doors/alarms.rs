@@ -75,7 +75,8 @@ async fn lived(takes_ids: bool) {
     let store = &clinic.server.running.store;
     for alarm in &all {
         assert_eq!(told(alarm), ["final", "end", "inactive"]);
-        assert_eq!(store.versions("Observation", alarm["id"].as_str().unwrap()), 3);
+        // What is told before it was delivered goes out as what is true by then.
+        assert!((1..=3).contains(&store.versions("Observation", alarm["id"].as_str().unwrap())));
     }
 }
 

@@ -344,13 +344,13 @@ pub(crate) fn weighing(n: u64) -> Vec<u8> {
     let attributes = apdu::prst(1, apdu::GET_RESULT, &[be(&[0]), list(1, &attributes)].concat());
     let bcd: Vec<u8> =
         digits(n).as_bytes().chunks(2).map(|two| (two[0] - b'0') << 4 | (two[1] - b'0')).collect();
-    let observation = |handle: u16, tenths: u64| {
-        // MDER FLOAT: an exponent of -1 and 24 bits of mantissa.
-        let float = 0xFF00_0000 | u32::try_from(tenths).unwrap();
+    // MDER FLOAT: eight bits of exponent and 24 of mantissa.
+    let observation = |handle: u16, exponent: u32, mantissa: u64| {
+        let float = exponent << 24 | u32::try_from(mantissa).unwrap();
         let octets = [&float.to_be_bytes()[..], &bcd, &[0]].concat();
         [be(&[handle]), apdu::counted(&octets)].concat()
     };
-    let both = [observation(1, 10 * n), observation(2, 10 * n + 5)].concat();
+    let both = [observation(1, 0, n), observation(2, 0xFF, 10 * n + 5)].concat();
     let report = event(apdu::NOTI_SCAN_FIRST, &[be(&[0xF000, 0]), list(2, &both)].concat());
     [apdu::association_request(&SYSTEM_ID, CONFIGURATION), configuration, attributes, report].concat()
 }
