@@ -12,6 +12,7 @@ use crate::admin::live::Live;
 use crate::buffer::{Buffer, NewFrame};
 use crate::connector::{Frame, Intake, Later, LinkState, Receipt, Reply};
 use crate::gateway::metrics::Metrics;
+use crate::gateway::numbers::Numbers;
 use crate::gateway::recording::Recordings;
 use crate::gateway::understand::Understanding;
 use crate::gateway::worklist::Worklist;
@@ -30,6 +31,7 @@ pub(super) struct Ingest {
     worklist: Arc<Worklist>,
     /// Birth certificates in force, by link.
     births: Mutex<HashMap<Arc<str>, Births>>,
+    numbers: Numbers,
     /// Woken when there is something new to understand.
     pub arrived: Arc<Notify>,
 }
@@ -51,6 +53,7 @@ impl Ingest {
             recordings,
             worklist,
             births: Mutex::default(),
+            numbers: Numbers::default(),
             arrived: Arc::new(Notify::new()),
         }
     }
@@ -87,8 +90,20 @@ impl Ingest {
         frame
     }
 
+    /// One control id for two different messages: both are kept, and the second says so.
+    fn number(&self, frame: &mut Frame) {
+        let is_hl7 = |link: &crate::config::Link| matches!(link.codec(), Codec::Mllp(_));
+        if self.understanding.link(&frame.link).is_some_and(|link| is_hl7(&link))
+            && self.numbers.reused(&frame.link, &frame.bytes)
+        {
+            let text = "The sender gave this control id (MSH-10) to another message before.";
+            frame.warnings.push(("control-id-reused", text.into()));
+        }
+    }
+
     async fn kept(&self, frame: Frame) -> Receipt {
-        let frame = self.whole(frame);
+        let mut frame = self.whole(frame);
+        self.number(&mut frame);
         let dedupe = self.repeats_are_resends(&frame);
         let link = frame.link.clone();
         for (code, text) in &frame.warnings {

@@ -6,6 +6,7 @@ mod desk;
 mod ingest;
 mod links;
 mod metrics;
+mod numbers;
 pub(crate) mod pairing;
 mod recording;
 mod translated;
