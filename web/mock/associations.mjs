@@ -331,7 +331,7 @@ export function routes({ bedsides, send, bodyOf, may, Refusal }) {
     route('POST', /^\/associations\/([^/]+)\/correct$/, ({ name, body }) =>
       bedsides().correct(name, body, Refusal),
     ),
-    route('POST', /^\/people\/search$/, ({ body }) => bedsides().search(body.text ?? '')),
+    route('POST', /^\/people$/, ({ body }) => bedsides().search(body.text ?? '')),
     route('GET', /^\/people\/([^/]+)$/, ({ name }) => bedsides().person(name, Refusal)),
     route('GET', /^\/places$/, () => bedsides().places()),
     route('POST', /^\/people\/merges\/([^/]+)\/undo$/, () => {

@@ -73,7 +73,7 @@ const ROUTES = {
   'GET /associations': STANDING,
   'GET /associations/doubts': DOUBTS,
   'GET /associations/find?code=SN-77': FREE,
-  'POST /people/search': NOBODY_FOUND,
+  'POST /people': NOBODY_FOUND,
 };
 
 afterEach(leave);
@@ -118,7 +118,7 @@ describe('a scanner', () => {
     const said: object[] = [];
     const { asked } = await open('/patients', {
       ...ROUTES,
-      'POST /people/search': FOUND,
+      'POST /people': FOUND,
       'POST /associations': (body: object) => (said.push(body), DONE),
     });
     await scan('SN-77');

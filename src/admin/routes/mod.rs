@@ -97,6 +97,7 @@ const ROUTES: &[Route] = &[
     get("/api/v1/devices/{}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call))),
     get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))),
     get("/api/v1/entries/{}", READ, |desk, call| Box::pin(look::entry(desk, call))),
+    get("/api/v1/entries/{}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))),
     post("/api/v1/entries/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call))),
     post("/api/v1/entries/{}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call))),
     get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))),

@@ -77,7 +77,7 @@ export interface Occupied extends Place {
 export const patients = {
   /** What is searched for names a patient: it travels in the body, never in the address. */
   async search(text: string): Promise<{ people: Indexed[]; known: Known }> {
-    const response = await change('/people/search', { text });
+    const response = await change('/people', { text });
     return (await response.json()) as { people: Indexed[]; known: Known };
   },
   person: (id: number) => load<IndexedDetail>(`/people/${id}`),
