@@ -33,6 +33,8 @@ mod mllp;
 mod pairing;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
+#[path = "doors/routes.rs"]
+mod routes;
 #[path = "doors/simulate.rs"]
 mod simulate;
 #[path = "doors/worklist.rs"]

@@ -1,9 +1,10 @@
 // What a role may do here. The gateway decides; the desk only hides what it would refuse.
 
-export type Right = 'pair' | 'worklist';
+export type Right = 'pair' | 'worklist' | 'associate';
 
 const RIGHTS: Record<Right, readonly string[]> = {
   pair: ['admin', 'engineer', 'integrator'],
+  associate: ['admin', 'engineer', 'clinician', 'integrator'],
   worklist: ['admin', 'engineer', 'clinician', 'integrator'],
 };
 
