@@ -26,6 +26,7 @@ const place = (point_of_care, room, bed) => ({
   bed,
   label: [point_of_care, room, bed].filter(Boolean).join(' '),
 });
+const BEDS = [place('ICU', '4', 'BED-3'), place('ICU', '4', 'BED-4'), null, place('WARD', '5', '2')];
 const KINDS = ['orphan', 'conflict', 'review'];
 
 export class Bedsides {
@@ -223,18 +224,86 @@ export class Bedsides {
     return { id: null, released: 0, corrected: 0, held: 0 };
   }
 
+  #indexed(patient, i) {
+    const { family, given, birth_date, gender } = patient;
+    return {
+      id: i + 1,
+      family,
+      given,
+      birth_date,
+      gender,
+      identifiers: [
+        { system: SYSTEM, value: patient.id, kind: 'MR', retired: false },
+        ...(i === 1 ? [{ system: SYSTEM, value: 'P-0988', kind: 'MR', retired: true }] : []),
+      ],
+      place: i === 2 ? null : BEDS[i],
+      told: iso(Date.now() - HOUR_MS),
+      removed: false,
+    };
+  }
+  #known() {
+    const heard = iso(Date.now() - 12 * 60_000);
+    return { persons: PEOPLE.length, occupied: 3, sources: [{ name: 'adt', heard }] };
+  }
   search(text) {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = PEOPLE.map((patient, i) => ({
-      person: i + 1,
-      patient,
-      place: i % 2 ? null : `ICU 4 BED-${i + 3}`,
-    }));
+    const has = (patient) =>
+      words.every((word) => Object.values(patient).join(' ').toLowerCase().includes(word));
     return {
-      patients: found.filter(({ patient }) => {
-        const all = Object.values(patient).join(' ').toLowerCase();
-        return words.every((word) => all.includes(word));
-      }),
+      people: PEOPLE.map((patient, i) => (has(patient) ? this.#indexed(patient, i) : null)).filter(Boolean),
+      known: this.#known(),
+    };
+  }
+  person(id, Refusal) {
+    const i = Number(id) - 1;
+    if (!PEOPLE[i]) throw new Refusal(404, 'not-found', 'no such person');
+    const one = this.#indexed(PEOPLE[i], i);
+    const stay = (place, since, until) => ({
+      place,
+      visit: 'V-5521',
+      since: iso(Date.now() - since * HOUR_MS),
+      until: until === null ? null : iso(Date.now() - until * HOUR_MS),
+      on_leave: false,
+    });
+    const at = iso(Date.now() - 30 * HOUR_MS);
+    return {
+      ...one,
+      stays: one.place ? [stay(one.place, 9, null), stay(place('ER', '1', null), 11, 9)] : [],
+      merges:
+        i === 1
+          ? [
+              {
+                id: 1,
+                survivor: 2,
+                gone: 9,
+                at,
+                entry: 3,
+                undone: this.undone ?? null,
+                undone_by: this.undone ? 'anna' : null,
+              },
+            ]
+          : [],
+      sources: [
+        { entry: 4, event: 'A02', told: iso(Date.now() - 9 * HOUR_MS) },
+        { entry: 2, event: 'A01', told: iso(Date.now() - 11 * HOUR_MS) },
+      ],
+    };
+  }
+  places() {
+    if (this.#devices().length === 0) return { places: [], known: { persons: 0, occupied: 0, sources: [] } };
+    const lies = (i) => ({
+      id: i + 1,
+      number: PEOPLE[i].id,
+      family: PEOPLE[i].family,
+      given: PEOPLE[i].given,
+      birth_date: PEOPLE[i].birth_date,
+      since: iso(Date.now() - (3 + i) * HOUR_MS),
+      on_leave: i === 1,
+    });
+    const bed = (where, ...who) => ({ ...where, occupants: who.map(lies), conflict: who.length > 1 });
+    return {
+      places: [bed(BEDS[0], 0), bed(BEDS[1], 1), bed(BEDS[3], 3), bed(place('WARD', '6', '1'), 2, 0)],
+      known: this.#known(),
     };
   }
 }
@@ -262,6 +331,12 @@ export function routes({ bedsides, send, bodyOf, may, Refusal }) {
     route('POST', /^\/associations\/([^/]+)\/correct$/, ({ name, body }) =>
       bedsides().correct(name, body, Refusal),
     ),
-    route('POST', /^\/patients\/search$/, ({ body }) => bedsides().search(body.text ?? '')),
+    route('POST', /^\/people\/search$/, ({ body }) => bedsides().search(body.text ?? '')),
+    route('GET', /^\/people\/([^/]+)$/, ({ name }) => bedsides().person(name, Refusal)),
+    route('GET', /^\/places$/, () => bedsides().places()),
+    route('POST', /^\/people\/merges\/([^/]+)\/undo$/, () => {
+      bedsides().undone = iso(Date.now());
+      return {};
+    }),
   ];
 }

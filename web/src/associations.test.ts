@@ -53,14 +53,27 @@ const doubt = (entry: number): Doubt => ({
   last: TAKEN,
 });
 const DOUBTS = { doubts: [doubt(7), doubt(8)], counts: FREE.waiting, next: null };
-const NOBODY_FOUND = { patients: [] };
-const FOUND = { patients: [{ person: 1, patient: PERSON, place: 'ICU 4-2' }] };
+const KNOWN = { persons: 1, occupied: 0, sources: [] };
+const NOBODY_FOUND = { people: [], known: KNOWN };
+const FOUND = {
+  people: [
+    {
+      ...PERSON,
+      id: 3,
+      identifiers: [{ system: PERSON.system, value: PERSON.id, kind: 'MR', retired: false }],
+      place: null,
+      told: TAKEN,
+      removed: false,
+    },
+  ],
+  known: KNOWN,
+};
 const DONE = { id: 9, released: 2, corrected: 1, held: 3 };
 const ROUTES = {
   'GET /associations': STANDING,
   'GET /associations/doubts': DOUBTS,
   'GET /associations/find?code=SN-77': FREE,
-  'POST /patients/search': NOBODY_FOUND,
+  'POST /people/search': NOBODY_FOUND,
 };
 
 afterEach(leave);
@@ -105,7 +118,7 @@ describe('a scanner', () => {
     const said: object[] = [];
     const { asked } = await open('/patients', {
       ...ROUTES,
-      'POST /patients/search': FOUND,
+      'POST /people/search': FOUND,
       'POST /associations': (body: object) => (said.push(body), DONE),
     });
     await scan('SN-77');
@@ -223,13 +236,13 @@ describe('a device’s time', () => {
     'GET /associations/doubts': { doubts: [], counts: NONE, next: null },
   };
 
-  it('is a picture with its words, and a table with the reasons', async () => {
+  it('is a picture with its words, and a list with the reasons', async () => {
     await open(address, routes);
     expect(one('.picture').getAttribute('aria-label')).toMatch(/2 associations in the time shown/);
     expect(one('.picture').getAttribute('aria-label')).toMatch(/Old, Eva, .* struck/);
     expect(document.querySelectorAll('.band.void')).toHaveLength(1);
-    const [, struck] = [...document.querySelectorAll('tbody tr')];
-    expect(text(struck)).toContain('by anna');
+    const [, struck] = [...document.querySelectorAll('.list > li')];
+    expect(text(struck)).toContain('struck by anna');
     expect(text(struck)).toContain('“wrong wristband”');
     expect(struck?.querySelector('button')).toBeNull();
   });
