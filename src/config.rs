@@ -17,6 +17,7 @@ use toml::Spanned;
 use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
+use crate::hl7v2::Charset;
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
@@ -138,6 +139,8 @@ pub struct Link {
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
     pub waveforms: Waveforms,
+    /// Of HL7 messages whose MSH-18 says none.
+    pub charset: Charset,
     pub transport: Transport,
 }
 
@@ -279,6 +282,8 @@ struct LinkFile {
     patient: Option<PatientFile>,
     #[serde(default)]
     waveforms: Waveforms,
+    #[serde(default)]
+    charset: Charset,
     system: Option<system::SystemFile>,
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
@@ -444,6 +449,7 @@ fn resolve(
         unidentified: link.unidentified,
         patient,
         waveforms: link.waveforms,
+        charset: link.charset,
         transport,
     })
 }
