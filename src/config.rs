@@ -18,6 +18,7 @@ use toml::Spanned;
 use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
+use crate::hl7v2::Charset;
 use crate::route::Route;
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
@@ -144,6 +145,8 @@ pub struct Link {
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
     pub waveforms: Waveforms,
+    /// Of HL7 messages whose MSH-18 says none.
+    pub charset: Charset,
     pub transport: Transport,
 }
 
@@ -289,6 +292,8 @@ struct LinkFile {
     patient: Option<PatientFile>,
     #[serde(default)]
     waveforms: Waveforms,
+    #[serde(default)]
+    charset: Charset,
     system: Option<system::SystemFile>,
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
@@ -458,6 +463,7 @@ fn resolve(
         unidentified: link.unidentified,
         patient,
         waveforms: link.waveforms,
+        charset: link.charset,
         transport,
     })
 }

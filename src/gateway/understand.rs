@@ -13,7 +13,7 @@ use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::pairing::sender_of;
-use crate::hl7v2::{self, Charset};
+use crate::hl7v2;
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
@@ -266,7 +266,7 @@ pub(super) fn context(link: &Link, received: Timestamp) -> LinkContext {
         zone_name: link.zone_name.clone(),
         received,
         link: link.name.clone(),
-        charset: Charset::default(),
+        charset: link.charset,
     }
 }
 
