@@ -49,7 +49,9 @@ pub(super) fn seen(c: char) -> char {
         // C1 controls have no pictures.
         '\u{80}'..='\u{9f}' => '\u{fffd}',
         // Marks that turn text around or hide would show another message than the one that came.
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => '\u{25af}',
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {
+            '\u{25af}'
+        }
         other => other,
     }
 }

@@ -6,7 +6,6 @@ export class Outgoing {
   constructor(scenario) {
     const now = Date.now();
     this.destinations = [];
-    this.routes = [];
     this.messages = [];
     if (scenario === 'empty') return;
     const destination = (name, address, more) => ({
@@ -14,10 +13,13 @@ export class Outgoing {
       address,
       tls: true,
       acknowledge: 'original',
+      in_order: 'patient',
+      configured: true,
       state: 'up',
-      detail: null,
-      wanted: true,
-      paused: false,
+      trouble: null,
+      connections: [],
+      age_s: null,
+      routes: [],
       oldest: null,
       accepted: 0,
       accepted_at: null,
@@ -39,22 +41,15 @@ export class Outgoing {
         foreign: 2,
       }),
       destination('registry', 'registry.example.org:2575', {
-        state: 'down',
-        detail: 'connection refused; the next try is in 40 s',
+        state: 'retrying',
+        trouble: 'connection refused; the next try is in 40 s',
       }),
     ];
-    this.routes = [
-      { name: 'vitals', from: ['monitors'], messages: [], when: null, to: 'ehr', how: 'measurements' },
-      {
-        name: 'lab',
-        from: ['oru-lab'],
-        messages: ['ORU^R01'],
-        when: null,
-        to: 'laboratory',
-        how: 'filtered',
-      },
-      { name: 'all', from: [], messages: ['ADT'], when: 'PV1-2 == "I"', to: 'registry', how: 'pass' },
-    ];
+    const route = (to, name, how, says) =>
+      this.destinations[to].routes.push({ name, from: [], messages: [], when: null, how, says });
+    route(0, 'vitals', 'measurements', 'What the link monitors measured, as ORU^R01.');
+    route(1, 'lab', 'filtered', 'ORU^R01 of the link oru-lab, without PID-13 and PID-14.');
+    route(2, 'all', 'pass', 'ADT of every link, as it came.');
     const message = (id, name, route, state, more) => ({
       id,
       destination: name,
@@ -70,7 +65,7 @@ export class Outgoing {
       committed: null,
       answered_at: null,
       reason: null,
-      control: `BED-${1000 + id}`,
+      control_id: `BED-${1000 + id}`,
       answer: null,
       ...more,
     });
@@ -105,17 +100,17 @@ export class Outgoing {
         oldest: oldest.sort()[0] ?? null,
       };
     };
-    return { destinations: this.destinations.map(counted), routes: this.routes };
+    return { destinations: this.destinations.map(counted) };
   }
-  page(terms) {
-    const fits = (message) =>
-      ['destination', 'state'].every((name) => !terms.get(name) || message[name] === terms.get(name));
+  page(name, terms) {
+    const state = terms.get('state');
+    const fits = (message) => message.destination === name && (!state || message.state === state);
     return { messages: this.messages.filter(fits), next: null };
   }
   pause(name, paused, Refusal) {
     const one = this.destinations.find((each) => each.name === name);
     if (!one) throw new Refusal(404, 'not-found', 'no such destination');
-    one.paused = paused;
+    one.state = paused ? 'paused' : 'up';
   }
   step(id, change, Refusal) {
     const one = this.messages.find((each) => String(each.id) === id);
@@ -140,11 +135,25 @@ export function routes({ outgoing, send, bodyOf, may, Refusal }) {
   ];
   const again = { state: 'waiting', reason: null };
   return [
-    ['GET', /^\/routes$/, (_, res) => send(res, 200, outgoing().standing())],
-    ['GET', /^\/routes\/messages$/, (_, res, __, terms) => send(res, 200, outgoing().page(terms))],
-    act(/^\/routes\/destinations\/([^/]+)\/pause$/, (name) => outgoing().pause(name, true, Refusal)),
-    act(/^\/routes\/destinations\/([^/]+)\/resume$/, (name) => outgoing().pause(name, false, Refusal)),
-    act(/^\/routes\/messages\/([^/]+)\/(?:release|rebuild)$/, (id) => outgoing().step(id, again, Refusal)),
-    act(/^\/routes\/messages\/([^/]+)\/drop$/, (id) => outgoing().drop(id)),
+    ['GET', /^\/destinations$/, (_, res) => send(res, 200, outgoing().standing())],
+    [
+      'GET',
+      /^\/destinations\/([^/]+)\/messages$/,
+      (_, res, [name], terms) => send(res, 200, outgoing().page(decodeURIComponent(name), terms)),
+    ],
+    [
+      'GET',
+      /^\/outgoing\/([^/]+)$/,
+      (_, res, [id]) => {
+        const one = outgoing().messages.find((each) => String(each.id) === id);
+        if (!one) throw new Refusal(404, 'not-found', 'no such message');
+        const bytes = `MSH|^~\\&|BEDSIDE|WARD|LAB|HOSPITAL|20261123080000+0000||ORU^R01^ORU_R01|${one.control_id}|P|2.6\rPID|||P-1003^^^HTEST||HTEST^Muster\rOBX|1|NM|8867-4^Heart rate^LN||77|/min|||||F\r`;
+        send(res, 200, { ...one, bytes, why: null });
+      },
+    ],
+    act(/^\/destinations\/([^/]+)\/pause$/, (name) => outgoing().pause(name, true, Refusal)),
+    act(/^\/destinations\/([^/]+)\/resume$/, (name) => outgoing().pause(name, false, Refusal)),
+    act(/^\/outgoing\/([^/]+)\/(?:release|rebuild)$/, (id) => outgoing().step(id, again, Refusal)),
+    act(/^\/outgoing\/([^/]+)\/drop$/, (id) => outgoing().drop(id)),
   ];
 }

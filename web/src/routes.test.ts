@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ENTRY, HOSTILE, SESSION, TAKEN, refusal } from './gateway.fixture';
 import type { IndexedDetail, Occupied } from './lib/patients';
-import type { Destination, Outgoing, Routing } from './lib/routes';
+import type { Destination, Outgoing } from './lib/routes';
 import { button, leave, one, open, press, text, type } from './visit.fixture';
 
 const DESTINATION: Destination = {
@@ -11,26 +11,32 @@ const DESTINATION: Destination = {
   address: 'lab.example:2575',
   tls: false,
   acknowledge: 'enhanced',
-  state: 'down',
-  detail: 'connection refused',
-  wanted: true,
-  paused: false,
+  in_order: 'patient',
+  configured: true,
+  state: 'retrying',
+  trouble: 'connection refused',
+  connections: [{ connected: false, trouble: 'connection refused' }],
   waiting: 2,
   sent: 1,
   held: 1,
   oldest: TAKEN,
+  age_s: 5,
   accepted: 1234,
   accepted_at: TAKEN,
   answer: { at: TAKEN, text: `AE: ${HOSTILE}` },
   foreign: 1,
-};
-const STANDING: Routing = {
-  destinations: [DESTINATION],
   routes: [
-    { name: 'all', from: [], messages: ['ADT'], when: null, to: 'lab/1', how: 'pass' },
-    { name: 'other', from: ['a'], messages: [], when: null, to: 'elsewhere', how: 'filtered' },
+    {
+      name: 'all',
+      from: [],
+      messages: ['ADT'],
+      when: null,
+      how: 'pass',
+      says: 'ADT from every link as they came',
+    },
   ],
 };
+const STANDING = { destinations: [DESTINATION] };
 const HELD: Outgoing = {
   id: 12,
   destination: 'lab/1',
@@ -46,12 +52,12 @@ const HELD: Outgoing = {
   committed: null,
   answered_at: TAKEN,
   reason: 'The receiver does not know the patient',
-  control: 'BED-12',
+  control_id: 'BED-12',
   answer: 'AE: 204',
 };
 const ROUTES = {
-  'GET /routes': STANDING,
-  'GET /routes/messages': { messages: [HELD], next: null },
+  'GET /destinations': STANDING,
+  'GET /destinations/lab%2F1/messages': { messages: [HELD], next: null },
 };
 
 afterEach(leave);
@@ -65,48 +71,72 @@ describe('the HL7 routes page', () => {
     expect(card).toContain('not encrypted');
     expect(card).toContain(HOSTILE);
     expect(document.querySelector('img')).toBeNull();
-    expect(card).toContain('all: ADT from every link, as they came');
-    expect(card).not.toContain('other');
+    expect(card).toContain('all: ADT from every link as they came');
     expect(card).toContain('1 acknowledgement fitted no message');
   });
 
   it('pauses after a yes and goes on', async () => {
     const { asked, routes } = await open('/routes', {
       ...ROUTES,
-      'POST /routes/destinations/lab%2F1/pause': {},
-      'POST /routes/destinations/lab%2F1/resume': {},
+      'POST /destinations/lab%2F1/pause': {},
+      'POST /destinations/lab%2F1/resume': {},
     });
     await press(button('Pause', one('article.card')));
     expect(asked.some((one) => one.startsWith('POST'))).toBe(false);
-    routes['GET /routes'] = { ...STANDING, destinations: [{ ...DESTINATION, paused: true }] };
+    routes['GET /destinations'] = { destinations: [{ ...DESTINATION, state: 'paused' }] };
     await press(button('Pause', one('dialog[open]')));
-    expect(asked).toContain('POST /routes/destinations/lab%2F1/pause');
+    expect(asked).toContain('POST /destinations/lab%2F1/pause');
     expect(text(one('article.card'))).toContain('Paused');
     await press(button('Go on', one('article.card')));
-    expect(asked).toContain('POST /routes/destinations/lab%2F1/resume');
+    expect(asked).toContain('POST /destinations/lab%2F1/resume');
     expect(text()).toContain('lab/1 goes on.');
   });
 
   it('shows what is held with its reason, releases it, and tells a refusal', async () => {
     const { asked, routes } = await open('/routes', {
       ...ROUTES,
-      'POST /routes/messages/12/release': () => refusal(409, 'Conflict', 'it is not held'),
+      'POST /outgoing/12/release': () => refusal(409, 'Conflict', 'it is not held'),
     });
-    expect(asked).toContain('GET /routes/messages?state=held');
+    expect(asked).toContain('GET /destinations/lab%2F1/messages?state=held');
     expect(text(one('.rows'))).toContain('The receiver does not know the patient');
     await press(button('Release', one('.rows')));
     await press(button('Release', one('dialog[open]')));
     expect(text(one('dialog[open]'))).toContain('It is not held');
-    routes['POST /routes/messages/12/release'] = {};
+    routes['POST /outgoing/12/release'] = {};
     await press(button('Release', one('dialog[open]')));
     expect(text()).toContain('it waits to be sent again');
+  });
+
+  it('shows the bytes of a message when somebody looks, as text only', async () => {
+    const { asked } = await open('/routes', {
+      ...ROUTES,
+      'GET /outgoing/12': { ...HELD, bytes: `MSH|^~\\&|A\rPID|||7||${HOSTILE}\r`, why: null },
+    });
+    expect(asked).not.toContain('GET /outgoing/12');
+    await press(button('Look', one('.rows')));
+    expect(one('.rows pre').textContent).toBe(`MSH|^~\\&|A\nPID|||7||${HOSTILE}\n`);
+    expect(document.querySelector('img')).toBeNull();
+    await press(button('Look', one('.rows')));
+    expect(document.querySelector('.rows pre')).toBeNull();
+  });
+
+  it('releases all that is held after a yes that names how many', async () => {
+    const { asked } = await open('/routes', {
+      ...ROUTES,
+      'GET /destinations': { destinations: [{ ...DESTINATION, held: 12 }] },
+      'POST /destinations/lab%2F1/release': { released: 12 },
+    });
+    await press(button('Release all 12'));
+    expect(asked.some((one) => one.startsWith('POST'))).toBe(false);
+    await press(button('Release 12', one('dialog[open]')));
+    expect(text()).toContain('12 messages released');
   });
 
   it('drops only with a reason', async () => {
     const said: object[] = [];
     await open('/routes', {
       ...ROUTES,
-      'POST /routes/messages/12/drop': (body: object) => (said.push(body), {}),
+      'POST /outgoing/12/drop': (body: object) => (said.push(body), {}),
     });
     await press(button('Drop', one('.rows')));
     expect(button('Drop it', one('dialog[open]')).disabled).toBe(true);
@@ -116,12 +146,12 @@ describe('the HL7 routes page', () => {
   });
 
   it('teaches when none is set up, and shows no message to who may not read', async () => {
-    await open('/routes', { ...ROUTES, 'GET /routes': { destinations: [], routes: [] } });
+    await open('/routes', { ...ROUTES, 'GET /destinations': { destinations: [] } });
     expect(text()).toContain('No HL7 destination is set up');
     await leave();
     const { asked } = await open('/routes', { ...ROUTES, 'GET /session': { ...SESSION, role: 'auditor' } });
     expect(text(one('article.card'))).toContain('lab/1');
-    expect(asked.some((one) => one.includes('/routes/messages'))).toBe(false);
+    expect(asked.some((one) => one.includes('/messages'))).toBe(false);
     expect(document.querySelector('article.card button')).toBeNull();
   });
 });

@@ -2,32 +2,7 @@
 
 import { change, load, query, seg, type EntryId, type EntryState } from './api';
 
-export type DestinationState = 'up' | 'down' | 'idle';
-
-export interface Destination {
-  name: string;
-  address: string;
-  tls: boolean;
-  acknowledge: 'original' | 'enhanced';
-  state: DestinationState;
-  /** What goes wrong, for people. */
-  detail: string | null;
-  /** It is still in the configuration. */
-  wanted: boolean;
-  paused: boolean;
-  waiting: number;
-  sent: number;
-  held: number;
-  /** When the message was queued that waits longest. */
-  oldest: string | null;
-  /** Since the gateway started. */
-  accepted: number;
-  accepted_at: string | null;
-  /** The last acknowledgement. */
-  answer: { at: string; text: string } | null;
-  /** Acknowledgements that fitted no message. */
-  foreign: number;
-}
+export type DestinationState = 'up' | 'idle' | 'retrying' | 'paused' | 'gone';
 
 export interface Route {
   name: string;
@@ -35,12 +10,36 @@ export interface Route {
   from: string[];
   messages: string[];
   when: string | null;
-  to: string;
   how: 'pass' | 'filtered' | 'measurements';
+  /** The gateway's own sentence of it. */
+  says: string;
 }
 
-export interface Routing {
-  destinations: Destination[];
+export interface Destination {
+  name: string;
+  address: string | null;
+  tls: boolean;
+  acknowledge: 'original' | 'enhanced' | null;
+  in_order: 'patient' | 'device' | 'none' | null;
+  /** The configuration names it; if not, only its queue is left. */
+  configured: boolean;
+  state: DestinationState;
+  /** Why it is tried again, for people. */
+  trouble: string | null;
+  connections: { connected: boolean; trouble: string | null }[];
+  waiting: number;
+  sent: number;
+  held: number;
+  /** When the message was queued that waits longest. */
+  oldest: string | null;
+  age_s: number | null;
+  /** Since the gateway started. */
+  accepted: number;
+  accepted_at: string | null;
+  /** Acknowledgements that fitted no message. */
+  foreign: number;
+  /** The last acknowledgement. */
+  answer: { at: string; text: string } | null;
   routes: Route[];
 }
 
@@ -48,9 +47,9 @@ export interface Routing {
 export interface Outgoing {
   id: number;
   destination: string;
-  route: string;
   entry: EntryId;
   part: number;
+  route: string;
   state: EntryState;
   attempts: number;
   revision: number;
@@ -62,7 +61,7 @@ export interface Outgoing {
   answered_at: string | null;
   reason: string | null;
   /** MSH-10. */
-  control: string | null;
+  control_id: string | null;
   answer: string | null;
 }
 
@@ -71,43 +70,34 @@ export interface OutgoingPage {
   next: number | null;
 }
 
-export interface OutgoingFilter {
-  destination?: string | undefined;
-  state?: string | undefined;
-  entry?: EntryId | undefined;
-  before?: number | undefined;
+/** With its bytes as sent or as they would be built now; without them, why. */
+export interface OutgoingDetail extends Outgoing {
+  bytes: string | null;
+  why: string | null;
 }
 
 export const routing = {
-  standing: () => load<Routing>('/routes'),
-  messages: (filter: OutgoingFilter) => load<OutgoingPage>(`/routes/messages${query({ ...filter })}`),
+  destinations: async () => (await load<{ destinations: Destination[] }>('/destinations')).destinations,
+  messages: (destination: string, terms: { state?: string; before?: number | undefined }) =>
+    load<OutgoingPage>(`/destinations/${seg(destination)}/messages${query(terms)}`),
+  message: (id: number) => load<OutgoingDetail>(`/outgoing/${id}`),
   async pause(name: string) {
-    await change(`/routes/destinations/${seg(name)}/pause`);
+    await change(`/destinations/${seg(name)}/pause`);
   },
   async resume(name: string) {
-    await change(`/routes/destinations/${seg(name)}/resume`);
+    await change(`/destinations/${seg(name)}/resume`);
+  },
+  async releaseAll(name: string): Promise<number> {
+    const response = await change(`/destinations/${seg(name)}/release`);
+    return ((await response.json()) as { released: number }).released;
   },
   async release(id: number) {
-    await change(`/routes/messages/${id}/release`);
+    await change(`/outgoing/${id}/release`);
   },
   async rebuild(id: number) {
-    await change(`/routes/messages/${id}/rebuild`);
+    await change(`/outgoing/${id}/rebuild`);
   },
   async drop(id: number, reason: string) {
-    await change(`/routes/messages/${id}/drop`, { reason });
+    await change(`/outgoing/${id}/drop`, { reason });
   },
 };
-
-const HOW: Record<Route['how'], string> = {
-  pass: 'as they came',
-  filtered: 'with fields left out or set',
-  measurements: 'built from what was measured',
-};
-
-/** A route in one sentence. */
-export function routeText(route: Route): string {
-  const from = route.from.length > 0 ? `from ${route.from.join(', ')}` : 'from every link';
-  const what = route.messages.length > 0 ? route.messages.join(', ') : 'All messages';
-  const when = route.when ? ` when ${route.when}` : '';
-  return `${what} ${from}${when}, ${HOW[route.how] ?? route.how}`;
-}

@@ -83,10 +83,14 @@ export const DOUBT: Record<DoubtState, Word> = {
 };
 
 /** How a connection to a system that takes HL7 stands. */
-export const DESTINATION: Record<DestinationState | 'paused' | 'gone', Word> = {
+export const DESTINATION: Record<DestinationState, Word> = {
   up: { text: 'Connected', tone: 'good', means: 'It answers what it is sent.' },
-  down: { text: 'Not reachable', tone: 'bad', means: 'It does not answer. What is for it waits, in order.' },
-  idle: { text: 'Idle', tone: 'idle', means: 'Nothing was to be sent yet.' },
+  idle: { text: 'Idle', tone: 'idle', means: 'Nothing is to be sent just now.' },
+  retrying: {
+    text: 'Not reachable',
+    tone: 'bad',
+    means: 'It does not answer. What is for it waits, in order, and is tried again.',
+  },
   paused: { text: 'Paused', tone: 'warn', means: 'Somebody stopped it here. What is for it waits.' },
   gone: {
     text: 'Not set up any more',
