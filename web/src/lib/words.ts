@@ -93,7 +93,7 @@ export const DESTINATION: Record<DestinationState, Word> = {
   },
   paused: { text: 'Paused', tone: 'warn', means: 'Somebody stopped it here. What is for it waits.' },
   gone: {
-    text: 'Not set up any more',
+    text: 'Removed',
     tone: 'warn',
     means: 'bedside.toml does not name it now; its queue is kept.',
   },
