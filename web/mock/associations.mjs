@@ -324,7 +324,7 @@ export function routes({ bedsides, send, bodyOf, may, Refusal }) {
     route('GET', /^\/associations$/, () => bedsides().standing()),
     route('GET', /^\/associations\/devices\/([^/]+)$/, ({ name }) => bedsides().timeline(name, Refusal)),
     route('GET', /^\/associations\/doubts$/, ({ terms }) => bedsides().queue(terms)),
-    route('GET', /^\/associations\/find$/, ({ terms }) => bedsides().find(terms.get('code') ?? '', Refusal)),
+    route('POST', /^\/associations\/find$/, ({ body }) => bedsides().find(body.code ?? '', Refusal)),
     route('POST', /^\/associations$/, ({ body }) => bedsides().associate(body, Refusal), 201),
     route('POST', /^\/associations\/home$/, ({ body }) => bedsides().home(body, Refusal)),
     route('POST', /^\/associations\/([^/]+)\/end$/, ({ name, body }) => bedsides().end(name, body, Refusal)),
