@@ -7,6 +7,7 @@ mod ingest;
 mod links;
 mod metrics;
 pub(crate) mod pairing;
+mod people;
 mod recording;
 mod translated;
 mod triage;
@@ -36,6 +37,7 @@ use ingest::Ingest;
 use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
+use people::People;
 use recording::Recordings;
 use translated::Translated;
 use triage::Triage;
@@ -98,11 +100,14 @@ pub async fn run(
     };
     let me = identity(&buffer, &config).await.map_err(opening)?;
     let links = std::mem::take(&mut config.links);
-    let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
+    let understanding = Understanding::new(links, me, config.site.simulated);
+    let understanding = Arc::new(understanding.naming(config.patients.systems.clone()));
     let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+    let (index, known) = (buffer.clone(), understanding.clone());
+    let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let parts = Parts {
         buffer,
         live,
@@ -111,6 +116,7 @@ pub async fn run(
         pairing,
         recordings,
         worklist,
+        people,
         upstream,
         clock,
         stop,
@@ -150,6 +156,7 @@ struct Parts {
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
+    people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -171,6 +178,7 @@ impl Parts {
             self.understanding.clone(),
             self.recordings.clone(),
             self.worklist.clone(),
+            self.people.clone(),
         ));
         let (seen, seen_up_to) = tokio::sync::watch::channel(0);
         let translated = Arc::new(Translated::default());
@@ -183,6 +191,7 @@ impl Parts {
             arrived: intake.arrived.clone(),
             pairing: self.pairing.clone(),
             worklist: self.worklist.clone(),
+            people: self.people.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             seen,
         };
