@@ -65,7 +65,8 @@ pub use entry::{IllegalMark, Mark, State, Transition};
 pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use people::{
-    Lookup, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow, look_at_people,
+    Lookup, Matching, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow,
+    look_at_people,
 };
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};

@@ -219,6 +219,11 @@ impl Parts {
             let looks = worklist::fhir::Looks { every, query: config.worklist.query.clone() };
             background.spawn(tasks, self.worklist.clone().follow(upstream, looks, self.stop.clone()));
         }
+        if let Some(upstream) = self.upstream.clone().filter(|_| config.patients.fhir) {
+            let every = std::time::Duration::from_secs(config.patients.every_s);
+            let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
+            background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
+        }
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
         intake
@@ -249,6 +254,7 @@ impl Parts {
             pairing: self.pairing.clone(),
             recording: self.recordings.clone(),
             worklist: self.worklist.clone(),
+            people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,
@@ -259,6 +265,11 @@ impl Parts {
             admin::serve(opened.listener, services, async move { stop.wait().await }).await
         });
     }
+}
+
+/// Fuzz body: resources of a FHIR server, whatever they are, become orders and facts about patients, or nothing.
+pub fn fuzz_fhir(bytes: &[u8]) {
+    worklist::fhir::fuzz(bytes);
 }
 
 /// Waits for the word, then for everybody to put down what they hold, then closes the buffer last.
@@ -322,6 +333,9 @@ fn upstream(
     let Some(mut upstream) = config.upstream.clone() else { return Ok(None) };
     if config.worklist.fhir {
         worklist::fhir::widen(&mut upstream);
+    }
+    if config.patients.fhir {
+        people::fhir::widen(&mut upstream);
     }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;

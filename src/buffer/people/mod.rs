@@ -5,6 +5,7 @@
 //! survivor, so that a merge can be taken back whole.
 
 mod apply;
+mod ask;
 mod merge;
 mod read;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::device::{Identifier, Person};
 use crate::identity::{Place, Told, Visit, adt::Adt};
 
 pub(super) use apply::apply;
+pub use ask::Matching;
 pub use read::look_at_people;
 
 /// A person of the index.
