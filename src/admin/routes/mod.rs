@@ -7,6 +7,7 @@ mod enter;
 mod live;
 mod look;
 mod pair;
+mod people;
 mod probe;
 mod record;
 mod work;
@@ -123,6 +124,12 @@ const ROUTES: &[Route] = &[
     get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))),
     post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call))),
     post("/api/v1/worklist/{}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call))),
+    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call))),
+    get("/api/v1/people/{}", READ, |desk, call| Box::pin(people::person(desk, call))),
+    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))),
+    post("/api/v1/people/merges/{}/undo", RESEND, NO_BODY, |desk, call| {
+        Box::pin(people::unmerge(desk, call))
+    }),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
 ];
 

@@ -6,6 +6,7 @@ mod enter;
 mod live;
 mod memory;
 mod pair;
+mod people;
 mod record;
 mod walk;
 mod wire;
@@ -80,6 +81,7 @@ impl Rig {
             pairing: Arc::new(pair::Ward::default()),
             recording: Arc::new(record::Shelf),
             worklist: Arc::new(work::Bench::new(store.clone())),
+            people: people::index(),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),
