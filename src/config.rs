@@ -3,6 +3,7 @@
 //! Each room owns its section's type; this file only composes them. Rooms are handed their own section and never
 //! see the whole.
 
+pub mod association;
 mod waveforms;
 
 use std::collections::HashSet;
@@ -35,6 +36,7 @@ pub struct Config {
     pub library: Arc<Library>,
     pub delivery: Delivery,
     pub worklist: Worklist,
+    pub association: association::Policy,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
@@ -247,6 +249,8 @@ struct File {
     #[serde(default)]
     worklist: Worklist,
     #[serde(default)]
+    association: association::Policy,
+    #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
     secrets: PathBuf,
@@ -335,6 +339,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         library,
         delivery: file.delivery,
         worklist: file.worklist,
+        association: file.association,
         log: file.log,
         secrets: file.secrets,
     })
@@ -356,6 +361,7 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if !(5..=86_400).contains(&file.worklist.every_s) {
         return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
     }
+    file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }

@@ -23,6 +23,8 @@ pub mod fhir;
 // ── meaning ──
 /// Firmware profiles: one folder describes one device; frame + profile → measurements.
 pub mod firmware_profile;
+/// Who is who and where, and whose an observation is.
+pub mod identity;
 /// Measurements → FHIR resources, by kind of value.
 pub mod translate;
 // ── doors ──

@@ -17,6 +17,8 @@ mod desk;
 #[path = "doors/speak.rs"]
 mod speak;
 
+#[path = "doors/association.rs"]
+mod association;
 #[path = "doors/astm.rs"]
 mod astm;
 #[path = "doors/config.rs"]

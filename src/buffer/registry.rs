@@ -9,6 +9,7 @@ use std::fmt;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::association::{self, AssociationChange};
 use super::sha256;
 use super::work::WorkChange;
 use super::worklist;
@@ -126,6 +127,7 @@ pub enum Change {
     },
     Audit(NewAudit),
     Work(WorkChange),
+    Association(AssociationChange),
 }
 
 /// Writes changes into the open transaction; the inner error says why they are not allowed, and then none is
@@ -194,6 +196,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
         }
         Change::Audit(row) => append_audit(conn, row, now)?,
         Change::Work(work) => return worklist::apply(conn, work, now),
+        Change::Association(change) => return association::apply(conn, change, now),
     }
     Ok(Ok(()))
 }

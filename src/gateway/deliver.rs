@@ -14,13 +14,14 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::live::Live;
-use crate::buffer::{Buffer, BufferError, Mark, Reader, Stored, Transition};
+use crate::buffer::{Buffer, BufferError, Change, Mark, Reader, Stored, Transition};
 use crate::clock::SharedClock;
 use crate::config::Delivery;
 use crate::connector::Stop;
 use crate::connector::backoff::jittered;
 use crate::fhir::Resource;
 use crate::firmware_profile::Arrival;
+use crate::gateway::association::{Associations, doubt_of};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::translated::Translated;
 use crate::gateway::triage::said;
@@ -39,6 +40,7 @@ pub(super) struct Deliver {
     pub reader: Reader,
     pub understanding: Arc<Understanding>,
     pub translated: Arc<Translated>,
+    pub associations: Arc<Associations>,
     pub upstream: Arc<Upstream>,
     pub live: Arc<Live>,
     pub metrics: Arc<Metrics>,
@@ -57,6 +59,8 @@ struct Ready {
     id: i64,
     attempts: u32,
     resources: Vec<Resource>,
+    /// Under whom, where that is written down.
+    attributed: Option<String>,
 }
 
 /// Entries for requests that may go side by side, and what became clear of others while they were made ready.
@@ -65,6 +69,10 @@ struct Round {
     marks: Vec<Mark>,
     /// Released entries that hold orders: (entry, link, orders).
     orders: Vec<(i64, Arc<str>, Arrival)>,
+    /// Why held ones among them cannot be attributed.
+    doubts: Vec<Change>,
+    /// Of the facts by which they were attributed.
+    generation: u64,
 }
 
 /// What is to be done next.
@@ -110,12 +118,21 @@ impl Deliver {
 
     /// Sends one round while the next is made ready; returns how long to wait, and the next if it may follow.
     async fn turn(&self, round: Round, patience: &mut Patience) -> (Duration, Option<Next>) {
-        let Round { batches, mut marks, orders } = round;
+        let Round { batches, mut marks, orders, doubts, generation } = round;
+        if generation != self.associations.generation() {
+            // Somebody said meanwhile whose they are: they are read again.
+            return (Duration::ZERO, None);
+        }
         for (id, link, arrival) in orders {
             marks.push(Mark { id, to: worklist::take(&self.buffer, &link, arrival).await });
         }
         let held = marks.iter().filter(|mark| matches!(mark.to, Transition::Held { .. }));
         held.for_each(|_| self.metrics.held());
+        let going = batches.iter().flatten().filter_map(|r| Some((r.id, r.attributed.clone()?)));
+        if let Err(fault) = self.associations.note(going.collect(), doubts).await {
+            tracing::error!(%fault, "Under whom entries go out could not be written down; nothing was sent.");
+            return (PAUSE_MIN, None);
+        }
         let batches = match self.mark_sent(batches).await {
             Ok(batches) => batches,
             Err(fault) => {
@@ -159,7 +176,9 @@ impl Deliver {
         }
         let batches = side_by_side(stored, self.config.entries_max, self.config.bytes_max);
         let (understanding, translated) = (Arc::clone(&self.understanding), Arc::clone(&self.translated));
-        let prepared = tokio::task::spawn_blocking(move || prepare(&batches, &understanding, &translated));
+        let generation = self.associations.generation();
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(&batches, &understanding, &translated, generation));
         match prepared.await {
             Ok(round) => Next::Send(round),
             Err(fault) => {
@@ -300,34 +319,54 @@ fn side_by_side(stored: Vec<Stored>, entries_max: usize, bytes_max: usize) -> Ve
 }
 
 /// Decodes and translates what is not translated yet.
-fn prepare(batches: &[Vec<Stored>], understanding: &Understanding, translated: &Translated) -> Round {
-    let (mut marks, mut orders) = (Vec::new(), Vec::new());
-    let meaning = |one: &Stored| match translated.take(one.id) {
-        Some(resources) => Meaning::Deliver { resources },
-        None => understanding.read(&said(one)).meaning,
-    };
-    let mut ready = |one: &Stored| match meaning(one) {
-        Meaning::Deliver { resources } => Some(Ready { id: one.id, attempts: one.attempts, resources }),
-        Meaning::Hold(reason) => {
-            marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
-            None
-        }
-        Meaning::Stranger(who) => {
-            let reason = Meaning::reason(&who);
-            marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
-            None
+fn prepare(
+    batches: &[Vec<Stored>],
+    understanding: &Understanding,
+    translated: &Translated,
+    generation: u64,
+) -> Round {
+    let mut round =
+        Round { batches: Vec::new(), marks: Vec::new(), orders: Vec::new(), doubts: Vec::new(), generation };
+    for batch in batches {
+        let ready = batch.iter().filter_map(|one| ready(one, understanding, translated, &mut round));
+        let ready = ready.collect();
+        round.batches.push(ready);
+    }
+    round
+}
+
+/// One entry, ready to go; what becomes of it when it is not goes into the round.
+fn ready(
+    one: &Stored,
+    understanding: &Understanding,
+    translated: &Translated,
+    round: &mut Round,
+) -> Option<Ready> {
+    if let Some((resources, attributed)) = translated.take(one.id, round.generation) {
+        return Some(Ready { id: one.id, attempts: one.attempts, resources, attributed });
+    }
+    let understood = understanding.read(&said(one));
+    if let Meaning::Hold(reason) = &understood.meaning
+        && let Some((seen, doubt)) = doubt_of(one.id, &understood, reason)
+    {
+        round.marks.push(seen);
+        round.doubts.push(doubt);
+    }
+    let attributed = understood.whose.and_then(|whose| whose.text);
+    let to = match understood.meaning {
+        Meaning::Deliver { resources } => {
+            return Some(Ready { id: one.id, attempts: one.attempts, resources, attributed });
         }
         Meaning::Orders(arrival) => {
-            orders.push((one.id, Arc::clone(&one.link), arrival));
-            None
+            round.orders.push((one.id, Arc::clone(&one.link), arrival));
+            return None;
         }
-        Meaning::Nothing(reason) => {
-            marks.push(Mark { id: one.id, to: Transition::Ignored { reason } });
-            None
-        }
+        Meaning::Hold(reason) => Transition::Held { reason, answer: None },
+        Meaning::Stranger(who) => Transition::Held { reason: Meaning::reason(&who), answer: None },
+        Meaning::Nothing(reason) => Transition::Ignored { reason },
     };
-    let batches = batches.iter().map(|batch| batch.iter().filter_map(&mut ready).collect()).collect();
-    Round { batches, marks, orders }
+    round.marks.push(Mark { id: one.id, to });
+    None
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Builds the box from its configuration, joins the rooms, supervises them, and stops them in order.
 
+pub(crate) mod association;
 mod background;
 mod deliver;
 mod desk;
@@ -30,6 +31,7 @@ use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
+use association::Associations;
 use background::Background;
 use deliver::Deliver;
 use ingest::Ingest;
@@ -103,6 +105,14 @@ pub async fn run(
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+    let wake = Arc::new(Notify::new());
+    let associations = Arc::new(Associations::new(
+        buffer.clone(),
+        understanding.clone(),
+        config.association.clone(),
+        clock.clone(),
+        wake.clone(),
+    ));
     let parts = Parts {
         buffer,
         live,
@@ -111,13 +121,13 @@ pub async fn run(
         pairing,
         recordings,
         worklist,
+        associations,
         upstream,
         clock,
         stop,
     };
 
     let mut tasks = JoinSet::new();
-    let wake = Arc::new(Notify::new());
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
@@ -150,6 +160,7 @@ struct Parts {
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
+    associations: Arc<Associations>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -183,6 +194,7 @@ impl Parts {
             arrived: intake.arrived.clone(),
             pairing: self.pairing.clone(),
             worklist: self.worklist.clone(),
+            associations: self.associations.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             seen,
         };
@@ -194,6 +206,7 @@ impl Parts {
                 reader: self.buffer.reader(),
                 understanding: self.understanding.clone(),
                 translated,
+                associations: self.associations.clone(),
                 in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
                 upstream,
                 live: self.live.clone(),
@@ -240,6 +253,7 @@ impl Parts {
             pairing: self.pairing.clone(),
             recording: self.recordings.clone(),
             worklist: self.worklist.clone(),
+            associations: self.associations.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,

@@ -4,14 +4,16 @@
 //! desk, for delivery, after a profile was repaired. Nothing derived is ever stored in its place.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::admin::pairing::Sender;
+use crate::buffer::Doubt;
 use crate::clock::Timestamp;
 use crate::config::{Link, Reads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
+use crate::gateway::association::whose::{self, Attributed, Whose};
 use crate::gateway::pairing::sender_of;
 use crate::hl7v2::Charset;
 use crate::translate::{self, Context, QualityControl};
@@ -23,6 +25,8 @@ pub struct Understanding {
     senders: RwLock<HashMap<Sender, Arc<FirmwareProfile>>>,
     gateway: translate::Gateway,
     simulated: bool,
+    /// Who says whose an observation is, once the box is built; the frame and the link alone until then.
+    whose: OnceLock<Arc<dyn Whose>>,
 }
 
 /// What is to become of a frame.
@@ -55,6 +59,8 @@ pub struct Understood {
     pub reports: Vec<Report>,
     pub findings: Vec<Finding>,
     pub meaning: Meaning,
+    /// Under whom it is delivered, or why nobody can say.
+    pub whose: Option<Attributed>,
 }
 
 /// The parts of a kept frame that reading it needs.
@@ -73,7 +79,18 @@ impl Understanding {
     /// `gateway` is this box as FHIR will name it.
     pub fn new(links: Vec<Link>, gateway: translate::Gateway, simulated: bool) -> Self {
         let links = links.into_iter().map(|link| (link.name.clone(), Arc::new(link))).collect();
-        Self { links: RwLock::new(links), senders: RwLock::default(), gateway, simulated }
+        Self {
+            links: RwLock::new(links),
+            senders: RwLock::default(),
+            gateway,
+            simulated,
+            whose: OnceLock::new(),
+        }
+    }
+
+    /// From now on `whose` is asked; once.
+    pub(super) fn ask(&self, whose: Arc<dyn Whose>) {
+        drop(self.whose.set(whose));
     }
 
     /// The link of that name, unless it was removed since.
@@ -175,7 +192,9 @@ impl Understanding {
                 if kept == 1 { "" } else { "s" }
             ));
         }
-        let meaning = match self.meaning(link, said, &decoded, delivered) {
+        let whose = Attributed::ask(self.whose.get(), link, said, &decoded);
+        let mut doubt = None;
+        let meaning = match self.meaning(link, said, &decoded, delivered, &whose, &mut doubt) {
             Meaning::Deliver { resources } if resources.is_empty() && kept > 0 => Meaning::Nothing(
                 "waveforms only, which this link keeps and does not deliver ([[link]] waveforms)".into(),
             ),
@@ -184,10 +203,19 @@ impl Understanding {
             }
             other => other,
         };
-        Understood { device, summary, reports: decoded.reports, findings: decoded.findings, meaning }
+        let whose = Some(Attributed { doubt, ..whose });
+        Understood { device, summary, reports: decoded.reports, findings: decoded.findings, meaning, whose }
     }
 
-    fn meaning(&self, link: &Link, said: &Said<'_>, decoded: &Decoded, waveforms: bool) -> Meaning {
+    fn meaning(
+        &self,
+        link: &Link,
+        said: &Said<'_>,
+        decoded: &Decoded,
+        waveforms: bool,
+        whose: &Attributed,
+        doubt: &mut Option<Doubt>,
+    ) -> Meaning {
         if let Some(reason) = &decoded.held {
             return Meaning::Hold(reason.clone());
         }
@@ -205,8 +233,12 @@ impl Understanding {
             bound_patient: link.patient.as_ref(),
             waveforms,
             sequence: &sequence,
+            attributions: &whose.attributions,
+            withdrawn: false,
         };
-        let translation = translate::translate_frame(&decoded.reports, &context);
+        let reports = whose.reports.as_deref().unwrap_or(&decoded.reports);
+        let translation = translate::translate_frame(reports, &context);
+        *doubt = whose::doubt(&translation.held);
         // All or nothing per frame: half a frame delivered is a result nobody will look for.
         if !translation.held.is_empty() {
             let mut reasons: Vec<String> = translation.held.iter().map(ToString::to_string).collect();
@@ -230,6 +262,7 @@ impl Understood {
             reports: Vec::new(),
             findings: Vec::new(),
             meaning,
+            whose: None,
         }
     }
 }
