@@ -4,6 +4,7 @@
 //! see the whole.
 
 pub mod association;
+mod system;
 mod waveforms;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
+pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 
 /// How the box is built, checked and ready to run.
@@ -148,6 +150,8 @@ pub enum Reads {
     Profile(Arc<FirmwareProfile>),
     /// Whoever sends: each sender is a candidate until a person accepts it with a profile.
     BySender,
+    /// A hospital system: patients, orders, results for translation.
+    System(SystemReads),
 }
 
 /// What a link's `profile` says for [`Reads::BySender`].
@@ -158,8 +162,8 @@ impl Link {
     pub fn codec(&self) -> Codec {
         match (&self.reads, &self.transport) {
             (Reads::Profile(profile), _) => self.waveforms.gathered(profile.codec.clone()),
-            (Reads::BySender, Transport::Mllp(_)) => Codec::Mllp(crate::wire::mllp::Settings::default()),
-            (Reads::BySender, _) => Codec::message(),
+            (_, Transport::Mllp(_)) => Codec::Mllp(crate::wire::mllp::Settings::default()),
+            _ => Codec::message(),
         }
     }
 
@@ -167,7 +171,7 @@ impl Link {
     pub fn speech(&self) -> Speech {
         match &self.reads {
             Reads::Profile(profile) => Speech { codec: self.codec(), ..profile.speech() },
-            Reads::BySender => self.codec().into(),
+            Reads::BySender | Reads::System(_) => self.codec().into(),
         }
     }
 
@@ -176,6 +180,7 @@ impl Link {
         match &self.reads {
             Reads::Profile(profile) => &profile.id,
             Reads::BySender => BY_SENDER,
+            Reads::System(_) => HL7_SYSTEM,
         }
     }
 }
@@ -278,6 +283,7 @@ struct LinkFile {
     patient: Option<PatientFile>,
     #[serde(default)]
     waveforms: Waveforms,
+    system: Option<system::SystemFile>,
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
@@ -399,7 +405,7 @@ fn resolve(
     if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
         return Err(fault(here, "a link's name has 1 to 64 printable characters".into()));
     }
-    let reads = reads(&link.profile, library, fault)?;
+    let reads = reads(&link.profile, link.system, library, fault)?;
     let (zone_name, zone_at) = match &link.zone {
         Some(zone) => (zone.get_ref().clone(), zone.span().start),
         None => (site.zone.clone(), here),
@@ -450,16 +456,25 @@ fn resolve(
 
 fn reads(
     profile: &Spanned<String>,
+    system: Option<system::SystemFile>,
     library: &Library,
     fault: &dyn Fn(usize, String) -> ConfigError,
 ) -> Result<Reads, ConfigError> {
     let id = profile.get_ref();
+    if id == HL7_SYSTEM {
+        let system = system.unwrap_or_default().resolved(library);
+        return system.map(Reads::System).map_err(|message| fault(profile.span().start, message));
+    }
+    if system.is_some() {
+        let message = format!("[link.system] is for links with profile = \"{HL7_SYSTEM}\"");
+        return Err(fault(profile.span().start, message));
+    }
     if id == BY_SENDER {
         return Ok(Reads::BySender);
     }
     library.find(id).map(Reads::Profile).ok_or_else(|| {
         let message = format!(
-            "no firmware profile \"{id}\"; there are: {BY_SENDER} (each sender its own, accepted at the desk), {}",
+            "no firmware profile \"{id}\"; there are: {BY_SENDER} (each sender its own, accepted at the desk), {HL7_SYSTEM} (a hospital system: patients, orders), {}",
             library.ids().collect::<Vec<_>>().join(", ")
         );
         fault(profile.span().start, message)
@@ -476,6 +491,7 @@ fn check_way(reads: &Reads, transport: &Transport) -> Result<(), String> {
         Reads::BySender if !matches!(way, "mllp" | "mqtt") => {
             Err(format!("\"{BY_SENDER}\" is for mllp and mqtt; over {way} a link has one profile"))
         }
+        Reads::System(_) => system::check_way(transport),
         _ => Ok(()),
     }
 }

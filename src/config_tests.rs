@@ -51,6 +51,31 @@ fn a_link_of_the_desk_is_read_like_one_of_the_file() {
 }
 
 #[test]
+fn a_hospital_system_is_a_link_of_its_own_kind() {
+    let config = parse(MINIMAL, "bedside.toml").unwrap();
+    let read = |text: &str| {
+        parse_link(&format!("name = \"his\"\nprofile = {text}"), &config.site, &config.library, false)
+    };
+    let used = |link: &Link| match &link.reads {
+        Reads::System(system) => (system.patients, system.templates),
+        other => panic!("{other:?}"),
+    };
+    let plain = read("\"hl7-system\"\nmllp = { listen = \"127.0.0.1:0\" }").unwrap();
+    assert_eq!((used(&plain), plain.profile_word()), ((true, false), "hl7-system"));
+    assert!(matches!(plain.codec(), Codec::Mllp(_)));
+    let files =
+        "\"hl7-system\"\nfolder = { dir = \"/srv/hl7\" }\n[system]\npatients = false\ntemplates = true\n";
+    let files = read(files).unwrap();
+    assert_eq!((used(&files), files.codec()), ((false, true), Codec::message()));
+    let said = read("\"hl7-system\"\ntcp = { listen = \"127.0.0.1:0\" }").unwrap_err().to_string();
+    assert!(said.contains("is for mllp and for folders of messages, not for tcp"), "{said}");
+    let said = read("\"ihe/pcd01-monitor\"\nmllp = { listen = \"127.0.0.1:0\" }\n[system]\n")
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("[link.system] is for links with profile"), "{said}");
+}
+
+#[test]
 fn two_links_cannot_share_a_name_nor_live_in_no_zone() {
     let link =
         "[[link]]\nname = \"a\"\nprofile = \"ihe/pcd01-monitor\"\nmllp = { listen = \"127.0.0.1:0\" }\n";

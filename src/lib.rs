@@ -11,6 +11,8 @@ pub mod clock;
 pub mod nomenclature;
 /// Secrets: loaded by name, never printed, never serialised, zeroed.
 pub mod secret;
+/// TLS settings of a connection, and what rustls makes of them.
+pub mod tls;
 // ── what devices say ──
 /// Device, Metric, Measurement, Value, MeasurementStatus, Decimal (IEEE 11073-10201).
 pub mod device;
@@ -23,7 +25,7 @@ pub mod fhir;
 // ── meaning ──
 /// Firmware profiles: one folder describes one device; frame + profile → measurements.
 pub mod firmware_profile;
-/// Who is who and where, and whose an observation is.
+/// Persons, their identifiers and their beds over time, and whose an observation is.
 pub mod identity;
 /// Measurements → FHIR resources, by kind of value.
 pub mod translate;

@@ -28,7 +28,7 @@ CREATE TABLE unattributed (
   last INTEGER NOT NULL) STRICT;
 CREATE TABLE attribution (id INTEGER PRIMARY KEY, parts TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE attributed (
-  entry INTEGER NOT NULL, attribution INTEGER NOT NULL, decided INTEGER NOT NULL, withdrawn INTEGER, who TEXT, why TEXT,
+  entry INTEGER NOT NULL, attribution INTEGER NOT NULL, decided INTEGER NOT NULL, withdrawn INTEGER, who TEXT, why TEXT, caused INTEGER,
   PRIMARY KEY (entry, attribution)) STRICT, WITHOUT ROWID;
 ";
 
@@ -162,6 +162,7 @@ pub struct AttributedRow {
     pub withdrawn: Option<Timestamp>,
     /// Who wants it taken back, and why.
     pub cause: Option<(String, String)>,
+    pub caused: Option<Timestamp>,
 }
 
 /// A change of what is known about devices and patients.
@@ -219,7 +220,7 @@ pub(super) fn apply(
             conn.prepare_cached(
                 "INSERT INTO attributed (entry, attribution, decided)
                  SELECT ?1, id, ?3 FROM attribution WHERE parts = ?2
-                 ON CONFLICT DO UPDATE SET withdrawn = NULL, decided = excluded.decided, who = NULL, why = NULL",
+                 ON CONFLICT DO UPDATE SET withdrawn = NULL, decided = excluded.decided, who = NULL, why = NULL, caused = NULL",
             )?
             .execute(params![entry, parts, now.micros])?;
             conn.prepare_cached("DELETE FROM unattributed WHERE entry = ?1")?.execute([entry])?;
@@ -227,9 +228,9 @@ pub(super) fn apply(
         AssociationChange::Withdraw { entry, parts, who, why } => {
             conn.prepare_cached("INSERT OR IGNORE INTO attribution (parts) VALUES (?1)")?.execute([parts])?;
             conn.prepare_cached(
-                "INSERT INTO attributed (entry, attribution, decided, who, why)
-                 SELECT ?1, id, ?3, ?4, ?5 FROM attribution WHERE parts = ?2
-                 ON CONFLICT DO UPDATE SET who = excluded.who, why = excluded.why",
+                "INSERT INTO attributed (entry, attribution, decided, who, why, caused)
+                 SELECT ?1, id, ?3, ?4, ?5, ?3 FROM attribution WHERE parts = ?2
+                 ON CONFLICT DO UPDATE SET who = excluded.who, why = excluded.why, caused = excluded.caused",
             )?
             .execute(params![entry, parts, now.micros, who, why])?;
         }
@@ -569,7 +570,7 @@ impl Reader {
     /// # Errors
     /// [`BufferError::Storage`].
     pub fn attributed_now(&self, entry: i64) -> Result<Vec<AttributedRow>, BufferError> {
-        const ROWS: &str = "SELECT entry, parts, decided, withdrawn, who, why FROM attributed
+        const ROWS: &str = "SELECT entry, parts, decided, withdrawn, who, why, caused FROM attributed
             JOIN attribution ON attribution.id = attributed.attribution WHERE entry = ?1 ORDER BY decided";
         let read = |row: &Row<'_>| {
             let time = |micros| Timestamp::from_micros(micros, true);
@@ -579,6 +580,7 @@ impl Reader {
                 decided: time(row.get(2)?),
                 withdrawn: row.get::<_, Option<i64>>(3)?.map(time),
                 cause: row.get::<_, Option<String>>(4)?.zip(row.get(5)?),
+                caused: row.get::<_, Option<i64>>(6)?.map(time),
             })
         };
         self.read_now("reading attributions", |conn| all(conn, ROWS, [entry], read))
@@ -644,7 +646,30 @@ impl Reader {
         .await
     }
 
-    /// Entries of a device after `after` that were received at or after `received`: id and state, the oldest first.
+    /// An id before which no entry was received at `at` or later, clocks that were set back aside.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn before_received(&self, at: i64) -> Result<i64, BufferError> {
+        self.read("finding when entries were received", move |conn| {
+            let ends = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM frame";
+            let (mut low, mut high): (i64, i64) =
+                conn.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            low -= 1;
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                let received: Option<i64> = conn
+                    .prepare_cached("SELECT received FROM frame WHERE id >= ?1 ORDER BY id LIMIT 1")?
+                    .query_row([middle], |row| row.get(0))
+                    .optional()?;
+                if received.is_some_and(|received| received < at) { low = middle } else { high = middle }
+            }
+            Ok(low)
+        })
+        .await
+    }
+
+    /// Entries of a device after `after`, the oldest first.
     ///
     /// # Errors
     /// [`BufferError::Storage`].

@@ -36,6 +36,7 @@ mod glance;
 mod health;
 mod job;
 mod outbox;
+mod people;
 mod reader;
 mod registry;
 mod repetition;
@@ -68,6 +69,9 @@ pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use entry::{IllegalMark, Mark, State, Transition};
 pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
+pub use people::{
+    Lookup, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow, look_at_people,
+};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
 

@@ -10,6 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::association::{self, AssociationChange};
+use super::people::{self, PeopleChange};
 use super::sha256;
 use super::work::WorkChange;
 use super::worklist;
@@ -128,6 +129,7 @@ pub enum Change {
     Audit(NewAudit),
     Work(WorkChange),
     Association(AssociationChange),
+    People(PeopleChange),
 }
 
 /// Writes changes into the open transaction; the inner error says why they are not allowed, and then none is
@@ -197,6 +199,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
         Change::Audit(row) => append_audit(conn, row, now)?,
         Change::Work(work) => return worklist::apply(conn, work, now),
         Change::Association(change) => return association::apply(conn, change, now),
+        Change::People(people) => return people::apply(conn, people, now),
     }
     Ok(Ok(()))
 }

@@ -17,7 +17,7 @@ use super::repetition::prefix;
 use super::{BufferError, compact, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 22] = [
     "link",
     "device",
     "user",
@@ -32,6 +32,14 @@ const TABLES: [&str; 14] = [
     "unattributed",
     "attribution",
     "attributed",
+    "person",
+    "person_identifier",
+    "person_merge",
+    "encounter",
+    "movement",
+    "stay",
+    "person_entry",
+    "people_heard",
 ];
 /// Frames copied in one transaction.
 const BATCH: usize = 1_000;

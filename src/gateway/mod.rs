@@ -28,10 +28,12 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::connector::Stop;
 use crate::device::Identifier;
+use crate::identity::Issuers;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
 use association::Associations;
+use association::witness::Witness;
 use background::Background;
 use deliver::Deliver;
 use ingest::Ingest;
@@ -106,10 +108,12 @@ pub async fn run(
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
     let wake = Arc::new(Notify::new());
+    let issuers =
+        Issuers { site: config.site.patient_system.as_deref().map(Into::into), ..Issuers::default() };
     let associations = Arc::new(Associations::new(
         buffer.clone(),
         understanding.clone(),
-        config.association.clone(),
+        Witness::new(buffer.reader(), config.association.clone(), issuers, config.site.clock_limit_s),
         clock.clone(),
         wake.clone(),
     ));
@@ -198,6 +202,7 @@ impl Parts {
             translated: self.upstream.is_some().then(|| translated.clone()),
             seen,
         };
+        background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
         if let Some(upstream) = self.upstream.clone() {

@@ -226,6 +226,7 @@ impl Recordings {
         })?;
         let profile = match &link.reads {
             Reads::Profile(profile) => Some(profile.as_ref()),
+            Reads::System(system) => Some(system.orders.as_ref()),
             Reads::BySender => None,
         };
         let masked = mask(&tape, profile, &context(&link, self.clock.now()));
@@ -328,7 +329,7 @@ fn head(link: &Link, now: Timestamp) -> Head {
         codec: link.codec().word().to_owned(),
         profile: match &link.reads {
             Reads::Profile(profile) => Some(profile.id.to_string()),
-            Reads::BySender => None,
+            Reads::System(_) | Reads::BySender => None,
         },
         transport,
         started: now.rfc3339(),

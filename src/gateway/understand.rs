@@ -9,13 +9,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use crate::admin::pairing::Sender;
 use crate::buffer::Doubt;
 use crate::clock::Timestamp;
-use crate::config::{Link, Reads};
+use crate::config::{Link, Reads, SystemReads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::association::whose::{self, Attributed, Whose};
 use crate::gateway::pairing::sender_of;
-use crate::hl7v2::Charset;
+use crate::hl7v2::{self, Charset};
+use crate::identity::Attribution;
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
@@ -60,7 +61,7 @@ pub struct Understood {
     pub findings: Vec<Finding>,
     pub meaning: Meaning,
     /// Under whom it is delivered, or why nobody can say.
-    pub whose: Option<Attributed>,
+    pub(crate) whose: Option<Attributed>,
 }
 
 /// The parts of a kept frame that reading it needs.
@@ -143,6 +144,7 @@ impl Understanding {
                 let known = self.senders.read().unwrap_or_else(PoisonError::into_inner).get(&who).cloned();
                 known.ok_or(who)
             }
+            Reads::System(system) => Ok(system.orders.clone()),
         }
     }
 
@@ -152,6 +154,9 @@ impl Understanding {
             let reason = format!("link \"{}\" is no longer there: put it back, then release", said.link);
             return Understood::unread(said, "unknown link", Meaning::Hold(reason));
         };
+        if let Reads::System(system) = &link.reads {
+            return self.read_system(&link, system, said);
+        }
         match self.page(&link, said) {
             Ok(profile) => self.read_with(&link, &profile, said),
             Err(stranger) => Understood::unread(said, "unknown sender", Meaning::Stranger(stranger)),
@@ -170,11 +175,32 @@ impl Understanding {
             translate::join_waveforms(&mut decoded.reports, link.waveforms.period());
             self.meant(link, profile, said, decoded)
         };
-        guarded(reading).unwrap_or_else(|| {
-            tracing::error!(link = %link.name, profile = %profile.id, "Reading a frame failed: a fault of Bedside.");
-            let reason = "Bedside failed on this frame: tell its makers, and release it after an update";
-            Understood::unread(said, "not readable", Meaning::Hold(reason.into()))
-        })
+        guarded(reading).unwrap_or_else(|| self.failed(link, &profile.id, said))
+    }
+
+    /// Reads a message of a hospital system: orders for the worklist; what nothing uses is kept and let be.
+    fn read_system(&self, link: &Link, system: &SystemReads, said: &Said<'_>) -> Understood {
+        let reading = || {
+            let context = context(link, said.received);
+            if let Some(arrival) = system.orders.arriving_orders(said.bytes, &context) {
+                return Understood::unread(said, "orders", Meaning::Orders(arrival));
+            }
+            let Some(header) = hl7v2::header(said.bytes) else {
+                return Understood::unread(said, "not HL7", Meaning::Hold("not HL7: no MSH".into()));
+            };
+            let plain =
+                |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>();
+            let kind = format!("{}^{}", plain(&header.message_type), plain(&header.trigger));
+            let reason = format!("{kind}: nothing on this link uses it");
+            Understood::unread(said, &kind, Meaning::Nothing(reason))
+        };
+        guarded(reading).unwrap_or_else(|| self.failed(link, crate::config::HL7_SYSTEM, said))
+    }
+
+    fn failed(&self, link: &Link, profile: &str, said: &Said<'_>) -> Understood {
+        tracing::error!(link = %link.name, profile, "Reading a frame failed: a fault of Bedside.");
+        let reason = "Bedside failed on this frame: tell its makers, and release it after an update";
+        Understood::unread(said, "not readable", Meaning::Hold(reason.into()))
     }
 
     fn meant(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>, decoded: Decoded) -> Understood {
@@ -207,6 +233,71 @@ impl Understanding {
         Understood { device, summary, reports: decoded.reports, findings: decoded.findings, meaning, whose }
     }
 
+    /// The reports of a frame as FHIR.
+    fn translated(
+        &self,
+        link: &Link,
+        said: &Said<'_>,
+        reports: &[Report],
+        attributions: &[Option<Attribution>],
+        waveforms: bool,
+        withdrawn: bool,
+    ) -> translate::Translation {
+        let sequence = hex(&said.sha256);
+        let context = Context {
+            gateway: &self.gateway,
+            link: said.link,
+            received: said.received,
+            simulated: self.simulated,
+            unidentified: link.unidentified,
+            quality_control: QualityControl::default(),
+            bound_patient: link.patient.as_ref(),
+            waveforms,
+            sequence: &sequence,
+            attributions,
+            withdrawn,
+        };
+        translate::translate_frame(reports, &context)
+    }
+
+    /// What a frame gives when it is delivered as was written down once; `withdrawn`: taken back.
+    ///
+    /// # Errors
+    /// A sentence: the frame or what was written cannot be read any more.
+    pub(super) fn under(
+        &self,
+        said: &Said<'_>,
+        text: &str,
+        withdrawn: bool,
+    ) -> Result<Vec<Resource>, String> {
+        let gone =
+            "what it was delivered as can no longer be told: its link, its profile or the page changed";
+        let link = self.link(said.link).ok_or(gone)?;
+        let profile = self.page(&link, said).map_err(|_| gone)?;
+        let reading = || {
+            let mut decoded = profile.decode(said.bytes, said.topic, &context(&link, said.received));
+            translate::join_waveforms(&mut decoded.reports, link.waveforms.period());
+            let whose = Attributed::written(text, &decoded.reports)?;
+            let reports = whose.reports.as_deref().unwrap_or(&decoded.reports);
+            let delivered = link.waveforms.delivered(&profile.codec);
+            Some(self.translated(&link, said, reports, &whose.attributions, delivered, withdrawn).resources)
+        };
+        guarded(reading).flatten().ok_or_else(|| gone.into())
+    }
+
+    /// The Provenance of a correction.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn provenance(
+        &self,
+        targets: &[&Resource],
+        correction: &translate::Correction<'_>,
+    ) -> Result<Resource, String> {
+        translate::provenance(targets, correction, &self.gateway, self.simulated)
+            .map_err(|fault| fault.to_string())
+    }
+
     fn meaning(
         &self,
         link: &Link,
@@ -222,22 +313,8 @@ impl Understanding {
         if let Some(reason) = &decoded.ignored {
             return Meaning::Nothing(reason.clone());
         }
-        let sequence = hex(&said.sha256);
-        let context = Context {
-            gateway: &self.gateway,
-            link: said.link,
-            received: said.received,
-            simulated: self.simulated,
-            unidentified: link.unidentified,
-            quality_control: QualityControl::default(),
-            bound_patient: link.patient.as_ref(),
-            waveforms,
-            sequence: &sequence,
-            attributions: &whose.attributions,
-            withdrawn: false,
-        };
         let reports = whose.reports.as_deref().unwrap_or(&decoded.reports);
-        let translation = translate::translate_frame(reports, &context);
+        let translation = self.translated(link, said, reports, &whose.attributions, waveforms, false);
         *doubt = whose::doubt(&translation.held);
         // All or nothing per frame: half a frame delivered is a result nobody will look for.
         if !translation.held.is_empty() {
@@ -278,7 +355,7 @@ pub(super) fn context(link: &Link, received: Timestamp) -> LinkContext {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.

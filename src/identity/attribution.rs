@@ -9,10 +9,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::number::{has_issuer, is_personal};
 use crate::device::{Identifier, Person};
-
-/// What a bare assigning authority is kept under. Without a name, or with the word for none, it issued nothing.
-const AUTHORITY: &str = "urn:bedside:authority:";
 
 /// Who says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -236,8 +234,15 @@ fn difference(a: Source, b: Source) -> String {
     }
 }
 
-/// Whether two lists of identifiers have one in common.
+/// Whether two lists of identifiers have one in common. Numbers of visits and accounts may be a family's: they count only
+/// where a side has no others.
 pub fn share(a: &[Identifier], b: &[Identifier]) -> bool {
+    let own = |all: &[Identifier]| -> Vec<Identifier> {
+        let personal = |id: &&Identifier| is_personal(id.kind.as_deref()) && !id.value.trim().is_empty();
+        let chosen: Vec<Identifier> = all.iter().filter(personal).cloned().collect();
+        if chosen.is_empty() { all.to_vec() } else { chosen }
+    };
+    let (a, b) = (own(a), own(b));
     a.iter().any(|one| b.iter().any(|other| same_identifier(one, other)))
 }
 
@@ -247,13 +252,6 @@ pub fn same_identifier(a: &Identifier, b: &Identifier) -> bool {
     !value.is_empty()
         && value == other
         && (a.system == b.system || !has_issuer(&a.system) || !has_issuer(&b.system))
-}
-
-/// Whether a system names anybody who issues numbers.
-pub fn has_issuer(system: &str) -> bool {
-    let system = system.trim();
-    let authority = system.strip_prefix(AUTHORITY).unwrap_or(system).trim();
-    !matches!(authority, "" | "unstated")
 }
 
 #[cfg(test)]

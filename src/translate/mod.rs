@@ -17,6 +17,7 @@ mod coincident;
 mod devices;
 mod list;
 mod observation;
+mod provenance;
 mod range;
 mod status;
 mod subject;
@@ -34,6 +35,7 @@ use crate::device::{Domain, Identifier, Measurement, Precision, Report, Value};
 use crate::fhir::Resource;
 use crate::identity::Attribution;
 
+pub use provenance::{Correction, provenance};
 pub use waveform::join_waveforms;
 
 /// Code system of the tags Bedside puts on resources.

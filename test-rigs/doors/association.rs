@@ -99,3 +99,69 @@ async fn an_orphan_waits_until_somebody_says_whose_it_is_and_two_answers_that_di
     let timeline = clinic.desk.get(&format!("/api/v1/associations/devices/{path}")).await.json();
     assert_eq!(timeline["associations"].as_array().unwrap().len(), 2, "{timeline:#}");
 }
+
+fn provenances(clinic: &Clinic) -> Vec<Value> {
+    let store = &clinic.server.running.store;
+    let ids = store.ids("Provenance");
+    ids.into_iter().filter_map(|id| store.resource("Provenance", &id)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_went_out_under_the_wrong_patient_is_taken_back_and_goes_out_under_the_right_one() {
+    let (mut clinic, mut line) = open("doors-correction", "").await;
+    assert_eq!(line.say(&oru("C1", "", "71", "")).await.code, "AA");
+    clinic.settled(0, 1).await;
+    let device = standing(&clinic).await["devices"][0]["key"].as_str().unwrap().to_owned();
+    let wrong = json!({ "device": device, "patient": patient("M-1"), "from": "2026-03-14T08:00:00Z" });
+    let (_, made) = post(&clinic, "", &wrong).await;
+    clinic.settled(1, 0).await;
+    assert_eq!(line.say(&oru("C2", "", "72", "")).await.code, "AA");
+    clinic.settled(2, 0).await;
+
+    // Corrected with a reason: new on the right patient, the old ones withdrawn, and who, when and why beside them.
+    let id = made["id"].as_i64().unwrap();
+    let right = json!({ "reason": "the monitor stood in the other room", "patient": patient("M-2") });
+    let none = json!({ "reason": " ", "patient": patient("M-2") });
+    assert_eq!(post(&clinic, &format!("/{id}/correct"), &none).await.0, 409, "not without a reason");
+    let (status, done) = post(&clinic, &format!("/{id}/correct"), &right).await;
+    assert_eq!((status, &done["corrected"]), (200, &json!(2)), "{done}");
+    let moved = [("entered-in-error".to_owned(), "M-1".to_owned()), ("final".into(), "M-2".into())];
+    common::until(crate::clinic::PATIENCE, "the right patient", async || {
+        upstream(&clinic, "71") == moved && upstream(&clinic, "72") == moved
+    })
+    .await;
+    clinic.settled(2, 0).await;
+    let all = provenances(&clinic);
+    assert_eq!(all.len(), 2, "{all:#?}");
+    assert_eq!(all[0]["target"].as_array().unwrap().len(), 2, "{all:#?}");
+    assert_eq!(all[0]["agent"][0]["who"]["display"], "admin");
+    assert_eq!(all[0]["reason"][0]["text"], "the monitor stood in the other room");
+
+    // Sent again nothing changes; after a restart neither.
+    clinic.restart_with(str::to_owned);
+    for entry in clinic.entries("accepted").await {
+        clinic.desk.post(&format!("/api/v1/entries/{}/replay", entry["id"]), "").await;
+    }
+    clinic.settled(2, 0).await;
+    assert_eq!((upstream(&clinic, "71"), upstream(&clinic, "72")), (moved.to_vec(), moved.to_vec()));
+    assert_eq!(provenances(&clinic).len(), 2);
+
+    // It was with nobody: taken back, and held until somebody knows.
+    let id = done["id"].as_i64().unwrap();
+    let nobody = json!({ "reason": "a test by the engineer", "nobody": true });
+    let (status, done) = post(&clinic, &format!("/{id}/correct"), &nobody).await;
+    assert_eq!((status, &done["held"]), (200, &json!(2)), "{done}");
+    let reasons = clinic.settled(0, 2).await;
+    assert!(reasons[0].starts_with("no patient"), "{}", reasons[0]);
+    let gone = [("entered-in-error".to_owned(), "M-1".to_owned()), ("entered-in-error".into(), "M-2".into())];
+    assert_eq!((upstream(&clinic, "71"), upstream(&clinic, "72")), (gone.to_vec(), gone.to_vec()));
+    assert_eq!(standing(&clinic).await["waiting"]["orphan"], 2);
+    // And back to the first one: what was withdrawn stands again.
+    let again = json!({ "device": device, "patient": patient("M-1"), "from": "2026-03-14T08:00:00Z" });
+    assert_eq!(post(&clinic, "", &again).await.1["released"], 2);
+    clinic.settled(2, 0).await;
+    let back = [("entered-in-error".to_owned(), "M-2".to_owned()), ("final".into(), "M-1".into())];
+    assert_eq!((upstream(&clinic, "71"), upstream(&clinic, "72")), (back.to_vec(), back.to_vec()));
+    let log = clinic.bedside.log();
+    assert!(!log.contains("M-1") && !log.contains("other room"), "nothing of a patient in the log");
+}

@@ -5,21 +5,22 @@
 //! - A change of facts is followed by another look at the entries it may concern: what was held goes out, and what went
 //!   out under another patient goes out again, with what was there before taken back (`entered-in-error`).
 
+mod correction;
 mod desk;
+mod ending;
+mod follow;
 mod reconsider;
 pub(crate) mod whose;
-mod witness;
+pub(crate) mod witness;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use crate::buffer::{AssociationChange, Buffer, BufferError, Change, DoubtRow, Mark, Reader, Transition};
 use crate::clock::SharedClock;
-use crate::config::association::{OnMerge, Policy};
 use crate::gateway::understand::{Understanding, Understood};
-use whose::AS_SAID;
 use witness::Witness;
 
 /// Associations as the gateway keeps them.
@@ -33,20 +34,33 @@ pub(super) struct Associations {
     generation: AtomicU64,
     /// Delivery looks again.
     wake: Arc<Notify>,
+    /// From when on hospital systems told of something that nobody has looked at yet.
+    earliest: Mutex<Option<i64>>,
+    news: Notify,
 }
 
 impl Associations {
     pub(super) fn new(
         buffer: Buffer,
         understanding: Arc<Understanding>,
-        policy: Policy,
+        witness: Witness,
         clock: SharedClock,
         wake: Arc<Notify>,
     ) -> Self {
         let reader = buffer.reader();
-        let witness = Arc::new(Witness { reader: reader.clone(), policy });
-        understanding.ask(witness::whose(&witness));
-        Self { buffer, reader, understanding, witness, clock, generation: AtomicU64::new(0), wake }
+        let witness = Arc::new(witness);
+        understanding.ask(witness.clone());
+        Self {
+            buffer,
+            reader,
+            understanding,
+            witness,
+            clock,
+            generation: AtomicU64::new(0),
+            wake,
+            earliest: Mutex::default(),
+            news: Notify::new(),
+        }
     }
 
     /// A number that is another one after each change of facts.

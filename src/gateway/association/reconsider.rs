@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AS_SAID, Associations, doubt_of};
+use super::{Associations, doubt_of};
 use crate::admin::association::Done;
 use crate::buffer::{AssociationChange, Change, EntryDetail, Mark, State, Transition};
 use crate::gateway::understand::{Meaning, Said, Understood};
@@ -16,6 +16,8 @@ pub(super) struct Cause {
 
 /// Entries looked at in one go.
 const PAGE: u32 = 100;
+/// A day: nothing measured after a change was received this long before it.
+const SLACK: i64 = 86_400_000_000;
 /// The desk waits this long for the outcome; the rest goes on without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -32,8 +34,12 @@ impl Associations {
         done
     }
 
-    async fn look_again(&self, device: &str, since: i64, cause: &Cause, done: &mut Done) {
-        let mut after = 0;
+    pub(super) async fn look_again(&self, device: &str, since: i64, cause: &Cause, done: &mut Done) {
+        // A clock may be ahead, and the box's own may have been set.
+        let mut after = match self.reader.before_received(since.saturating_sub(SLACK)).await {
+            Ok(before) => before,
+            Err(fault) => return tracing::error!(%fault, "When entries were received could not be read."),
+        };
         loop {
             let ids = match self.reader.entries_of(device.to_owned(), after, PAGE).await {
                 Ok(ids) => ids,
@@ -44,17 +50,58 @@ impl Associations {
             for id in ids {
                 let Ok(Some(entry)) = self.reader.entry(id).await else { continue };
                 if entry.intact {
-                    self.again(&entry, since, cause, done).await;
+                    self.again(&entry, cause, done).await;
                 }
             }
         }
     }
 
-    async fn again(&self, entry: &EntryDetail, since: i64, cause: &Cause, done: &mut Done) {
-        let _ = (since, cause);
+    async fn again(&self, entry: &EntryDetail, cause: &Cause, done: &mut Done) {
+        let out_before = entry.row.attempts > 0 && entry.row.state != State::Held;
+        if !out_before && entry.row.state != State::Held {
+            return;
+        }
         let understood = self.understanding.read(&said(entry));
+        if out_before {
+            return self.put_right_upstream(entry, &understood, cause, done).await;
+        }
         if entry.row.state == State::Held && self.reader.is_in_doubt_now(entry.row.id).unwrap_or(false) {
             self.let_go(entry, &understood, done).await;
+        }
+    }
+
+    /// An entry that is upstream goes out again when it is another's now.
+    async fn put_right_upstream(
+        &self,
+        entry: &EntryDetail,
+        understood: &Understood,
+        cause: &Cause,
+        done: &mut Done,
+    ) {
+        let id = entry.row.id;
+        let outgoing = match self.outgoing(id, &said(entry), understood) {
+            Ok(Some(outgoing)) if !outgoing.takes_back.is_empty() => outgoing,
+            Ok(_) => return,
+            Err(why) => return tracing::error!(id, why, "An entry could not be looked at again."),
+        };
+        let back = |parts| {
+            let (who, why) = (cause.who.clone(), cause.why.clone());
+            Change::Association(AssociationChange::Withdraw { entry: id, parts, who, why })
+        };
+        let changes = outgoing.takes_back.into_iter().map(back).collect();
+        if let Err(fault) = self.buffer.change(changes).await {
+            return tracing::error!(%fault, "That an entry is another patient's could not be written down.");
+        }
+        if entry.row.state != State::Waiting {
+            let reason = Some("delivered under another patient: to be put right".into());
+            let to = Transition::Waiting { retry_after: None, reason };
+            if let Err(fault) = self.buffer.mark(vec![Mark { id, to }]).await {
+                return tracing::error!(%fault, "An entry of another patient could not be sent again.");
+            }
+        }
+        match outgoing.then_held {
+            None => done.corrected += 1,
+            Some(_) => done.held += 1,
         }
     }
 

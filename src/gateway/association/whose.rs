@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::buffer::{Doubt, PersonText};
 use crate::config::Link;
-use crate::device::{Finding, Person, Report};
+use crate::device::{Finding, Identifier, Person, Report};
 use crate::firmware_profile::Decoded;
 use crate::gateway::understand::Said;
-use crate::identity::{Attribution, Part, Whom};
+use crate::identity::{Attribution, Facts, Part, Whom};
 use crate::translate::Held;
 
 /// Who says whose a report is.
-pub trait Whose: Send + Sync {
+pub(crate) trait Whose: Send + Sync {
     /// One part, or one for each person whose measurements are in the report.
     fn parts(&self, report: &Report, link: &Link, said: &Said<'_>, findings: &[Finding]) -> Vec<Part>;
 }
 
 /// Whose the reports of one frame are.
 #[derive(Clone, Debug, Default)]
-pub struct Attributed {
+pub(crate) struct Attributed {
     /// The reports as they are delivered; `None`: as they were decoded.
     pub reports: Option<Vec<Report>>,
     /// One for each of them.
@@ -62,7 +62,7 @@ const fn is_first(report: &usize) -> bool {
 }
 
 /// How an entry is written down that was delivered as its frame and its link say.
-pub(super) const AS_SAID: &str = "[]";
+pub(in crate::gateway) const AS_SAID: &str = "[]";
 
 impl Attributed {
     /// Asks for every report of a frame.
@@ -110,7 +110,7 @@ impl Attributed {
     }
 
     /// As it was written down for an entry that was delivered. `None`: nobody can read it any more.
-    pub(super) fn written(text: &str, decoded: &[Report]) -> Option<Self> {
+    pub(in crate::gateway) fn written(text: &str, decoded: &[Report]) -> Option<Self> {
         let parts: Vec<Written> = serde_json::from_str(text).ok()?;
         if parts.is_empty() {
             return Some(Self::default());
@@ -136,6 +136,44 @@ impl Attributed {
         }
         Some(Self { reports: Some(reports), attributions, text: Some(text.to_owned()), ..Self::default() })
     }
+}
+
+/// Whom each measurement is of when an entry is delivered as written, in order of report and measurement; `None` for
+/// nobody. `None` as a whole when that cannot be told.
+pub(super) fn people(
+    text: &str,
+    decoded: &[Report],
+    bound: Option<&Identifier>,
+    facts: &dyn Facts,
+) -> Option<Vec<Option<Whom>>> {
+    let parts: Vec<Written> = serde_json::from_str(text).ok()?;
+    let said = |report: &Report| -> Option<Option<Whom>> {
+        let own = report.person.as_ref().filter(|person| !person.identifiers.is_empty()).cloned();
+        let bound = bound.map(|bound| Person { identifiers: vec![bound.clone()], ..Person::default() });
+        match own.or(bound) {
+            Some(person) => facts.whom(&person).ok().map(Some),
+            None => Some(None),
+        }
+    };
+    let mut all: Vec<Vec<Option<Whom>>> = Vec::with_capacity(decoded.len());
+    for report in decoded {
+        all.push(vec![said(report)?; report.measurements.len()]);
+    }
+    for part in parts {
+        let (report, places) = (decoded.get(part.report)?, all.get_mut(part.report)?);
+        let whom = match part.person {
+            WrittenPerson::Is(person) => Some(facts.whom(&Person::from(person)).ok()?),
+            WrittenPerson::Nobody => None,
+            WrittenPerson::Said => said(report)?,
+        };
+        let every = part.measurements.is_empty();
+        for (at, place) in places.iter_mut().enumerate() {
+            if every || part.measurements.contains(&at) {
+                place.clone_from(&whom);
+            }
+        }
+    }
+    Some(all.concat())
 }
 
 /// The gravest of the reasons for which nobody can say whose a frame is.
