@@ -19,6 +19,8 @@ mod speak;
 
 #[path = "doors/association.rs"]
 mod association;
+#[path = "doors/alarms.rs"]
+mod alarms;
 #[path = "doors/astm.rs"]
 mod astm;
 #[path = "doors/config.rs"]
@@ -33,5 +35,9 @@ mod mllp;
 mod pairing;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
+#[path = "doors/routes.rs"]
+mod routes;
+#[path = "doors/simulate.rs"]
+mod simulate;
 #[path = "doors/worklist.rs"]
 mod worklist;

@@ -10,6 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::association::{self, AssociationChange};
+use super::outgoing::{self, OutgoingChange};
 use super::people::{self, PeopleChange};
 use super::sha256;
 use super::work::WorkChange;
@@ -129,6 +130,7 @@ pub enum Change {
     Audit(NewAudit),
     Work(WorkChange),
     Association(AssociationChange),
+    Outgoing(OutgoingChange),
     People(PeopleChange),
 }
 
@@ -199,6 +201,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
         Change::Audit(row) => append_audit(conn, row, now)?,
         Change::Work(work) => return worklist::apply(conn, work, now),
         Change::Association(change) => return association::apply(conn, change, now),
+        Change::Outgoing(change) => return outgoing::apply(conn, change, now),
         Change::People(people) => return people::apply(conn, people, now),
     }
     Ok(Ok(()))

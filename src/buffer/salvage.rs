@@ -17,7 +17,7 @@ use super::repetition::prefix;
 use super::{BufferError, compact, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 24] = [
     "link",
     "device",
     "user",
@@ -32,6 +32,8 @@ const TABLES: [&str; 22] = [
     "unattributed",
     "attribution",
     "attributed",
+    "destination",
+    "outgoing",
     "person",
     "person_identifier",
     "person_merge",

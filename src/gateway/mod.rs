@@ -7,8 +7,10 @@ mod desk;
 mod ingest;
 mod links;
 mod metrics;
+mod numbers;
 pub(crate) mod pairing;
 mod recording;
+mod routes;
 mod translated;
 mod triage;
 pub mod understand;
@@ -41,6 +43,7 @@ use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
 use recording::Recordings;
+use routes::Routes;
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
@@ -117,10 +120,13 @@ pub async fn run(
         clock.clone(),
         wake.clone(),
     ));
+    let metrics: Arc<Metrics> = Arc::default();
+    let routes =
+        Arc::new(Routes::new(buffer.clone(), understanding.clone(), metrics.clone(), &config, clock.clone()));
     let parts = Parts {
         buffer,
         live,
-        metrics: Arc::default(),
+        metrics,
         understanding,
         pairing,
         recordings,
@@ -134,6 +140,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
+    routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
