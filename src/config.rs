@@ -5,6 +5,7 @@
 
 pub mod association;
 mod destinations;
+mod patients;
 mod system;
 mod waveforms;
 
@@ -25,6 +26,7 @@ use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 pub use destinations::Destination;
+pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 
@@ -45,6 +47,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub worklist: Worklist,
     pub association: association::Policy,
+    pub patients: Patients,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
@@ -146,6 +149,8 @@ pub struct Link {
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
     pub waveforms: Waveforms,
+    /// Whoever asks on it is told of patients: who somebody is, who lies where.
+    pub answers_patients: bool,
     pub transport: Transport,
 }
 
@@ -265,6 +270,7 @@ struct File {
     worklist: Worklist,
     #[serde(default)]
     association: association::Policy,
+    patients: Patients,
     #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
@@ -294,6 +300,7 @@ struct LinkFile {
     #[serde(default)]
     waveforms: Waveforms,
     system: Option<system::SystemFile>,
+    answers_patients: Option<bool>,
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
@@ -360,6 +367,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         delivery: file.delivery,
         worklist: file.worklist,
         association: file.association,
+        patients: file.patients,
         log: file.log,
         secrets: file.secrets,
     })
@@ -382,6 +390,8 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
         return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
     }
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
+    let patients = file.patients.check(file.upstream.is_some());
+    patients.map_err(|(key, message)| fault("[patients]", key, message))?;
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }
@@ -458,6 +468,7 @@ fn resolve(
         link.patient.map(|p| Identifier { system: p.system.into(), value: p.value.into(), kind: None });
     Ok(Link {
         name: name.into(),
+        answers_patients: link.answers_patients.unwrap_or(matches!(reads, Reads::System(_))),
         reads,
         zone,
         zone_name: zone_name.into(),

@@ -9,6 +9,7 @@ mod links;
 mod metrics;
 mod numbers;
 pub(crate) mod pairing;
+mod people;
 mod recording;
 mod routes;
 mod translated;
@@ -30,7 +31,6 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::connector::Stop;
 use crate::device::Identifier;
-use crate::identity::Issuers;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
@@ -42,6 +42,7 @@ use ingest::Ingest;
 use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
+use people::People;
 use recording::Recordings;
 use routes::Routes;
 use translated::Translated;
@@ -105,24 +106,28 @@ pub async fn run(
     };
     let me = identity(&buffer, &config).await.map_err(opening)?;
     let links = std::mem::take(&mut config.links);
-    let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
+    let understanding = Understanding::new(links, me, config.site.simulated);
+    let understanding = Arc::new(understanding.naming(config.patients.systems.clone()));
     let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
     let wake = Arc::new(Notify::new());
-    let issuers =
-        Issuers { site: config.site.patient_system.as_deref().map(Into::into), ..Issuers::default() };
+    let mut policy = config.association.clone();
+    policy.unknown = config.patients.unknown;
+    let issuers = understanding.issuers().clone();
     let associations = Arc::new(Associations::new(
         buffer.clone(),
         understanding.clone(),
-        Witness::new(buffer.reader(), config.association.clone(), issuers, config.site.clock_limit_s),
+        Witness::new(buffer.reader(), policy, issuers, config.site.clock_limit_s),
         clock.clone(),
         wake.clone(),
     ));
     let metrics: Arc<Metrics> = Arc::default();
     let routes =
         Arc::new(Routes::new(buffer.clone(), understanding.clone(), metrics.clone(), &config, clock.clone()));
+    let (index, known) = (buffer.clone(), understanding.clone());
+    let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let parts = Parts {
         buffer,
         live,
@@ -132,6 +137,7 @@ pub async fn run(
         recordings,
         worklist,
         associations,
+        people,
         upstream,
         clock,
         stop,
@@ -172,6 +178,7 @@ struct Parts {
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
     associations: Arc<Associations>,
+    people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -193,6 +200,7 @@ impl Parts {
             self.understanding.clone(),
             self.recordings.clone(),
             self.worklist.clone(),
+            self.people.clone(),
         ));
         let (seen, seen_up_to) = tokio::sync::watch::channel(0);
         let translated = Arc::new(Translated::default());
@@ -206,6 +214,7 @@ impl Parts {
             pairing: self.pairing.clone(),
             worklist: self.worklist.clone(),
             associations: self.associations.clone(),
+            people: self.people.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             seen,
         };

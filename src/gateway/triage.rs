@@ -12,9 +12,10 @@ use crate::clock::Timestamp;
 use crate::connector::Stop;
 use crate::device::{Finding, Report};
 use crate::firmware_profile::FirmwareProfile;
-use crate::gateway::association::{Associations, doubt_of};
+use crate::gateway::association::{self, Associations, doubt_of};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
+use crate::gateway::people::People;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::gateway::worklist::{self, Worklist};
@@ -43,6 +44,7 @@ pub(super) struct Triage {
     pub pairing: Arc<Pairing>,
     pub worklist: Arc<Worklist>,
     pub associations: Arc<Associations>,
+    pub people: Arc<People>,
     /// Takes what was translated, where there is somebody to deliver it.
     pub translated: Option<Arc<Translated>>,
     /// The last entry that was looked at: delivery never goes past it.
@@ -153,7 +155,15 @@ impl Triage {
         {
             results.push((page, stored.received, understood.reports));
         }
-        let to = match understood.meaning {
+        let since = association::earliest(&understood.people);
+        let meaning = match self.people.tell(&stored.link, stored.id, understood.people).await {
+            Ok(()) => {
+                since.into_iter().for_each(|since| self.associations.told(since));
+                understood.meaning
+            }
+            Err(why) => Meaning::Hold(why),
+        };
+        let to = match meaning {
             Meaning::Orders(arrival) => {
                 let to = worklist::take(&self.buffer, &stored.link, arrival).await;
                 if matches!(to, Transition::Held { .. }) {

@@ -113,8 +113,8 @@ pub struct PeopleCounts {
 /// A change of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeopleChange {
-    /// A source said this. `entry`: the kept message; the same message twice changes nothing.
-    Tell { entry: Option<i64>, source: String, said: Adt },
+    /// A source said this. `entry`: the kept frame; the same frame twice changes nothing.
+    Tell { entry: Option<i64>, source: String, said: Vec<Adt> },
     /// A person takes a merge back.
     Unmerge { merge: i64, by: String },
     /// A source answered, though it may have had no news.

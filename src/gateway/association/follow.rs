@@ -9,7 +9,8 @@ use super::reconsider::Cause;
 use crate::admin::association::Done;
 use crate::buffer::{AssociationChange, AssociationRow, BufferError, Change, NewAudit};
 use crate::connector::Stop;
-use crate::identity::Facts;
+use crate::identity::adt::Adt;
+use crate::identity::{Fact, Facts};
 
 /// Messages of one burst are followed together.
 const CALM: Duration = Duration::from_secs(2);
@@ -17,14 +18,24 @@ const CALM: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3_600_000_000;
 
+/// From when on what messages say may change whose something is; `None`: they change nothing. A merge has no beginning.
+pub(in crate::gateway) fn earliest(said: &[Adt]) -> Option<i64> {
+    let of = |adt: &Adt, fact: &Fact| match fact {
+        Fact::Moved(_, movement) => movement.at,
+        Fact::Swapped { at, .. } => *at,
+        Fact::Person(_) => adt.told,
+        Fact::VisitSeen { places, .. } => places.iter().map(|(_, since, _)| *since).min().unwrap_or(adt.told),
+        Fact::Merged { .. } | Fact::Renumbered { .. } | Fact::VisitMoved { .. } | Fact::Removed(_) => 0,
+    };
+    said.iter().flat_map(|adt| adt.facts.iter().map(move |fact| of(adt, fact))).min()
+}
+
 impl Associations {
     /// A hospital system told of something that took effect then.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first look calls it once it tells the index"))]
     pub(in crate::gateway) fn told(&self, since: i64) {
         let mut earliest = self.earliest.lock().unwrap_or_else(PoisonError::into_inner);
         *earliest = Some(earliest.map_or(since, |known| known.min(since)));
         drop(earliest);
-        self.changed();
         self.news.notify_one();
     }
 
@@ -37,6 +48,9 @@ impl Associations {
                 () = tokio::time::sleep(EVERY) => {}
             }
             let since = self.earliest.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if since.is_some() {
+                self.changed();
+            }
             if let Err(fault) = self.end_open().await {
                 tracing::error!(%fault, "Open associations could not be looked through.");
             }

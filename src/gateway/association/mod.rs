@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::buffer::{AssociationChange, Buffer, BufferError, Change, DoubtRow, Mark, Reader, Transition};
 use crate::clock::SharedClock;
 use crate::gateway::understand::{Understanding, Understood};
+pub(in crate::gateway) use follow::earliest;
 use witness::Witness;
 
 /// Associations as the gateway keeps them.
@@ -107,3 +108,6 @@ pub(super) fn doubt_of(id: i64, understood: &Understood, why: &str) -> Option<(M
     };
     Some((Mark { id, to }, Change::Association(AssociationChange::Doubt(row))))
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,6 +109,21 @@ impl Attributed {
         Self { reports: (!whole).then_some(reports), attributions, text, doubt: None, times }
     }
 
+    /// The reports of a frame as they are delivered, each with the person it is attributed to.
+    pub(in crate::gateway) fn with_people(&self, decoded: &[Report]) -> Vec<Report> {
+        let mut reports = self.reports.clone().unwrap_or_else(|| decoded.to_vec());
+        for (report, attribution) in reports.iter_mut().zip(&self.attributions) {
+            match attribution {
+                Some(Attribution::Matched { whom, .. }) => {
+                    report.person = whom.person().map(|one| Person::clone(one))
+                }
+                Some(_) => report.person = None,
+                None => {}
+            }
+        }
+        reports
+    }
+
     /// As it was written down for an entry that was delivered. `None`: nobody can read it any more.
     pub(in crate::gateway) fn written(text: &str, decoded: &[Report]) -> Option<Self> {
         let parts: Vec<Written> = serde_json::from_str(text).ok()?;
