@@ -20,6 +20,7 @@ use toml::Spanned;
 use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
+use crate::hl7v2::Charset;
 use crate::route::Route;
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
@@ -151,6 +152,8 @@ pub struct Link {
     pub waveforms: Waveforms,
     /// Whoever asks on it is told of patients: who somebody is, who lies where.
     pub answers_patients: bool,
+    /// Of HL7 messages whose MSH-18 says none.
+    pub charset: Charset,
     pub transport: Transport,
 }
 
@@ -299,6 +302,8 @@ struct LinkFile {
     patient: Option<PatientFile>,
     #[serde(default)]
     waveforms: Waveforms,
+    #[serde(default)]
+    charset: Charset,
     system: Option<system::SystemFile>,
     answers_patients: Option<bool>,
     mllp: Option<connector::mllp::Config>,
@@ -475,6 +480,7 @@ fn resolve(
         unidentified: link.unidentified,
         patient,
         waveforms: link.waveforms,
+        charset: link.charset,
         transport,
     })
 }

@@ -15,7 +15,7 @@ use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::association::whose::{self, Attributed, Whose};
 use crate::gateway::pairing::sender_of;
-use crate::hl7v2::{self, Charset};
+use crate::hl7v2;
 use crate::identity::{self, Attribution, Issuers, adt::Adt};
 use crate::translate::{self, Context, QualityControl};
 
@@ -418,7 +418,7 @@ pub(super) fn context(link: &Link, received: Timestamp) -> LinkContext {
         zone_name: link.zone_name.clone(),
         received,
         link: link.name.clone(),
-        charset: Charset::default(),
+        charset: link.charset,
     }
 }
 
