@@ -17,6 +17,8 @@ mod desk;
 #[path = "doors/speak.rs"]
 mod speak;
 
+#[path = "doors/alarms.rs"]
+mod alarms;
 #[path = "doors/astm.rs"]
 mod astm;
 #[path = "doors/config.rs"]
@@ -33,5 +35,9 @@ mod pairing;
 mod people;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
+#[path = "doors/routes.rs"]
+mod routes;
+#[path = "doors/simulate.rs"]
+mod simulate;
 #[path = "doors/worklist.rs"]
 mod worklist;

@@ -9,6 +9,7 @@ mod console;
 mod demo;
 mod devices;
 mod keys;
+mod patients;
 mod profile;
 mod promote;
 mod replay;
@@ -16,6 +17,7 @@ mod run;
 mod selftest;
 mod simulate;
 mod status;
+mod venue;
 mod worklist;
 
 use std::fmt::Display;
@@ -68,6 +70,9 @@ enum Command {
     /// What analysers are to measure: list, add or cancel orders
     #[command(subcommand)]
     Worklist(worklist::Command),
+    /// Who this box knows, and who lies where
+    #[command(subcommand)]
+    Patients(patients::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
 }
@@ -132,6 +137,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Record(arguments) => replay::record(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Keys(command) => keys::main(command),
+        Command::Patients(command) => patients::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
     }

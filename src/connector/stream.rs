@@ -418,8 +418,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
     /// `own`: the acknowledgement that a query gets instead of the usual one.
     fn answer(&mut self, ticket: Ticket, receipt: &Receipt, message: Option<&[u8]>, own: Option<Vec<u8>>) {
         let acknowledger = self.connection.acknowledger.as_ref();
-        let usual = || acknowledger.zip(message).and_then(|(write, message)| write(message, receipt));
-        let body = own.or_else(usual);
+        let body = match acknowledger.zip(message) {
+            Some((write, message)) => write(message, receipt, own),
+            None => own,
+        };
         let answer = match receipt {
             Receipt::Kept { .. } => Answer::Kept { body },
             Receipt::Refused { .. } => Answer::Refused { body },

@@ -6,9 +6,11 @@ mod desk;
 mod ingest;
 mod links;
 mod metrics;
+mod numbers;
 pub(crate) mod pairing;
 mod people;
 mod recording;
+mod routes;
 mod translated;
 mod triage;
 pub mod understand;
@@ -39,6 +41,7 @@ use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
 use recording::Recordings;
+use routes::Routes;
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
@@ -108,10 +111,13 @@ pub async fn run(
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
     let (index, known) = (buffer.clone(), understanding.clone());
     let people = Arc::new(People::new(index, known, config.patients.answers_max));
+    let metrics: Arc<Metrics> = Arc::default();
+    let routes =
+        Arc::new(Routes::new(buffer.clone(), understanding.clone(), metrics.clone(), &config, clock.clone()));
     let parts = Parts {
         buffer,
         live,
-        metrics: Arc::default(),
+        metrics,
         understanding,
         pairing,
         recordings,
@@ -126,6 +132,7 @@ pub async fn run(
     let wake = Arc::new(Notify::new());
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
+    routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {

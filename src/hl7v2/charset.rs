@@ -83,6 +83,12 @@ impl Charset {
         self.0.decode_without_bom_handling(bytes)
     }
 
+    /// The bytes of a text; `None` when a letter of it has none in this encoding, and for UTF-16.
+    pub fn encode(self, text: &str) -> Option<Vec<u8>> {
+        let (bytes, used, replaced) = self.0.encode(text);
+        (used == self.0 && !replaced).then(|| bytes.into_owned())
+    }
+
     /// UTF-16 shows itself by its mark or by the zero bytes of `MSH`: then the encoding and the mark's length.
     pub(super) fn wide(bytes: &[u8]) -> Option<(Self, usize)> {
         match bytes {

@@ -5,6 +5,7 @@
 //! fields are split when they are asked for. Source of the rules: HL7 v2.x chapter 2 (2.5: §2.5 to §2.10).
 
 mod acknowledge;
+mod answers;
 mod charset;
 mod escape;
 mod lines;
@@ -14,6 +15,7 @@ mod separators;
 mod time;
 
 pub use acknowledge::{AckCode, Header, acknowledge, header};
+pub use answers::{Answers, Outcome};
 pub use charset::{Charset, UnknownCharset};
 pub use message::{Element, Message, Parsed, Segment};
 pub use path::{Path, PathError};

@@ -6,6 +6,7 @@
 
 mod apply;
 mod ask;
+mod forget;
 mod merge;
 mod read;
 #[cfg(test)]
@@ -20,7 +21,8 @@ use crate::identity::{Place, Told, Visit, adt::Adt};
 
 pub(super) use apply::apply;
 pub use ask::Matching;
-pub use read::look_at_people;
+pub(super) use forget::forget;
+pub use read::{look_at_people, look_at_person};
 
 /// A person of the index.
 #[derive(Clone, PartialEq, Eq)]

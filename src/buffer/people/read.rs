@@ -125,6 +125,17 @@ pub fn look_at_people(
     looked.map_err(|source| BufferError::Storage { doing: PEOPLE, source })
 }
 
+/// As [`look_at_people`], everything about one person.
+///
+/// # Errors
+/// As [`look_at_people`].
+pub fn look_at_person(dir: &Path, id: i64) -> Result<Option<PersonDetail>, BufferError> {
+    let path = dir.join(files::DATABASE);
+    schema::refuse_what_is_not_ours(&path)?;
+    let looked = schema::connect_querying(&path).and_then(|conn| detail(&conn, id));
+    looked.map_err(|source| BufferError::Storage { doing: PEOPLE, source })
+}
+
 fn find(conn: &Connection, identifiers: &[Identifier]) -> rusqlite::Result<Lookup> {
     let mut all = BTreeSet::new();
     for identifier in identifiers {
