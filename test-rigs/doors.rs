@@ -33,6 +33,8 @@ mod lines;
 mod mllp;
 #[path = "doors/pairing.rs"]
 mod pairing;
+#[path = "doors/people.rs"]
+mod people;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
 #[path = "doors/routes.rs"]

@@ -18,6 +18,7 @@ mod listener;
 pub mod live;
 mod pages;
 pub mod pairing;
+pub mod people;
 mod raw;
 pub mod recording;
 mod routes;
@@ -51,6 +52,7 @@ use listener::Patience;
 use live::Live;
 use pages::Pages;
 use pairing::Pairing;
+use people::People;
 use recording::Recording;
 use store::Store;
 use worklist::Worklist;
@@ -102,6 +104,7 @@ pub struct Services {
     pub recording: Arc<dyn Recording>,
     pub worklist: Arc<dyn Worklist>,
     pub associations: Arc<dyn Associations>,
+    pub people: Arc<dyn People>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

@@ -39,7 +39,7 @@
 //! outgoing  id, destination, entry, part, route, lane, state (as of an entry), attempts, revision, queued, next_try, sent_at,
 //!           committed, answered_at, reason, control (MSH-10), answer, message (null: built when it is first sent)
 //! person   id, family, given (JSON), birth_date, gender, name_told, birth_told, gender_told, words (for searching),
-//!          merged_into, removed, source, told, entry
+//!          merged_into, removed, source, told, heard (by this box's clock), entry
 //! person_identifier  folded, system, person, value, kind, since, retired, entry
 //! person_merge       id, survivor, gone, at, entry, undone, undone_by
 //! encounter id, person, system, number                      visits
@@ -120,7 +120,8 @@ const PEOPLE: &str = "
 CREATE TABLE person (
   id INTEGER PRIMARY KEY AUTOINCREMENT, family TEXT, given TEXT NOT NULL, birth_date TEXT, gender TEXT,
   name_told INTEGER NOT NULL, birth_told INTEGER NOT NULL, gender_told INTEGER NOT NULL, words TEXT NOT NULL,
-  merged_into INTEGER, removed INTEGER NOT NULL, source TEXT NOT NULL, told INTEGER NOT NULL, entry INTEGER) STRICT;
+  merged_into INTEGER, removed INTEGER NOT NULL, source TEXT NOT NULL, told INTEGER NOT NULL, heard INTEGER NOT NULL,
+  entry INTEGER) STRICT;
 CREATE INDEX person_merged ON person (merged_into) WHERE merged_into IS NOT NULL;
 CREATE TABLE person_identifier (
   folded TEXT NOT NULL, system TEXT NOT NULL, person INTEGER NOT NULL, value TEXT NOT NULL, kind TEXT NOT NULL,

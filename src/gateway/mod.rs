@@ -113,21 +113,12 @@ pub async fn run(
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
     let wake = Arc::new(Notify::new());
-    let mut policy = config.association.clone();
-    policy.unknown = config.patients.unknown;
-    let issuers = understanding.issuers().clone();
-    let associations = Arc::new(Associations::new(
-        buffer.clone(),
-        understanding.clone(),
-        Witness::new(buffer.reader(), policy, issuers, config.site.clock_limit_s),
-        clock.clone(),
-        wake.clone(),
-    ));
+    let associations = associations(&buffer, &understanding, &config, &clock, &wake);
+    let (index, known) = (buffer.clone(), understanding.clone());
+    let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let metrics: Arc<Metrics> = Arc::default();
     let routes =
         Arc::new(Routes::new(buffer.clone(), understanding.clone(), metrics.clone(), &config, clock.clone()));
-    let (index, known) = (buffer.clone(), understanding.clone());
-    let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let parts = Parts {
         buffer,
         live,
@@ -244,6 +235,11 @@ impl Parts {
             let looks = worklist::fhir::Looks { every, query: config.worklist.query.clone() };
             background.spawn(tasks, self.worklist.clone().follow(upstream, looks, self.stop.clone()));
         }
+        if let Some(upstream) = self.upstream.clone().filter(|_| config.patients.fhir) {
+            let every = std::time::Duration::from_secs(config.patients.every_s);
+            let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
+            background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
+        }
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
         intake
@@ -275,6 +271,7 @@ impl Parts {
             recording: self.recordings.clone(),
             worklist: self.worklist.clone(),
             associations: self.associations.clone(),
+            people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,
@@ -285,6 +282,11 @@ impl Parts {
             admin::serve(opened.listener, services, async move { stop.wait().await }).await
         });
     }
+}
+
+/// Fuzz body: resources of a FHIR server, whatever they are, become orders and facts about patients, or nothing.
+pub fn fuzz_fhir(bytes: &[u8]) {
+    worklist::fhir::fuzz(bytes);
 }
 
 /// Waits for the word, then for everybody to put down what they hold, then closes the buffer last.
@@ -311,6 +313,21 @@ async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer) {
     tasks.abort_all();
     buffer.close().await;
     tracing::info!("Stopped.");
+}
+
+/// Devices and patients, who answer from now on whose an observation is.
+fn associations(
+    buffer: &Buffer,
+    understanding: &Arc<Understanding>,
+    config: &Config,
+    clock: &SharedClock,
+    wake: &Arc<Notify>,
+) -> Arc<Associations> {
+    let mut policy = config.association.clone();
+    policy.unknown = config.patients.unknown;
+    let issuers = understanding.issuers().clone();
+    let witness = Witness::new(buffer.reader(), policy, issuers, config.site.clock_limit_s);
+    Arc::new(Associations::new(buffer.clone(), understanding.clone(), witness, clock.clone(), wake.clone()))
 }
 
 /// This box, as FHIR names it: a UUID made at the first start and kept with what it kept.
@@ -348,6 +365,9 @@ fn upstream(
     let Some(mut upstream) = config.upstream.clone() else { return Ok(None) };
     if config.worklist.fhir {
         worklist::fhir::widen(&mut upstream);
+    }
+    if config.patients.fhir {
+        people::fhir::widen(&mut upstream);
     }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;

@@ -7,12 +7,18 @@
 
 /// HL7 v2 chapter 3: patient administration.
 pub mod adt;
+/// What those who ask are told.
+pub mod answer;
 mod attribution;
 mod claims;
 mod fact;
+/// Encounters, Patients and Locations of a FHIR server.
+pub mod fhir;
 mod number;
 mod pace;
 mod place;
+/// What others ask of the index.
+pub mod query;
 mod stay;
 
 pub use attribution::{Attribution, Claim, Source, Span, Unknown, Whom, attribute, same_identifier, share};

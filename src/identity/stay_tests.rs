@@ -50,80 +50,75 @@ fn shown(stays: &[Stay]) -> String {
     stays.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
+/// What is said; the stays that follow; why.
+const WAYS: &[(&str, &str, &str)] = &[
+    (
+        "arrive 1 W/1 10; move 1 W/2 20; leave 1 W/2 30",
+        "W/1 10..20, W/2 20..30",
+        "admitted, transferred, discharged",
+    ),
+    ("leave 1 - 30; arrive 1 W/1 10; move 1 W/2 20", "W/1 10..20, W/2 20..30", "told in another order"),
+    (
+        "arrive 1 W/1 10; seen 1 W/1 15; seen 1 W/2 20",
+        "W/1 10..20, W/2 20..",
+        "an update that says another bed",
+    ),
+    (
+        "arrive 1 W/1 10; leave 1 - 20; seen 1 W/1 25",
+        "W/1 10..20",
+        "an update after the discharge opens nothing",
+    ),
+    ("seen 1 W/1 15", "W/1 15..", "first heard of in an update"),
+    ("arrive 1 W/1 10; no-arrive 1 W/1 12", "", "A11"),
+    ("arrive 1 W/1 10; move 1 W/2 11; no-arrive 1 - 12", "", "A11 takes the way with it"),
+    ("arrive 1 W/1 10; move 1 W/2 20; no-move 1 W/1 22", "W/1 10..", "A12"),
+    ("arrive 1 W/1 10; move 1 W/2 20; no-move 1 - 22", "W/1 10..", "A12 without a place"),
+    ("arrive 1 W/1 10; move 1 W/2 20; no-move 1 W/3 22", "W/1 10..22, W/3 22..", "A12, and the bed is gone"),
+    ("arrive 1 W/1 10; leave 1 - 20; no-leave 1 W/1 22", "W/1 10..", "A13"),
+    ("arrive 1 W/1 10; leave 1 - 20; no-leave 1 W/2 22", "W/1 10..22, W/2 22..", "A13 into another bed"),
+    ("no-leave 1 - 22; arrive 1 W/1 10; leave 1 - 20", "W/1 10..", "a cancellation that came first"),
+    ("arrive 1 W/1 10; leave 1 - 20; arrive 1 W/1 30", "W/1 10..20, W/1 30..", "admitted again"),
+    (
+        "arrive 1 W/1 10; arrive 1 W/2 10 20",
+        "W/1 10..20, W/2 20..",
+        "an admission that is told again with another bed",
+    ),
+    ("arrive 1 W/1 10; arrive 2 W/2 20", "W/1 10..20, W/2 20..", "one person, one bed"),
+    (
+        "arrive 1 W/1 10; arrive 2 DIALYSIS 20; leave 2 - 25",
+        "W/1 10.., DIALYSIS 20..25",
+        "a clinic is no bed",
+    ),
+    (
+        "arrive 1 W/1 10; arrive 2 DIALYSIS 20; leave - - 25",
+        "W/1 10..25, DIALYSIS 20..25",
+        "left, nobody says from where",
+    ),
+    ("arrive - W/1 10; leave 1 - 20", "W/1 10..20", "the visit's number comes later"),
+    ("arrive 1 W/1 10; move - W/2 20; leave 1 - 30", "W/1 10..20, W/2 20..30", "and is left out in between"),
+    ("arrive 1 W/1 10; leave 2 - 20", "W/1 10..", "another visit ended"),
+    (
+        "arrive 1 W/1 10; away 1 W/1 20; back 1 - 30",
+        "W/1 10..20, W/1! 20..30, W/1 30..",
+        "leave, the bed kept",
+    ),
+    ("arrive 1 W/1 10; away 1 - 20; back 1 - 30", "W/1 10..20, W/1 30..", "leave, the bed not kept"),
+    (
+        "arrive 1 W/1 10; away 1 W/1 20; back 1 W/2 30",
+        "W/1 10..20, W/1! 20..30, W/2 30..",
+        "back into another",
+    ),
+    ("arrive 1 W/1 10; away 1 W/1 20; no-away 1 - 21", "W/1 10..", "A52"),
+    ("arrive 1 W/1 10; away 1 W/1 20; back 1 - 30; no-back 1 - 31", "W/1 10..20, W/1! 20..", "A53"),
+    ("arrive 1 W/1 10; move 1 W/2 20; no-visit 1 - 30", "", "A23"),
+    ("arrive 1 W/1 10; leave 1 - 5 20", "", "nobody leaves before they came"),
+    ("arrive 1 W/1 10; leave 1 - 15 30; move 1 W/2 20 20", "W/1 10..20, W/2 20..20", ""),
+    ("move 1 W/2 20; arrive 1 W/1 20", "W/1 20..", "what is given later wins the instant"),
+];
+
 #[test]
 fn a_way_is_what_took_effect_and_was_not_taken_back() {
-    for (said, expected, why) in [
-        (
-            "arrive 1 W/1 10; move 1 W/2 20; leave 1 W/2 30",
-            "W/1 10..20, W/2 20..30",
-            "admitted, transferred, discharged",
-        ),
-        ("leave 1 - 30; arrive 1 W/1 10; move 1 W/2 20", "W/1 10..20, W/2 20..30", "told in another order"),
-        (
-            "arrive 1 W/1 10; seen 1 W/1 15; seen 1 W/2 20",
-            "W/1 10..20, W/2 20..",
-            "an update that says another bed",
-        ),
-        (
-            "arrive 1 W/1 10; leave 1 - 20; seen 1 W/1 25",
-            "W/1 10..20",
-            "an update after the discharge opens nothing",
-        ),
-        ("seen 1 W/1 15", "W/1 15..", "first heard of in an update"),
-        ("arrive 1 W/1 10; no-arrive 1 W/1 12", "", "A11"),
-        ("arrive 1 W/1 10; move 1 W/2 11; no-arrive 1 - 12", "", "A11 takes the way with it"),
-        ("arrive 1 W/1 10; move 1 W/2 20; no-move 1 W/1 22", "W/1 10..", "A12"),
-        ("arrive 1 W/1 10; move 1 W/2 20; no-move 1 - 22", "W/1 10..", "A12 without a place"),
-        (
-            "arrive 1 W/1 10; move 1 W/2 20; no-move 1 W/3 22",
-            "W/1 10..22, W/3 22..",
-            "A12, and the bed is gone",
-        ),
-        ("arrive 1 W/1 10; leave 1 - 20; no-leave 1 W/1 22", "W/1 10..", "A13"),
-        ("arrive 1 W/1 10; leave 1 - 20; no-leave 1 W/2 22", "W/1 10..22, W/2 22..", "A13 into another bed"),
-        ("no-leave 1 - 22; arrive 1 W/1 10; leave 1 - 20", "W/1 10..", "a cancellation that came first"),
-        ("arrive 1 W/1 10; leave 1 - 20; arrive 1 W/1 30", "W/1 10..20, W/1 30..", "admitted again"),
-        (
-            "arrive 1 W/1 10; arrive 1 W/2 10 20",
-            "W/1 10..20, W/2 20..",
-            "an admission that is told again with another bed",
-        ),
-        ("arrive 1 W/1 10; arrive 2 W/2 20", "W/1 10..20, W/2 20..", "one person, one bed"),
-        (
-            "arrive 1 W/1 10; arrive 2 DIALYSIS 20; leave 2 - 25",
-            "W/1 10.., DIALYSIS 20..25",
-            "a clinic is no bed",
-        ),
-        (
-            "arrive 1 W/1 10; arrive 2 DIALYSIS 20; leave - - 25",
-            "W/1 10..25, DIALYSIS 20..25",
-            "left, nobody says from where",
-        ),
-        ("arrive - W/1 10; leave 1 - 20", "W/1 10..20", "the visit's number comes later"),
-        (
-            "arrive 1 W/1 10; move - W/2 20; leave 1 - 30",
-            "W/1 10..20, W/2 20..30",
-            "and is left out in between",
-        ),
-        ("arrive 1 W/1 10; leave 2 - 20", "W/1 10..", "another visit ended"),
-        (
-            "arrive 1 W/1 10; away 1 W/1 20; back 1 - 30",
-            "W/1 10..20, W/1! 20..30, W/1 30..",
-            "leave, the bed kept",
-        ),
-        ("arrive 1 W/1 10; away 1 - 20; back 1 - 30", "W/1 10..20, W/1 30..", "leave, the bed not kept"),
-        (
-            "arrive 1 W/1 10; away 1 W/1 20; back 1 W/2 30",
-            "W/1 10..20, W/1! 20..30, W/2 30..",
-            "back into another",
-        ),
-        ("arrive 1 W/1 10; away 1 W/1 20; no-away 1 - 21", "W/1 10..", "A52"),
-        ("arrive 1 W/1 10; away 1 W/1 20; back 1 - 30; no-back 1 - 31", "W/1 10..20, W/1! 20..", "A53"),
-        ("arrive 1 W/1 10; move 1 W/2 20; no-visit 1 - 30", "", "A23"),
-        ("arrive 1 W/1 10; leave 1 - 5 20", "", "nobody leaves before they came"),
-        ("arrive 1 W/1 10; leave 1 - 15 30; move 1 W/2 20 20", "W/1 10..20, W/2 20..20", ""),
-        ("move 1 W/2 20; arrive 1 W/1 20", "W/1 20..", "what is given later wins the instant"),
-    ] {
+    for (said, expected, why) in WAYS {
         let expected =
             expected.split(", ").filter(|one| !one.ends_with("20..20")).collect::<Vec<_>>().join(", ");
         assert_eq!(shown(&stays(&told(said))), expected, "{said} ({why})");

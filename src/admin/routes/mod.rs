@@ -8,6 +8,7 @@ mod enter;
 mod live;
 mod look;
 mod pair;
+mod people;
 mod probe;
 mod record;
 mod work;
@@ -139,6 +140,12 @@ const ROUTES: &[Route] = &[
     }),
     post("/api/v1/associations/{}/correct", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::correct(desk, call))
+    }),
+    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call))),
+    get("/api/v1/people/{}", READ, |desk, call| Box::pin(people::person(desk, call))),
+    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))),
+    post("/api/v1/people/merges/{}/undo", RESEND, NO_BODY, |desk, call| {
+        Box::pin(people::unmerge(desk, call))
     }),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
 ];

@@ -5,6 +5,8 @@
 //! survivor, so that a merge can be taken back whole.
 
 mod apply;
+mod ask;
+mod forget;
 mod merge;
 mod now;
 mod read;
@@ -19,7 +21,9 @@ use crate::device::{Identifier, Person};
 use crate::identity::{Place, Told, Visit, adt::Adt};
 
 pub(super) use apply::apply;
-pub use read::look_at_people;
+pub use ask::Matching;
+pub(super) use forget::forget;
+pub use read::{look_at_people, look_at_person};
 
 /// A person of the index.
 #[derive(Clone, PartialEq, Eq)]

@@ -125,6 +125,17 @@ pub fn look_at_people(
     looked.map_err(|source| BufferError::Storage { doing: PEOPLE, source })
 }
 
+/// As [`look_at_people`], everything about one person.
+///
+/// # Errors
+/// As [`look_at_people`].
+pub fn look_at_person(dir: &Path, id: i64) -> Result<Option<PersonDetail>, BufferError> {
+    let path = dir.join(files::DATABASE);
+    schema::refuse_what_is_not_ours(&path)?;
+    let looked = schema::connect_querying(&path).and_then(|conn| detail(&conn, id));
+    looked.map_err(|source| BufferError::Storage { doing: PEOPLE, source })
+}
+
 pub(super) fn find(conn: &Connection, identifiers: &[Identifier]) -> rusqlite::Result<Lookup> {
     let mut all = BTreeSet::new();
     for identifier in identifiers {
@@ -180,7 +191,7 @@ pub(super) fn one(conn: &Connection, id: i64) -> rusqlite::Result<Option<PersonR
     Ok(Some(row))
 }
 
-fn identifiers(conn: &Connection, id: i64, retired: bool) -> rusqlite::Result<Vec<Identifier>> {
+pub(super) fn identifiers(conn: &Connection, id: i64, retired: bool) -> rusqlite::Result<Vec<Identifier>> {
     let mut all: Vec<(u8, i64, Identifier)> = Vec::new();
     for person in family(conn, id)? {
         let mut found = conn.prepare_cached(

@@ -4,10 +4,15 @@
 //! - Nobody is told of a patient but on a link that may (`answers_patients`), and only what the index knows.
 //! - An answer that finds nobody says so; one that finds too many says how many there are.
 
+mod desk;
+pub(super) mod fhir;
+mod reply;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::buffer::{Buffer, Change, PeopleChange, Reader};
-use crate::connector::{Frame, Reply};
 use crate::gateway::understand::Understanding;
 use crate::identity::adt::Adt;
 
@@ -36,10 +41,5 @@ impl People {
         }
         let change = PeopleChange::Tell { entry: Some(entry), source: link.to_owned(), said };
         self.buffer.change(vec![Change::People(change)]).await.map_err(|fault| fault.to_string())
-    }
-
-    /// What answers a kept frame, if it asks for patients on a link that may.
-    pub(super) async fn reply(&self, _frame: &Frame) -> Option<Reply> {
-        None
     }
 }

@@ -130,7 +130,8 @@ impl Truth {
             && clean(&self.murky[device]);
         for (since, bed) in &self.homes[device] {
             calm &= *since > to
-                || (still(self.beds[*bed].iter().map(|(m, _)| *m).collect()) && clean(&self.murky_beds[*bed]));
+                || (still(self.beds[*bed].iter().map(|(m, _)| *m).collect())
+                    && clean(&self.murky_beds[*bed]));
         }
         calm
     }
