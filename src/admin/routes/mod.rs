@@ -129,7 +129,9 @@ const ROUTES: &[Route] = &[
     get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call))),
     get("/api/v1/associations/devices/{}", ASSOCIATE, |desk, call| Box::pin(associate::timeline(desk, call))),
     get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call))),
-    get("/api/v1/associations/find", ASSOCIATE, |desk, call| Box::pin(associate::find(desk, call))),
+    post("/api/v1/associations/find", ASSOCIATE, SMALL_BODY, |desk, call| {
+        Box::pin(associate::find(desk, call))
+    }),
     post("/api/v1/associations", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::associate(desk, call))
     }),
