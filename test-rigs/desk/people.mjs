@@ -20,8 +20,10 @@ export class PeopleWalk {
     if (await this.has("/associations")) {
       await this.devices(simulated);
       await this.associate(simulated);
+      if (!this.mock) await this.conflict(simulated);
       await this.correct(simulated);
       await this.end();
+      if (!this.mock) await this.strike();
     } else console.log("--    this gateway has no associations: not walked");
     if (await this.has("/places")) await this.people(simulated);
     else console.log("--    this gateway has no patient index: not walked");
@@ -67,16 +69,77 @@ export class PeopleWalk {
     );
   }
 
-  /** The code of a free device, and its label. */
+  async standing() {
+    const response = await this.context.request.get(
+      `${this.origin}/api/v1/associations`,
+    );
+    return (await response.json()).devices;
+  }
+
+  /** A device that nobody is on; the demo's oximeter sends every second and is bound to a patient of its own. */
   async free() {
-    const { devices } = await (
-      await this.context.request.get(`${this.origin}/api/v1/associations`)
-    ).json();
-    const found = devices.find(
+    const free = (await this.standing()).filter(
       ({ association, in_bed }) => !association && in_bed.length === 0,
     );
+    const found = free.find(({ link }) => link === "oximeter") ?? free[0];
     must(found, "no device is free");
     return found;
+  }
+
+  /** The demo's oximeter belongs to another patient than the one scanned: what it measures is held, and said why. */
+  async conflict(simulated) {
+    const { page, tally } = this;
+    await tally.check(
+      "two sources that differ are a conflict, with what to do next",
+      async () => {
+        const knot = page.locator("#doubts li.knot", {
+          hasText: this.device.label,
+        });
+        await knot.first().waitFor({ timeout: this.wait_ms });
+        const text = await knot.first().innerText();
+        must(/Conflict/.test(text) && /Look at the wristband/.test(text), text);
+      },
+    );
+    await this.look("conflict", simulated);
+    await tally.check(
+      "the held entry leads to where it is settled",
+      async () => {
+        const knot = page
+          .locator("#doubts li.knot", { hasText: this.device.label })
+          .first();
+        await knot.locator("summary").click();
+        await knot.locator(".entries a").first().click();
+        await page
+          .getByRole("link", { name: "Say which patient was on the device" })
+          .waitFor();
+      },
+    );
+  }
+
+  /** Nobody was on it at all: everything that was held for the conflict goes out. */
+  async strike() {
+    const { page, tally } = this;
+    await tally.check(
+      "what was held for the conflict goes out when the association is struck",
+      async () => {
+        const last = page
+          .locator("ol.list > li:not(.void)", { hasText: this.number })
+          .first();
+        await last.getByRole("button", { name: /^Correct/ }).click();
+        await this.dialog
+          .getByRole("radio", { name: /^Nobody was on the device/ })
+          .check();
+        await this.dialog.getByLabel("Why (needed)").fill("a walk, no patient");
+        await this.dialog.getByRole("button", { name: "Correct it" }).click();
+        await page.getByText(": struck.").waitFor();
+        await eventually(this.wait_ms, "nothing waits", async () => {
+          const own = (await this.standing()).find(
+            ({ key }) => key === this.device.key,
+          );
+          return Object.values(own.waiting).every((count) => count === 0);
+        });
+      },
+    );
   }
 
   async associate(simulated) {
