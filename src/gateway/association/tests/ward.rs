@@ -231,8 +231,7 @@ fn people_move(
         }
         let patient = dice.index(PATIENTS);
         let number = truth.number(patient, when);
-        let move_to =
-            |truth: &mut Truth, bed: usize, who: Option<usize>| truth.beds[bed].push((when, who));
+        let move_to = |truth: &mut Truth, bed: usize, who: Option<usize>| truth.beds[bed].push((when, who));
         let empty: Vec<usize> = (0..BEDS).filter(|bed| in_bed[*bed].is_none()).collect();
         let text = match (bed_of[patient], dice.below(12)) {
             (None, _) if !empty.is_empty() => {
