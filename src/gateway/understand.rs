@@ -3,6 +3,7 @@
 //! A pure function of what is on disk and of the configuration, computed again whenever it is needed: for the
 //! desk, for delivery, after a profile was repaired. Nothing derived is ever stored in its place.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -398,6 +399,14 @@ pub(super) fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
 }
 
 impl Understood {
+    /// The reports as they are delivered: each with the person it is attributed to, and cut where it is two people's.
+    pub(super) fn delivered_reports(&self) -> Cow<'_, [Report]> {
+        match self.whose.as_ref().filter(|whose| !whose.attributions.is_empty()) {
+            Some(whose) => Cow::Owned(whose.with_people(&self.reports)),
+            None => Cow::Borrowed(&self.reports),
+        }
+    }
+
     fn unread(said: &Said<'_>, summary: &str, meaning: Meaning) -> Self {
         Self {
             device: said.link.into(),
