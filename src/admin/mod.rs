@@ -15,6 +15,7 @@ mod json;
 mod kept;
 mod listener;
 pub mod live;
+pub mod outgoing;
 mod pages;
 pub mod pairing;
 mod raw;
@@ -47,6 +48,7 @@ pub use identity::Identity;
 pub use kept::Kept;
 use listener::Patience;
 use live::Live;
+use outgoing::Outgoing;
 use pages::Pages;
 use pairing::Pairing;
 use recording::Recording;
@@ -99,6 +101,7 @@ pub struct Services {
     pub pairing: Arc<dyn Pairing>,
     pub recording: Arc<dyn Recording>,
     pub worklist: Arc<dyn Worklist>,
+    pub outgoing: Arc<dyn Outgoing>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

@@ -39,7 +39,7 @@ use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
 use recording::Recordings;
-use routes::Routes;
+use routes::{Building, Routes};
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
@@ -100,6 +100,7 @@ pub async fn run(
         None => None,
     };
     let me = identity(&buffer, &config).await.map_err(opening)?;
+    let me_id = me.id.value.clone();
     let links = std::mem::take(&mut config.links);
     let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
     let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
@@ -107,16 +108,18 @@ pub async fn run(
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
     let metrics: Arc<Metrics> = Arc::default();
-    let routes =
-        Arc::new(Routes::new(buffer.clone(), understanding.clone(), metrics.clone(), &config, clock.clone()));
-    let parts =
-        Parts { buffer, live, metrics, understanding, pairing, recordings, worklist, upstream, clock, stop };
+    let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
+    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
+    #[rustfmt::skip]
+    let parts = Parts {
+        buffer, live, metrics, understanding, pairing, recordings, worklist, routes, upstream, clock, stop,
+    };
 
     let mut tasks = JoinSet::new();
     let wake = Arc::new(Notify::new());
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
-    routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
+    parts.routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
@@ -147,6 +150,7 @@ struct Parts {
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
+    routes: Arc<Routes>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -181,6 +185,7 @@ impl Parts {
             pairing: self.pairing.clone(),
             worklist: self.worklist.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
+            onward: self.upstream.is_none() && !config.routes.is_empty(),
             seen,
         };
         triage.show_recent().await;
@@ -237,6 +242,7 @@ impl Parts {
             pairing: self.pairing.clone(),
             recording: self.recordings.clone(),
             worklist: self.worklist.clone(),
+            outgoing: self.routes.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,

@@ -5,6 +5,7 @@ mod client;
 mod enter;
 mod live;
 mod memory;
+mod onward;
 mod pair;
 mod record;
 mod walk;
@@ -80,6 +81,7 @@ impl Rig {
             pairing: Arc::new(pair::Ward::default()),
             recording: Arc::new(record::Shelf),
             worklist: Arc::new(work::Bench::new(store.clone())),
+            outgoing: Arc::new(onward::Rack::default()),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),
