@@ -14,17 +14,16 @@ const HEADER: Header<'static> = Header {
     enhanced: false,
 };
 
-fn decode(profile: &FirmwareProfile, bytes: &[u8], name: &str) -> Vec<Report> {
-    let topic = name.contains('@').then(|| name.to_owned());
-    profile.decode(bytes, topic.as_deref(), &LinkContext::golden()).reports
+fn decode(profile: &FirmwareProfile, bytes: &[u8]) -> Vec<Report> {
+    profile.decode(bytes, None, &LinkContext::golden()).reports
 }
 
 fn message(id: &str, capture: &str) -> String {
     let library = Library::embedded().unwrap();
     let profile = library.find(id).unwrap();
     let captures = library.captures(id);
-    let (name, bytes) = captures.iter().find(|(name, _)| name == capture).unwrap();
-    let report = decode(&profile, bytes, name).into_iter().next().unwrap();
+    let (_, bytes) = captures.iter().find(|(name, _)| name == capture).unwrap();
+    let report = decode(&profile, bytes).into_iter().next().unwrap();
     String::from_utf8(build(&About { report: &report, bound: None }, &HEADER)).unwrap()
 }
 
@@ -74,7 +73,7 @@ fn what_any_device_measured_reads_back_from_the_message_built_of_it() {
     for id in library.ids() {
         let profile = library.find(id).unwrap();
         for (name, bytes) in library.captures(id) {
-            for report in decode(&profile, &bytes, &name) {
+            for report in decode(&profile, &bytes) {
                 let bedside = report.measurements.iter().all(|one| one.metric.domain != Domain::Laboratory);
                 if !bedside || !has_something(&report) {
                     continue;
@@ -183,8 +182,8 @@ fn a_bound_patient_is_named_where_the_device_names_none() {
     let library = Library::embedded().unwrap();
     let profile = library.find("masimo/ascii1").unwrap();
     let captures = library.captures("masimo/ascii1");
-    let (name, bytes) = captures.iter().find(|(name, _)| name == "resting.txt").unwrap();
-    let report = decode(&profile, bytes, name).into_iter().next().unwrap();
+    let (_, bytes) = captures.iter().find(|(name, _)| name == "resting.txt").unwrap();
+    let report = decode(&profile, bytes).into_iter().next().unwrap();
     let bound =
         Identifier { system: "urn:oid:2.999.1".into(), value: "MRN|7".into(), kind: Some("MR".into()) };
     let built = build(
@@ -204,7 +203,7 @@ fn a_result_beyond_what_can_be_counted_keeps_its_sign() {
     let library = Library::embedded().unwrap();
     let profile = library.find("masimo/ascii1").unwrap();
     let captures = library.captures("masimo/ascii1");
-    let mut report = decode(&profile, &captures[0].1, &captures[0].0).into_iter().next().unwrap();
+    let mut report = decode(&profile, &captures[0].1).into_iter().next().unwrap();
     report.measurements.truncate(1);
     report.measurements[0].value = Value::Numeric {
         value: Decimal::new(15_000, 0),

@@ -50,7 +50,9 @@ impl Outgoing for Routes {
                 .change(vec![Change::Outgoing(change), Change::Audit(audit)])
                 .await
                 .map_err(refusal)?;
-            self.destinations.iter().for_each(|one| drop(one.wake.send_replace(())));
+            for one in &self.destinations {
+                one.wake.send_replace(());
+            }
             Ok(count)
         })
     }
