@@ -4,6 +4,7 @@
 //! see the whole.
 
 mod destinations;
+mod patients;
 mod system;
 mod waveforms;
 
@@ -18,12 +19,14 @@ use toml::Spanned;
 use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
+use crate::hl7v2::Charset;
 use crate::route::Route;
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 pub use destinations::Destination;
+pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 
@@ -43,6 +46,7 @@ pub struct Config {
     pub library: Arc<Library>,
     pub delivery: Delivery,
     pub worklist: Worklist,
+    pub patients: Patients,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
@@ -144,6 +148,10 @@ pub struct Link {
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
     pub waveforms: Waveforms,
+    /// Of HL7 messages whose MSH-18 says none.
+    pub charset: Charset,
+    /// Whoever asks on it is told of patients: who somebody is, who lies where.
+    pub answers_patients: bool,
     pub transport: Transport,
 }
 
@@ -262,6 +270,8 @@ struct File {
     #[serde(default)]
     worklist: Worklist,
     #[serde(default)]
+    patients: Patients,
+    #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
     secrets: PathBuf,
@@ -289,7 +299,10 @@ struct LinkFile {
     patient: Option<PatientFile>,
     #[serde(default)]
     waveforms: Waveforms,
+    #[serde(default)]
+    charset: Charset,
     system: Option<system::SystemFile>,
+    answers_patients: Option<bool>,
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
@@ -355,6 +368,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         library,
         delivery: file.delivery,
         worklist: file.worklist,
+        patients: file.patients,
         log: file.log,
         secrets: file.secrets,
     })
@@ -376,6 +390,8 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if !(5..=86_400).contains(&file.worklist.every_s) {
         return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
     }
+    let patients = file.patients.check(file.upstream.is_some());
+    patients.map_err(|(key, message)| fault("[patients]", key, message))?;
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }
@@ -452,12 +468,14 @@ fn resolve(
         link.patient.map(|p| Identifier { system: p.system.into(), value: p.value.into(), kind: None });
     Ok(Link {
         name: name.into(),
+        answers_patients: link.answers_patients.unwrap_or(matches!(reads, Reads::System(_))),
         reads,
         zone,
         zone_name: zone_name.into(),
         unidentified: link.unidentified,
         patient,
         waveforms: link.waveforms,
+        charset: link.charset,
         transport,
     })
 }

@@ -18,6 +18,7 @@ pub mod live;
 pub mod outgoing;
 mod pages;
 pub mod pairing;
+pub mod people;
 mod raw;
 pub mod recording;
 mod routes;
@@ -51,6 +52,7 @@ use live::Live;
 use outgoing::Outgoing;
 use pages::Pages;
 use pairing::Pairing;
+use people::People;
 use recording::Recording;
 use store::Store;
 use worklist::Worklist;
@@ -102,6 +104,7 @@ pub struct Services {
     pub recording: Arc<dyn Recording>,
     pub worklist: Arc<dyn Worklist>,
     pub outgoing: Arc<dyn Outgoing>,
+    pub people: Arc<dyn People>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

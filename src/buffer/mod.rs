@@ -68,7 +68,8 @@ pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use outgoing::{NewOutgoing, OutgoingChange, Step as OutgoingStep};
 pub use people::{
-    Lookup, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow, look_at_people,
+    Lookup, Matching, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow,
+    look_at_people,
 };
 pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow};
 pub use reader::{Reader, Stored, Waiting};

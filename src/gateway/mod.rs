@@ -8,6 +8,7 @@ mod links;
 mod metrics;
 mod numbers;
 pub(crate) mod pairing;
+mod people;
 mod recording;
 mod routes;
 mod translated;
@@ -38,6 +39,7 @@ use ingest::Ingest;
 use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
+use people::People;
 use recording::Recordings;
 use routes::{Building, Routes};
 use translated::Translated;
@@ -102,17 +104,20 @@ pub async fn run(
     let me = identity(&buffer, &config).await.map_err(opening)?;
     let me_id = me.id.value.clone();
     let links = std::mem::take(&mut config.links);
-    let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
+    let understanding = Understanding::new(links, me, config.site.simulated);
+    let understanding = Arc::new(understanding.naming(config.patients.systems.clone()));
     let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+    let (index, known) = (buffer.clone(), understanding.clone());
+    let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let metrics: Arc<Metrics> = Arc::default();
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
     #[rustfmt::skip]
     let parts = Parts {
-        buffer, live, metrics, understanding, pairing, recordings, worklist, routes, upstream, clock, stop,
+        buffer, live, metrics, understanding, pairing, recordings, worklist, people, routes, upstream, clock, stop,
     };
 
     let mut tasks = JoinSet::new();
@@ -151,6 +156,7 @@ struct Parts {
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
     routes: Arc<Routes>,
+    people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -172,6 +178,7 @@ impl Parts {
             self.understanding.clone(),
             self.recordings.clone(),
             self.worklist.clone(),
+            self.people.clone(),
         ));
         let (seen, seen_up_to) = tokio::sync::watch::channel(0);
         let translated = Arc::new(Translated::default());
@@ -184,6 +191,7 @@ impl Parts {
             arrived: intake.arrived.clone(),
             pairing: self.pairing.clone(),
             worklist: self.worklist.clone(),
+            people: self.people.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             onward: self.upstream.is_none() && !config.routes.is_empty(),
             seen,
@@ -211,6 +219,11 @@ impl Parts {
             let every = std::time::Duration::from_secs(config.worklist.every_s);
             let looks = worklist::fhir::Looks { every, query: config.worklist.query.clone() };
             background.spawn(tasks, self.worklist.clone().follow(upstream, looks, self.stop.clone()));
+        }
+        if let Some(upstream) = self.upstream.clone().filter(|_| config.patients.fhir) {
+            let every = std::time::Duration::from_secs(config.patients.every_s);
+            let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
+            background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
         }
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
@@ -243,6 +256,7 @@ impl Parts {
             recording: self.recordings.clone(),
             worklist: self.worklist.clone(),
             outgoing: self.routes.clone(),
+            people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,
@@ -253,6 +267,11 @@ impl Parts {
             admin::serve(opened.listener, services, async move { stop.wait().await }).await
         });
     }
+}
+
+/// Fuzz body: resources of a FHIR server, whatever they are, become orders and facts about patients, or nothing.
+pub fn fuzz_fhir(bytes: &[u8]) {
+    worklist::fhir::fuzz(bytes);
 }
 
 /// Waits for the word, then for everybody to put down what they hold, then closes the buffer last.
@@ -316,6 +335,9 @@ fn upstream(
     let Some(mut upstream) = config.upstream.clone() else { return Ok(None) };
     if config.worklist.fhir {
         worklist::fhir::widen(&mut upstream);
+    }
+    if config.patients.fhir {
+        people::fhir::widen(&mut upstream);
     }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;

@@ -14,6 +14,7 @@ use crate::device::{Finding, Report};
 use crate::firmware_profile::FirmwareProfile;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
+use crate::gateway::people::People;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::gateway::worklist::{self, Worklist};
@@ -41,6 +42,7 @@ pub(super) struct Triage {
     pub arrived: Arc<Notify>,
     pub pairing: Arc<Pairing>,
     pub worklist: Arc<Worklist>,
+    pub people: Arc<People>,
     /// Takes what was translated, where there is somebody to deliver it.
     pub translated: Option<Arc<Translated>>,
     /// There is no FHIR server, and other systems get the results: what is understood is done with here.
@@ -143,7 +145,11 @@ impl Triage {
         {
             results.push((page, stored.received, understood.reports));
         }
-        let to = match understood.meaning {
+        let meaning = match self.people.tell(&stored.link, stored.id, understood.people).await {
+            Ok(()) => understood.meaning,
+            Err(why) => Meaning::Hold(why),
+        };
+        let to = match meaning {
             Meaning::Orders(arrival) => {
                 let to = worklist::take(&self.buffer, &stored.link, arrival).await;
                 if matches!(to, Transition::Held { .. }) {

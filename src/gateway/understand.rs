@@ -3,7 +3,7 @@
 //! A pure function of what is on disk and of the configuration, computed again whenever it is needed: for the
 //! desk, for delivery, after a profile was repaired. Nothing derived is ever stored in its place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::admin::pairing::Sender;
@@ -13,7 +13,8 @@ use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::pairing::sender_of;
-use crate::hl7v2::{self, Charset};
+use crate::hl7v2;
+use crate::identity::{self, Issuers, adt::Adt};
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
@@ -22,6 +23,7 @@ pub struct Understanding {
     /// Senders a person has accepted, on links that take many.
     senders: RwLock<HashMap<Sender, Arc<FirmwareProfile>>>,
     gateway: translate::Gateway,
+    issuers: Issuers,
     simulated: bool,
 }
 
@@ -54,6 +56,8 @@ pub struct Understood {
     pub summary: String,
     pub reports: Vec<Report>,
     pub findings: Vec<Finding>,
+    /// What it says of patients; the first look tells it to the index, whatever else becomes of the frame.
+    pub people: Vec<Adt>,
     pub meaning: Meaning,
 }
 
@@ -73,7 +77,20 @@ impl Understanding {
     /// `gateway` is this box as FHIR will name it.
     pub fn new(links: Vec<Link>, gateway: translate::Gateway, simulated: bool) -> Self {
         let links = links.into_iter().map(|link| (link.name.clone(), Arc::new(link))).collect();
-        Self { links: RwLock::new(links), senders: RwLock::default(), gateway, simulated }
+        let issuers = Issuers { site: gateway.patient_system.clone(), ..Issuers::default() };
+        Self { links: RwLock::new(links), senders: RwLock::default(), gateway, issuers, simulated }
+    }
+
+    /// With the names under which assigning authorities go at this site.
+    #[must_use]
+    pub fn naming(mut self, systems: BTreeMap<String, String>) -> Self {
+        self.issuers.named = systems;
+        self
+    }
+
+    /// By what names issuers go at this site.
+    pub const fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// The link of that name, unless it was removed since.
@@ -170,13 +187,48 @@ impl Understanding {
             let Some(header) = hl7v2::header(said.bytes) else {
                 return Understood::unread(said, "not HL7", Meaning::Hold("not HL7: no MSH".into()));
             };
+            if &*header.message_type == "ADT" && system.patients {
+                return self.read_people(said, &context);
+            }
             let plain =
                 |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>();
             let kind = format!("{}^{}", plain(&header.message_type), plain(&header.trigger));
-            let reason = format!("{kind}: nothing on this link uses it");
+            let reason = format!("{kind}: {}", unused(&header.message_type));
             Understood::unread(said, &kind, Meaning::Nothing(reason))
         };
         guarded(reading).unwrap_or_else(|| self.failed(link, crate::config::HL7_SYSTEM, said))
+    }
+
+    /// All ADT messages of a frame. One that cannot be used holds the frame, and then none of it is told.
+    fn read_people(&self, said: &Said<'_>, context: &LinkContext) -> Understood {
+        let context_of = identity::adt::Context {
+            zone: &context.zone,
+            zone_name: &context.zone_name,
+            received: said.received,
+            issuers: &self.issuers,
+        };
+        let (mut people, mut rest): (Vec<Adt>, &[u8]) = (Vec::new(), said.bytes);
+        while people.len() < MESSAGES_MAX
+            && let hl7v2::Parsed { message: Some(message), rest: after, .. } =
+                hl7v2::Message::parse(rest, context.charset)
+        {
+            match identity::adt::read(&message, &context_of) {
+                Ok(adt) => people.push(adt),
+                Err(why) => return Understood::unread(said, "ADT", Meaning::Hold(why)),
+            }
+            if after.is_empty() || after.len() >= rest.len() {
+                break;
+            }
+            rest = after;
+        }
+        let mut done: Vec<&str> = people.iter().map(|adt| adt.done).collect();
+        done.dedup();
+        let left: Vec<&str> = people.iter().flat_map(|adt| &adt.left_out).map(String::as_str).collect();
+        let left = if left.is_empty() { String::new() } else { format!("; {}", left.join("; ")) };
+        let reason = format!("patient index: {}{left}", done.join(", "));
+        let event = people.first().map(|adt| adt.event.clone()).unwrap_or_default();
+        let understood = Understood::unread(said, &format!("ADT^{event}"), Meaning::Nothing(reason));
+        Understood { people, ..understood }
     }
 
     fn failed(&self, link: &Link, profile: &str, said: &Said<'_>) -> Understood {
@@ -209,7 +261,8 @@ impl Understanding {
             }
             other => other,
         };
-        Understood { device, summary, reports: decoded.reports, findings: decoded.findings, meaning }
+        let (reports, findings) = (decoded.reports, decoded.findings);
+        Understood { device, summary, reports, findings, people: Vec::new(), meaning }
     }
 
     fn meaning(&self, link: &Link, said: &Said<'_>, decoded: &Decoded, waveforms: bool) -> Meaning {
@@ -242,6 +295,19 @@ impl Understanding {
     }
 }
 
+/// Messages in one frame of a hospital system.
+const MESSAGES_MAX: usize = 10_000;
+
+/// Why a hospital system's message of this type (MSH-9.1) changes nothing here.
+fn unused(kind: &str) -> &'static str {
+    match kind {
+        "ADT" => "this link tells the patient index nothing ([link.system] patients)",
+        "ACK" | "RSP" | "ADR" | "MCF" | "ORR" | "ORL" => "an answer; this link asks nothing",
+        "QBP" | "QRY" | "QCN" | "QSX" => "a query",
+        _ => "nothing on this link uses it",
+    }
+}
+
 /// `None` when it panicked. Nothing is shared with what runs but what it returns.
 pub(super) fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(reading)).ok()
@@ -254,6 +320,7 @@ impl Understood {
             summary: summary.into(),
             reports: Vec::new(),
             findings: Vec::new(),
+            people: Vec::new(),
             meaning,
         }
     }
@@ -266,7 +333,7 @@ pub(super) fn context(link: &Link, received: Timestamp) -> LinkContext {
         zone_name: link.zone_name.clone(),
         received,
         link: link.name.clone(),
-        charset: Charset::default(),
+        charset: link.charset,
     }
 }
 

@@ -5,9 +5,15 @@
 
 /// HL7 v2 chapter 3: patient administration.
 pub mod adt;
+/// What those who ask are told.
+pub mod answer;
 mod fact;
+/// Encounters, Patients and Locations of a FHIR server.
+pub mod fhir;
 mod number;
 mod place;
+/// What others ask of the index.
+pub mod query;
 mod stay;
 
 pub use fact::{Fact, Said, Told, Visit};

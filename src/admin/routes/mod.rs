@@ -8,6 +8,7 @@ mod live;
 mod look;
 mod onward;
 mod pair;
+mod people;
 mod probe;
 mod record;
 mod work;
@@ -136,6 +137,12 @@ const ROUTES: &[Route] = &[
     post("/api/v1/outgoing/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(onward::release(desk, call))),
     post("/api/v1/outgoing/{}/rebuild", RESEND, NO_BODY, |desk, call| Box::pin(onward::rebuild(desk, call))),
     post("/api/v1/outgoing/{}/drop", RESEND, SMALL_BODY, |desk, call| Box::pin(onward::discard(desk, call))),
+    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call))),
+    get("/api/v1/people/{}", READ, |desk, call| Box::pin(people::person(desk, call))),
+    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))),
+    post("/api/v1/people/merges/{}/undo", RESEND, NO_BODY, |desk, call| {
+        Box::pin(people::unmerge(desk, call))
+    }),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
 ];
 

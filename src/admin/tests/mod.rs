@@ -7,6 +7,7 @@ mod live;
 mod memory;
 mod onward;
 mod pair;
+mod people;
 mod record;
 mod walk;
 mod wire;
@@ -82,6 +83,7 @@ impl Rig {
             recording: Arc::new(record::Shelf),
             worklist: Arc::new(work::Bench::new(store.clone())),
             outgoing: Arc::new(onward::Rack::default()),
+            people: people::index(),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

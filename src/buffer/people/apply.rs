@@ -60,7 +60,7 @@ fn heard(conn: &Connection, source: &str, now: Timestamp) -> Result<(), No> {
     Ok(())
 }
 
-fn tell(conn: &Connection, entry: Option<i64>, source: &str, said: &Adt, now: Timestamp) -> Result<(), No> {
+fn tell(conn: &Connection, entry: Option<i64>, source: &str, said: &[Adt], now: Timestamp) -> Result<(), No> {
     if let Some(entry) = entry {
         let known: i64 = conn
             .prepare_cached("SELECT count(*) FROM person_entry WHERE entry = ?1")?
@@ -70,18 +70,20 @@ fn tell(conn: &Connection, entry: Option<i64>, source: &str, said: &Adt, now: Ti
         }
     }
     heard(conn, source, now)?;
-    let mut telling = Telling { conn, source, entry, told: said.told, touched: BTreeSet::new() };
-    for fact in &said.facts {
-        telling.fact(fact)?;
-    }
-    for person in std::mem::take(&mut telling.touched) {
-        if let Some(entry) = entry {
-            conn.prepare_cached(
-                "INSERT OR IGNORE INTO person_entry (entry, person, event, told) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![entry, person, said.event, said.told])?;
+    for adt in said {
+        let mut telling = Telling { conn, source, entry, told: adt.told, touched: BTreeSet::new() };
+        for fact in &adt.facts {
+            telling.fact(fact)?;
         }
-        ways::work_out(conn, survivor(conn, person)?)?;
+        for person in std::mem::take(&mut telling.touched) {
+            if let Some(entry) = entry {
+                conn.prepare_cached(
+                    "INSERT OR IGNORE INTO person_entry (entry, person, event, told) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![entry, person, adt.event, adt.told])?;
+            }
+            ways::work_out(conn, survivor(conn, person)?)?;
+        }
     }
     Ok(())
 }
@@ -96,9 +98,9 @@ impl Telling<'_> {
             }
             Fact::Merged { person, old } => merge::merge(self, person, old)?,
             Fact::Renumbered { person, old } => merge::renumber(self, person, old)?,
-            Fact::VisitMoved { person, visit } => {
+            Fact::VisitMoved { person, from, to } => {
                 let person = self.person(person)?;
-                ways::give_visit(self, person, visit)?;
+                ways::move_visit(self, person, from, to)?;
             }
             Fact::Swapped { first, second, at } => {
                 let (first, second) = (self.person(first)?, self.person(second)?);

@@ -5,6 +5,7 @@
 //! survivor, so that a merge can be taken back whole.
 
 mod apply;
+mod ask;
 mod merge;
 mod read;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::device::{Identifier, Person};
 use crate::identity::{Place, Told, Visit, adt::Adt};
 
 pub(super) use apply::apply;
+pub use ask::Matching;
 pub use read::look_at_people;
 
 /// A person of the index.
@@ -112,8 +114,8 @@ pub struct PeopleCounts {
 /// A change of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeopleChange {
-    /// A source said this. `entry`: the kept message; the same message twice changes nothing.
-    Tell { entry: Option<i64>, source: String, said: Adt },
+    /// A source said this. `entry`: the kept frame; the same frame twice changes nothing.
+    Tell { entry: Option<i64>, source: String, said: Vec<Adt> },
     /// A person takes a merge back.
     Unmerge { merge: i64, by: String },
     /// A source answered, though it may have had no news.

@@ -159,7 +159,7 @@ fn one_has(conn: &Connection, person: i64, identifier: &Identifier) -> rusqlite:
 }
 
 /// One person as they stand; `None` when there is no such row.
-fn one(conn: &Connection, id: i64) -> rusqlite::Result<Option<PersonRow>> {
+pub(super) fn one(conn: &Connection, id: i64) -> rusqlite::Result<Option<PersonRow>> {
     let row = conn
         .prepare_cached("SELECT family, given, birth_date, gender, told, removed FROM person WHERE id = ?1")?
         .query_row([id], |row| {
@@ -180,7 +180,7 @@ fn one(conn: &Connection, id: i64) -> rusqlite::Result<Option<PersonRow>> {
     Ok(Some(row))
 }
 
-fn identifiers(conn: &Connection, id: i64, retired: bool) -> rusqlite::Result<Vec<Identifier>> {
+pub(super) fn identifiers(conn: &Connection, id: i64, retired: bool) -> rusqlite::Result<Vec<Identifier>> {
     let mut all: Vec<(u8, i64, Identifier)> = Vec::new();
     for person in family(conn, id)? {
         let mut found = conn.prepare_cached(
@@ -222,7 +222,7 @@ fn stay(row: &Row<'_>) -> rusqlite::Result<StayRow> {
     })
 }
 
-fn stays(conn: &Connection, person: i64) -> rusqlite::Result<Vec<StayRow>> {
+pub(super) fn stays(conn: &Connection, person: i64) -> rusqlite::Result<Vec<StayRow>> {
     let ask = format!("{STAY} WHERE stay.person = ?1 ORDER BY since DESC, stay.id DESC");
     conn.prepare_cached(&ask)?.query_map([person], stay)?.collect()
 }

@@ -21,7 +21,7 @@ impl Index {
     async fn tell(&mut self, told: i64, facts: Vec<Fact>) -> Result<(), String> {
         self.entry += 1;
         let said = Adt { event: "A01".into(), told, facts, done: "told", left_out: Vec::new() };
-        let change = PeopleChange::Tell { entry: Some(self.entry), source: "his".into(), said };
+        let change = PeopleChange::Tell { entry: Some(self.entry), source: "his".into(), said: vec![said] };
         self.buffer.change(vec![Change::People(change)]).await.map_err(|why| why.to_string())
     }
 

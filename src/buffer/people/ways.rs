@@ -117,16 +117,18 @@ fn encounter(telling: &Telling<'_>, person: i64, visit: &Visit) -> Result<i64, N
     Ok(telling.conn.last_insert_rowid())
 }
 
-/// The visit was told of another person.
-pub(super) fn give_visit(telling: &mut Telling<'_>, person: i64, visit: &Visit) -> Result<(), No> {
-    let mine = family(telling.conn, person)?;
+/// The visit `from`, whoever it was told of, is `to` of this person.
+pub(super) fn move_visit(telling: &mut Telling<'_>, person: i64, from: &Visit, to: &Visit) -> Result<(), No> {
     let mut found =
         telling.conn.prepare_cached("SELECT id, person FROM encounter WHERE number = ?1 AND system = ?2")?;
-    let theirs: Vec<(i64, i64)> = found
-        .query_map(params![visit.number, visit.system], |row| Ok((row.get(0)?, row.get(1)?)))?
+    let known: Vec<(i64, i64)> = found
+        .query_map(params![from.number, from.system], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    for (encounter, owner) in theirs.into_iter().filter(|(_, owner)| !mine.contains(owner)) {
-        let own = self::encounter(telling, person, visit)?;
+    for (encounter, owner) in known {
+        let own = self::encounter(telling, person, to)?;
+        if own == encounter {
+            continue;
+        }
         telling.conn.execute(
             "UPDATE movement SET person = ?1, encounter = ?2 WHERE encounter = ?3",
             params![person, own, encounter],
