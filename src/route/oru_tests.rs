@@ -1,5 +1,5 @@
 use super::*;
-use crate::device::Decimal;
+use crate::device::{Coding, Decimal};
 use crate::firmware_profile::{FirmwareProfile, Library, LinkContext};
 use crate::hl7v2::{Charset, Message, Path};
 
@@ -33,6 +33,11 @@ type Fact = (String, String, Option<String>, i64);
 fn facts(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     for measurement in &report.measurements {
+        // An attribute of the device is said as one and read as one: no measurement.
+        let code = measurement.metric.code_in(MDC).and_then(|code| code.parse::<u32>().ok());
+        if code.is_some_and(|code| code >> 16 == nomenclature::PARTITION_OBJECTS) {
+            continue;
+        }
         let mut one = |metric: &crate::device::Metric, value: &Value| {
             let of = |system: &str| metric.code_in(system).map(|code| format!("{system} {code}"));
             let code = of(MDC).or_else(|| of(crate::device::LOINC)).or_else(|| {
@@ -46,10 +51,11 @@ fn facts(report: &Report) -> Vec<Fact> {
                     }),
                 ),
                 Value::Text(text) => (text.trim().to_owned(), None),
-                Value::Coded { codings, text } => {
-                    let shown = text.as_deref().or(codings.first().and_then(|one| one.display.as_deref()));
-                    (format!("{:?} {shown:?}", codings.first().map(|one| &one.code)), None)
-                }
+                Value::Coded { codings, text } => (choice(codings.first(), text.as_deref()), None),
+                Value::Bits(bits) => match bits.iter().find(|(_, set)| *set) {
+                    Some((coding, _)) => (choice(Some(coding), None), None),
+                    None => (choice(None, Some("none set")), None),
+                },
                 Value::Absent(_) => ("absent".into(), None),
                 _ => return,
             };
@@ -62,6 +68,13 @@ fn facts(report: &Report) -> Vec<Fact> {
     }
     facts.sort();
     facts
+}
+
+/// A code and the text beside it, or the code again.
+fn choice(coding: Option<&Coding>, text: Option<&str>) -> String {
+    let code = coding.map(|one| &*one.code);
+    let shown = text.or(coding.and_then(|one| one.display.as_deref())).or(code);
+    format!("{code:?} {:?}", shown.map(str::trim))
 }
 
 /// Every family's captures as messages, read back by the page of PCD-01 monitors.

@@ -191,6 +191,7 @@ async fn a_kill_loses_nothing_and_repeats_only_what_is_the_same() {
         }
         tokio::time::sleep(Duration::from_millis(7 * round)).await;
         clinic.kill_and_restart();
+        clinic.bedside.wait_for_port(port);
     }
     common::until(PATIENCE, "every message arrives", async || {
         let ids: std::collections::HashSet<String> = receiver.ids().into_iter().collect();

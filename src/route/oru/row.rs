@@ -151,19 +151,32 @@ fn written(value: &Value) -> (&'static str, String, Option<&Unit>) {
         Value::Numeric { value, comparator: Some(comparator), unit } => {
             ("SN", structured(*comparator, *value), unit.as_ref())
         }
-        Value::Text(text) => ("ST", escaped(text), None),
+        Value::Text(text) => match ratio(text) {
+            Some((first, second)) => ("SN", format!("^{first}^:^{second}"), None),
+            None => ("ST", escaped(text), None),
+        },
         Value::Coded { codings, text } => ("CWE", choice(codings, text.as_ref()), None),
         Value::Bits(bits) => {
-            let set = bits
-                .iter()
-                .filter(|(_, set)| *set)
-                .map(|(coding, _)| choice(std::slice::from_ref(coding), None));
-            ("CWE", set.collect::<Vec<_>>().join("~"), None)
+            let set = bits.iter().filter(|(_, set)| *set);
+            let set: Vec<String> =
+                set.map(|(coding, _)| choice(std::slice::from_ref(coding), None)).collect();
+            // Empty would say that nobody knows.
+            ("CWE", if set.is_empty() { "^none set".into() } else { set.join("~") }, None)
         }
         Value::Absent(_) | Value::Compound(_) | Value::SampleArray { .. } | Value::Alarm(_) => {
             ("", String::new(), None)
         }
     }
+}
+
+/// `1:2.5`, as a structured number has a place for it.
+fn ratio(text: &str) -> Option<(Decimal, Decimal)> {
+    let (first, second) = text.trim().split_once(':')?;
+    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if !plain(first) || !plain(second) {
+        return None;
+    }
+    Some((first.parse().ok()?, second.parse().ok()?))
 }
 
 /// SN: comparator ^ number (HL7 2.5 §2.A.71).
