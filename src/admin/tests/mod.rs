@@ -1,6 +1,7 @@
 //! The desk over real TLS sockets, as browsers, scrapers and attackers meet it.
 
 mod act;
+mod associate;
 mod client;
 mod enter;
 mod live;
@@ -83,6 +84,7 @@ impl Rig {
             recording: Arc::new(record::Shelf),
             worklist: Arc::new(work::Bench::new(store.clone())),
             outgoing: Arc::new(onward::Rack::default()),
+            associations: Arc::new(associate::Ward::default()),
             people: people::index(),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),

@@ -6,7 +6,9 @@
 
 mod apply;
 mod ask;
+mod forget;
 mod merge;
+mod now;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,8 @@ use crate::identity::{Place, Told, Visit, adt::Adt};
 
 pub(super) use apply::apply;
 pub use ask::Matching;
-pub use read::look_at_people;
+pub(super) use forget::forget;
+pub use read::{look_at_people, look_at_person};
 
 /// A person of the index.
 #[derive(Clone, PartialEq, Eq)]

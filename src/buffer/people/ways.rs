@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{No, Telling, family};
+use super::apply::{No, Telling, family, survivor};
 use crate::identity::{Movement, Place, Step, Visit, stays};
 
 /// More than this was said of nobody's ways.
@@ -100,7 +100,7 @@ pub(super) fn add(telling: &Telling<'_>, person: i64, movement: &Movement) -> Re
 
 /// The visit's row, made when it is new.
 fn encounter(telling: &Telling<'_>, person: i64, visit: &Visit) -> Result<i64, No> {
-    for one in family(telling.conn, person)? {
+    for one in family(telling.conn, survivor(telling.conn, person)?)? {
         let known = telling
             .conn
             .prepare_cached("SELECT id FROM encounter WHERE number = ?1 AND system = ?2 AND person = ?3")?
@@ -142,6 +142,7 @@ pub(super) fn move_visit(telling: &mut Telling<'_>, person: i64, from: &Visit, t
 /// Two persons changed beds.
 pub(super) fn swap(telling: &Telling<'_>, first: i64, second: i64, at: i64) -> Result<(), No> {
     let bed = |person: i64| -> Result<Place, No> {
+        let person = survivor(telling.conn, person)?;
         let mut open = telling.conn.prepare_cached(
             "SELECT facility, point_of_care, room, bed FROM stay WHERE person = ?1 AND until IS NULL AND bed IS NOT NULL",
         )?;

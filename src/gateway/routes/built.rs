@@ -5,10 +5,12 @@ use std::sync::Arc;
 use crate::buffer::{NewOutgoing, OutgoingRow, Stored, sha256};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::device::Report;
+use crate::device::{Person, Report};
+use crate::gateway::association::Attributed;
 use crate::gateway::triage::said;
 use crate::gateway::understand::{Meaning, Understanding};
 use crate::hl7v2::{Charset, Message, header};
+use crate::identity::Attribution;
 use crate::route::oru::{self, About, Header};
 use crate::route::{How, Lane, Route};
 use crate::upstream::hl7::Acknowledge;
@@ -111,13 +113,42 @@ pub(super) fn rows_of_measurements(
     match understood.meaning {
         Meaning::Hold(why) => Err(why),
         Meaning::Stranger(who) => Err(Meaning::reason(&who)),
-        Meaning::Deliver { .. } => Ok(rows(&understood.reports, stored, destination, route, building)),
+        Meaning::Deliver { .. } => {
+            let told = told(understood.reports, understood.whose);
+            Ok(rows(&told, stored, destination, route, building))
+        }
         _ => Ok(Vec::new()),
     }
 }
 
+/// A report under the patient it was attributed to.
+struct Told {
+    report: Report,
+    /// Nobody asked whose it is: what the frame and the link's binding say counts.
+    plain: bool,
+}
+
+/// The reports as they are delivered, each under the person it was attributed to and under no other.
+fn told(decoded: Vec<Report>, whose: Option<Attributed>) -> Vec<Told> {
+    let Some(whose) = whose else {
+        return decoded.into_iter().map(|report| Told { report, plain: true }).collect();
+    };
+    let reports = whose.reports.unwrap_or(decoded);
+    let attributed = reports.into_iter().enumerate().map(|(at, report)| {
+        match whose.attributions.get(at).and_then(Option::as_ref) {
+            None => Told { report, plain: true },
+            Some(Attribution::Matched { whom, .. }) => {
+                let person = whom.person().map(|person| Person::clone(person));
+                Told { report: Report { person, ..report }, plain: false }
+            }
+            Some(_) => Told { report: Report { person: None, ..report }, plain: false },
+        }
+    });
+    attributed.collect()
+}
+
 fn rows(
-    reports: &[Report],
+    reports: &[Told],
     stored: &Stored,
     destination: &Outbound,
     route: &Route,
@@ -126,10 +157,11 @@ fn rows(
     let link = building.understanding.link(&stored.link);
     let bound = link.as_ref().and_then(|link| link.patient.as_ref());
     let order = destination.config.in_order;
-    let numbered = reports.iter().enumerate().filter(|(_, report)| oru::has_something(report));
+    let numbered = reports.iter().enumerate().filter(|(_, told)| oru::has_something(&told.report));
     numbered
-        .filter_map(|(part, report)| {
-            let lane = Lane::of_report(order, &About { report, bound }, &stored.link, stored.id);
+        .filter_map(|(part, told)| {
+            let about = About { report: &told.report, bound: bound.filter(|_| told.plain) };
+            let lane = Lane::of_report(order, &about, &stored.link, stored.id);
             Some(NewOutgoing {
                 entry: stored.id,
                 part: u32::try_from(part).ok()?,
@@ -150,7 +182,7 @@ fn measured(
 ) -> Result<Made, String> {
     let understood = building.understanding.read(&said(stored));
     let reports = match understood.meaning {
-        Meaning::Deliver { .. } => understood.reports,
+        Meaning::Deliver { .. } => told(understood.reports, understood.whose),
         Meaning::Hold(why) => return Err(why),
         Meaning::Stranger(who) => return Err(Meaning::reason(&who)),
         Meaning::Nothing(why) => return Ok(Made::Nothing(why)),
@@ -158,7 +190,7 @@ fn measured(
     };
     let all = rows(&reports, stored, destination, route, building);
     let report = usize::try_from(row.part).ok().and_then(|part| reports.get(part));
-    let Some(report) = report.filter(|report| oru::has_something(report)) else {
+    let Some(Told { report, plain }) = report.filter(|told| oru::has_something(&told.report)) else {
         if all.is_empty() {
             return Ok(Made::Nothing("there is no measurement in it that a message could say".into()));
         }
@@ -183,7 +215,7 @@ fn measured(
         test: building.simulated,
         enhanced: config.acknowledge == Acknowledge::Enhanced,
     };
-    let bytes = oru::build(&About { report, bound }, &header);
+    let bytes = oru::build(&About { report, bound: bound.filter(|_| *plain) }, &header);
     let more = if row.part == 0 { all } else { Vec::new() };
     Ok(Made::Ready(Built { more, ..again(bytes, true)? }))
 }
@@ -199,4 +231,49 @@ fn control_id(row: &OutgoingRow, stored: &Stored, destination: &Outbound, buildi
         id.push_str(&format!("{byte:02X}"));
         id
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Device, Identifier};
+    use crate::identity::Whom;
+
+    fn person(id: &str) -> Person {
+        let id = Identifier { system: "urn:x".into(), value: id.into(), kind: None };
+        Person { identifiers: vec![id], ..Person::default() }
+    }
+
+    fn report(id: Option<&str>) -> Report {
+        Report {
+            device: Device::default(),
+            person: id.map(person),
+            place: None,
+            specimen: None,
+            orders: Vec::new(),
+            measurements: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_report_goes_out_under_whom_it_was_attributed_to_and_nobody_else() {
+        let whom = Whom::Stranger(Arc::new(person("right")));
+        let attributions = vec![
+            None,
+            Some(Attribution::Matched { whom, sources: Vec::new() }),
+            Some(Attribution::Orphan),
+            Some(Attribution::Conflict { why: "two".into() }),
+        ];
+        let whose = Attributed { reports: None, attributions, text: None, doubt: None, times: (0, 0) };
+        let named = |told: &Told| {
+            let person = told.report.person.as_ref();
+            (person.map(|person| person.identifiers[0].value.to_string()), told.plain)
+        };
+        let reports = vec![report(Some("frame")); 4];
+        let told = told(reports, Some(whose));
+        let named: Vec<_> = told.iter().map(named).collect();
+        let expected =
+            [(Some("frame".into()), true), (Some("right".into()), false), (None, false), (None, false)];
+        assert_eq!(named, expected);
+    }
 }
