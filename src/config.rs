@@ -3,6 +3,7 @@
 //! Each room owns its section's type; this file only composes them. Rooms are handed their own section and never
 //! see the whole.
 
+mod destinations;
 mod system;
 mod waveforms;
 
@@ -18,10 +19,12 @@ use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
 use crate::hl7v2::Charset;
+use crate::route::Route;
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
+pub use destinations::Destination;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 
@@ -34,6 +37,9 @@ pub struct Config {
     pub upstream: Option<upstream::Config>,
     pub broker: Option<connector::broker::Config>,
     pub links: Vec<Link>,
+    /// Systems that take HL7 v2, and what goes to them; the first route that takes a frame counts.
+    pub destinations: Vec<Destination>,
+    pub routes: Vec<Route>,
     /// All firmware profiles, for links that are made while the box runs.
     pub library: Arc<Library>,
     pub delivery: Delivery,
@@ -250,6 +256,10 @@ struct File {
     profiles: Profiles,
     #[serde(default, rename = "link")]
     links: Vec<LinkFile>,
+    #[serde(default, rename = "destination")]
+    destinations: Vec<destinations::DestinationFile>,
+    #[serde(default, rename = "route")]
+    routes: Vec<destinations::RouteFile>,
     #[serde(default)]
     delivery: Delivery,
     #[serde(default)]
@@ -336,6 +346,8 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
             at(text, place, offset, message)
         })?);
     }
+    let here = |offset, message| at(text, place, offset, message);
+    let (destinations, routes) = destinations::resolve(file.destinations, file.routes, &links, &here)?;
     Ok(Config {
         site: file.site,
         buffer: file.buffer,
@@ -343,6 +355,8 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         upstream: file.upstream,
         broker: file.broker,
         links,
+        destinations,
+        routes,
         library,
         delivery: file.delivery,
         worklist: file.worklist,

@@ -17,6 +17,8 @@ mod desk;
 #[path = "doors/speak.rs"]
 mod speak;
 
+#[path = "doors/alarms.rs"]
+mod alarms;
 #[path = "doors/astm.rs"]
 mod astm;
 #[path = "doors/config.rs"]
@@ -31,5 +33,9 @@ mod mllp;
 mod pairing;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
+#[path = "doors/routes.rs"]
+mod routes;
+#[path = "doors/simulate.rs"]
+mod simulate;
 #[path = "doors/worklist.rs"]
 mod worklist;

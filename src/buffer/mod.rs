@@ -35,6 +35,8 @@ mod glance;
 mod health;
 mod job;
 mod outbox;
+mod outgoing;
+mod queued;
 mod people;
 mod reader;
 mod registry;
@@ -64,9 +66,11 @@ pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use entry::{IllegalMark, Mark, State, Transition};
 pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
+pub use outgoing::{NewOutgoing, OutgoingChange, Step as OutgoingStep};
 pub use people::{
     Lookup, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow, look_at_people,
 };
+pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
 

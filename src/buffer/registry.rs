@@ -9,6 +9,7 @@ use std::fmt;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::outgoing::{self, OutgoingChange};
 use super::people::{self, PeopleChange};
 use super::sha256;
 use super::work::WorkChange;
@@ -127,6 +128,7 @@ pub enum Change {
     },
     Audit(NewAudit),
     Work(WorkChange),
+    Outgoing(OutgoingChange),
     People(PeopleChange),
 }
 
@@ -196,6 +198,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
         }
         Change::Audit(row) => append_audit(conn, row, now)?,
         Change::Work(work) => return worklist::apply(conn, work, now),
+        Change::Outgoing(change) => return outgoing::apply(conn, change, now),
         Change::People(people) => return people::apply(conn, people, now),
     }
     Ok(Ok(()))

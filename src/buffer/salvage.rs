@@ -17,7 +17,7 @@ use super::repetition::prefix;
 use super::{BufferError, compact, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 19] = [
     "link",
     "device",
     "user",
@@ -27,6 +27,8 @@ const TABLES: [&str; 17] = [
     "part",
     "work_order",
     "work_asked",
+    "destination",
+    "outgoing",
     "person",
     "person_identifier",
     "person_merge",

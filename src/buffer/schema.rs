@@ -29,6 +29,10 @@
 //! work_order  id, specimen, tests (JSON), urgent, person (JSON), kind, collected, number, source (0 desk, 1 HL7, 2 FHIR),
 //!             source_key, author, created, state (0 open, 1 sent, 2 done, 3 cancelled), changed, note
 //! work_asked  id, work_order, at, link, outcome      what analysers were told of an order
+//! destination  id, name, through (entries up to it were looked at), wanted (the file names it), paused, heard_at,
+//!              heard (last acknowledgement)
+//! outgoing  id, destination, entry, part, route, lane, state (as of an entry), attempts, revision, queued, next_try, sent_at,
+//!           committed, answered_at, reason, control (MSH-10), answer, message (null: built when it is first sent)
 //! person   id, family, given (JSON), birth_date, gender, name_told, birth_told, gender_told, words (for searching),
 //!          merged_into, removed, source, told, entry
 //! person_identifier  folded, system, person, value, kind, since, retired, entry
@@ -53,7 +57,7 @@ use super::BufferError;
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 4] = [FIRST, PACKED, WORKLIST, PEOPLE];
+const STEPS: [&str; 5] = [FIRST, PACKED, WORKLIST, PEOPLE, ROUTES];
 
 /// The schema this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -140,6 +144,22 @@ CREATE TABLE person_entry (
   PRIMARY KEY (entry, person)) STRICT, WITHOUT ROWID;
 CREATE INDEX person_entry_person ON person_entry (person);
 CREATE TABLE people_heard (source TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Each destination has its own queue; `lane` is a hash of whatever is kept in order, so that no patient is named.
+const ROUTES: &str = "
+CREATE TABLE destination (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, through INTEGER NOT NULL, wanted INTEGER NOT NULL,
+  paused INTEGER NOT NULL DEFAULT 0, heard_at INTEGER, heard TEXT) STRICT;
+CREATE TABLE outgoing (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, destination INTEGER NOT NULL, entry INTEGER NOT NULL, part INTEGER NOT NULL,
+  route TEXT NOT NULL, lane INTEGER NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+  revision INTEGER NOT NULL DEFAULT 0, queued INTEGER NOT NULL, next_try INTEGER, sent_at INTEGER, committed INTEGER,
+  answered_at INTEGER, reason TEXT, control TEXT, answer TEXT, message BLOB) STRICT;
+CREATE UNIQUE INDEX outgoing_once ON outgoing (destination, entry, part);
+CREATE INDEX outgoing_entry ON outgoing (entry, state);
+CREATE INDEX outgoing_open ON outgoing (destination, state, id) WHERE state < 3;
+CREATE INDEX outgoing_delayed ON outgoing (destination, next_try) WHERE next_try IS NOT NULL;
 ";
 
 /// Before the first table: where the database cannot be changed any more once it has pages.

@@ -17,6 +17,7 @@ mod run;
 mod selftest;
 mod simulate;
 mod status;
+mod venue;
 mod worklist;
 
 use std::fmt::Display;

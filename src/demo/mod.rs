@@ -3,7 +3,6 @@
 //! its parts.
 
 pub mod actor;
-pub mod device;
 pub mod fault;
 pub mod fhir_server;
 pub mod pty;
@@ -23,9 +22,10 @@ use crate::firmware_profile::Library;
 use crate::gateway::{self, Console, GatewayError, Up};
 use crate::secret::{self, Secret, SecretStore};
 use crate::upstream::keys::{self, Algorithm, SigningKey};
-use device::{Broker, Device, Port};
-use pty::Pty;
-use template::Template;
+use actor::kit::{Broker, Kit};
+use actor::{Script, Speaker, speaker};
+use fault::{Faults, FaultyLine};
+use stage::{Place, Play};
 
 const CLIENT_ID: &str = "bedside-demo";
 const KIT_USER: &str = "kit-gateway";
@@ -101,10 +101,18 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
 
     let mut devices = tokio::task::JoinSet::new();
     for (number, (name, profile, seconds)) in DEVICES.into_iter().enumerate() {
-        let device = simulated(&folder.0, name, profile, seconds, number as u64 + 1, &ports, &password)?;
-        devices.spawn(device.run(clock.clone(), stop.clone(), |_, _| ()));
+        let place = place(&folder.0, name, profile, &ports);
+        let kit = (profile == KIT).then(|| Broker {
+            client_id: name.into(),
+            user: KIT_USER.into(),
+            password: password.clone(),
+            topic: Some(KIT_TOPIC.into()),
+        });
+        let play = simulated(profile, &simulation(profile)?, kit, seconds, number as u64 + 1)?;
+        devices.spawn(play.run(place, clock.clone(), stop.clone(), |_, _| ()));
     }
-    devices.spawn(stranger(&ports)?.run(clock.clone(), stop.clone(), |_, _| ()));
+    let place = Place::Dial(local(ports.newcomers).to_string());
+    devices.spawn(stranger()?.run(place, clock.clone(), stop.clone(), |_, _| ()));
     let console = Arc::new(Banner { inner: console, fhir: server.base_url.clone() });
     let done = gateway::run(config, store, clock, stop, console).await;
     devices.abort_all();
@@ -160,45 +168,40 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
     )
 }
 
+fn place(folder: &Path, name: &str, profile: &str, ports: &Ports) -> Place {
+    let port = match profile {
+        OXIMETER | SCALE | ANALYSER => return Place::Pty(folder.join(name)),
+        HAEMATOLOGY => ports.haematology,
+        KIT => ports.broker,
+        _ => ports.monitors,
+    };
+    Place::Dial(local(port).to_string())
+}
+
 fn simulated(
-    folder: &Path,
-    name: &str,
     profile: &str,
+    template: &str,
+    kit: Option<Broker>,
     seconds: u64,
     seed: u64,
-    ports: &Ports,
-    password: &Secret,
-) -> Result<Device, GatewayError> {
-    let template = Template::parse(&simulation(profile)?, seed).map_err(failed)?;
-    let serial = || Pty::open(Some(&folder.join(name))).map_err(failed);
-    let port = match profile {
-        OXIMETER | SCALE => Port::Lines(serial()?),
-        ANALYSER => Port::AstmSerial(serial()?),
-        HAEMATOLOGY => Port::Mllp(local(ports.haematology)),
-        KIT => Port::Mqtt(Broker {
-            address: local(ports.broker),
-            client_id: name.into(),
-            user: KIT_USER.into(),
-            password: password.clone(),
-            topic: KIT_TOPIC.into(),
-        }),
-        _ => Port::Mllp(local(ports.monitors)),
+) -> Result<Play, GatewayError> {
+    let library = Library::embedded().map_err(failed)?;
+    let profile = library.find(profile).ok_or_else(|| failed(format!("there is no {profile}")))?;
+    let speaker: Box<dyn Speaker> = match kit {
+        Some(broker) => Box::new(Kit::new(broker)),
+        None => speaker(&profile, &[]).map_err(failed)?,
     };
-    Ok(Device { port, template, every: Duration::from_secs(seconds), count: None })
+    let script = Script::of_template(template, None, seed).map_err(failed)?;
+    let faults = FaultyLine::new(Faults::default(), seed);
+    Ok(Play { speaker, script, faults, every: Duration::from_secs(seconds), count: None })
 }
 
 /// The device that nobody has paired yet: the monitor again, as another bed's.
-fn stranger(ports: &Ports) -> Result<Device, GatewayError> {
+fn stranger() -> Result<Play, GatewayError> {
     let (_, profile, seconds) = STRANGER;
     let own = |text: String, (theirs, its): &(&str, &str)| text.replace(theirs, its);
     let text = STRANGER_IS.iter().fold(simulation(profile)?, own);
-    let template = Template::parse(&text, DEVICES.len() as u64 + 1).map_err(failed)?;
-    Ok(Device {
-        port: Port::Mllp(local(ports.newcomers)),
-        template,
-        every: Duration::from_secs(seconds),
-        count: None,
-    })
+    simulated(profile, &text, None, seconds, DEVICES.len() as u64 + 1)
 }
 
 fn simulation(profile: &str) -> Result<String, GatewayError> {

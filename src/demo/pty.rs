@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
@@ -63,6 +64,17 @@ impl Pty {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the other side has read all that was written.
+    pub async fn until_read(&self) -> io::Result<()> {
+        loop {
+            // What was written reaches the far end's queue a moment later.
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            if rustix::io::ioctl_fionread(&self.far)? == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// What the kernel does to a real port when the last program that had it open ends: what that one did not read is

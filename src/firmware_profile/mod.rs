@@ -33,6 +33,7 @@ mod astm_orders;
 mod flat;
 mod hl7;
 mod hl7_alarm;
+mod hl7_control;
 mod hl7_device;
 mod hl7_obx;
 mod hl7_orders;

@@ -16,8 +16,8 @@ use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
 use super::schema::{
-    Caveat, ControlRule, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase,
-    Transport, Udp, Verified,
+    Caveat, ControlResult, ControlRule, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp,
+    TestCase, Transport, Udp, Verified,
 };
 use super::section::{At, Section};
 use super::text::{Joined, Shape, TextGrammar};
@@ -343,11 +343,28 @@ fn ignore_rule(section: Section<'_>, kind: GrammarKind) -> Option<IgnoreRule> {
     let equals: Vec<String> = section.texts("equals").into_iter().map(|at| at.value).collect();
     let matches = pattern(&section, "matches");
     let reason = section.required("reason");
+    let absent = section.boolean("absent").unwrap_or(false);
+    if absent && (at.is_none() || !equals.is_empty()) {
+        section.fault(section.span_of("absent"), "`absent` needs `at`, and no `equals`");
+    }
     if at.is_none() && matches.is_none() {
         section.fault(section.span.clone(), "[record.ignore] needs `matches`, or `at` with `equals`");
     }
     section.finish();
-    Some(IgnoreRule { at: at.map(|at| (at, equals)), matches, reason: reason?.value })
+    Some(IgnoreRule { at: at.map(|at| (at, equals)), absent, matches, reason: reason?.value })
+}
+
+fn control_result(section: Section<'_>, kind: GrammarKind) -> Option<ControlResult> {
+    if kind != GrammarKind::Hl7 {
+        section.fault(section.span.clone(), "`result` has a meaning in the hl7 grammar alone");
+    }
+    let required = |key| section.required(key).and_then(|text| locator(&section, &text, kind));
+    let one = |key| section.text(key).and_then(|text| locator(&section, &text, kind));
+    let (code, value) = (required("code"), required("value"));
+    let (name, unit, taken) = (one("name"), one("unit"), one("taken"));
+    let remarks = locators(&section, "remarks", kind);
+    section.finish();
+    Some(ControlResult { code: code?, value: value?, name, unit, taken, remarks })
 }
 
 /// `[[quality_control]]`: where it stands that a result is of a control.
@@ -356,8 +373,9 @@ pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<Cont
         let at = section.required("at").and_then(|text| locator(&section, &text, kind));
         let equals = section.texts("equals").into_iter().map(|at| at.value).collect();
         let matches = pattern(&section, "matches");
+        let result = section.section("result").and_then(|section| control_result(section, kind));
         section.finish();
-        Some(ControlRule { at: at?, equals, matches })
+        Some(ControlRule { at: at?, equals, matches, result })
     };
     root.sections("quality_control").into_iter().filter_map(rule).collect()
 }

@@ -239,15 +239,112 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::TestClock;
+    use crate::clock::{SharedClock, TestClock};
     use crate::config;
     use crate::connector::{Stop, folder};
     use crate::device::Identifier;
-    use crate::firmware_profile::Library;
+    use crate::firmware_profile::{Library, LinkContext};
+    use crate::wire::sparkplug::parts;
+    use crate::wire::sparkplug::payload::{Metric, Payload, Value};
 
     fn archived(dir: &Path) -> usize {
         let below = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
         below(&dir.join("archive")).flat_map(|year| below(&year)).flat_map(|month| below(&month)).count()
+    }
+
+    /// An intake with these links and a buffer in `dir`.
+    fn intake(dir: &Path, pages: &[String], clock: &SharedClock) -> (Arc<Ingest>, Buffer) {
+        let library = Library::embedded().unwrap();
+        let site: config::Site = toml::from_str("name = \"T\"").unwrap();
+        let links = pages.iter().map(|page| config::parse_link(page, &site, &library, true).unwrap());
+        let held = crate::buffer::Config { dir: dir.join("data"), ..Default::default() };
+        let buffer = Buffer::open(&held, clock.clone()).unwrap();
+        let id = Identifier { system: "urn:test".into(), value: "TEST".into(), kind: None };
+        let gateway =
+            crate::translate::Gateway { id, name: "test".into(), version: "0".into(), patient_system: None };
+        let understanding = Arc::new(Understanding::new(links.collect(), gateway, true));
+        let live = Live::new(clock.clone());
+        let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+        let recordings = Recordings::new(dir, clock.clone(), understanding.clone(), live.clone());
+        let intake = Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist);
+        (Arc::new(intake), buffer)
+    }
+
+    /// What one metric of an edge node says.
+    fn payload(seq: u64, name: Option<&str>, alias: u64, value: u32) -> Vec<u8> {
+        use prost::Message;
+        let metric = Metric {
+            name: name.map(Into::into),
+            alias: Some(alias),
+            datatype: Some(3),
+            value: Some(Value::Int(value)),
+            ..Metric::default()
+        };
+        Payload { timestamp: Some(1_773_477_000_000), metrics: vec![metric], seq: Some(seq) }.encode_to_vec()
+    }
+
+    #[tokio::test]
+    async fn numbers_of_an_edge_node_are_kept_with_the_birth_of_their_own_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let page = |name: &str| {
+            format!(
+                "name = \"{name}\"\nprofile = \"sparkplug/edge-node\"\n[broker]\ntopics = [\"{name}/#\"]\n"
+            )
+        };
+        let clock: SharedClock = TestClock::at(1_773_477_000_000_000);
+        let (intake, buffer) = intake(dir.path(), &[page("ward"), page("theatre")], &clock);
+        let keep = async |link: &str, kind: &str, bytes: Vec<u8>, redelivered: bool| {
+            let topic = format!("spBv1.0/g/{kind}/e/d").replace("NBIRTH/e/d", "NBIRTH/e");
+            let frame = Frame {
+                link: link.into(),
+                peer: "kit".into(),
+                received: clock.now(),
+                bytes: bytes.into(),
+                topic: Some(topic.into()),
+                redelivered,
+                warnings: Vec::new(),
+            };
+            match intake.keep(frame).await {
+                Receipt::Kept { duplicate } => duplicate,
+                Receipt::Refused { reason, .. } => panic!("{reason}"),
+            }
+        };
+        for link in ["ward", "theatre"] {
+            keep(link, "NBIRTH", payload(0, Some("bdSeq"), 0, 0), false).await;
+        }
+        let birth = payload(1, Some("Vitals/SpO2"), 5, 98);
+        keep("ward", "DBIRTH", birth.clone(), false).await;
+        let saturation = payload(2, None, 5, 97);
+        assert!(!keep("ward", "DDATA", saturation.clone(), false).await);
+        assert!(keep("ward", "DDATA", saturation.clone(), true).await, "sent again with DUP it is the same");
+        // Another link was never told what number 5 is, and after a gap nobody knows it.
+        keep("theatre", "DDATA", payload(1, None, 5, 41), false).await;
+        keep("ward", "DDATA", payload(9, None, 5, 42), false).await;
+
+        let kept = buffer.reader().recent(10, 1 << 20).await.unwrap();
+        let library = Library::embedded().unwrap();
+        let profile = library.find("sparkplug/edge-node").unwrap();
+        let mut said: Vec<_> = kept
+            .iter()
+            .map(|one| {
+                let decoded = profile.decode(&one.bytes, one.topic.as_deref(), &LinkContext::golden());
+                let values = decoded.reports.iter().flat_map(|report| &report.measurements);
+                let values = values.filter(|m| m.metric.code_in(crate::device::MDC) == Some("150456"));
+                let values = values.filter_map(|m| match &m.value {
+                    crate::device::Value::Numeric { value, .. } => Some(value.to_string()),
+                    _ => None,
+                });
+                let values: Vec<_> = values.collect();
+                (one.link.to_string(), parts(&one.bytes).unwrap().0 == Some(&birth[..]), values.join(" "))
+            })
+            .collect();
+        said.sort();
+        let read = |value: &str| said.iter().filter(|(.., said)| said.contains(value)).count();
+        assert_eq!(said.len(), 6, "{said:?}");
+        assert_eq!(said.iter().filter(|(link, joined, _)| link == "ward" && *joined).count(), 1);
+        assert!(said.iter().all(|(link, joined, _)| link == "ward" || !joined));
+        assert_eq!((read("98"), read("97"), read("41"), read("42")), (1, 1, 0, 0), "{said:?}");
+        buffer.close().await;
     }
 
     /// What is kept of these files, written one after the other.
@@ -257,21 +354,8 @@ mod tests {
         std::fs::create_dir_all(&drop_dir).unwrap();
         let section = format!("dir = \"{}\"\nsettle_s = 0\npoll_s = 1", drop_dir.display());
         let page = format!("name = \"files\"\nprofile = \"{profile}\"\n[folder]\n{section}\n");
-        let library = Library::embedded().unwrap();
-        let site: config::Site = toml::from_str("name = \"T\"").unwrap();
-        let link = config::parse_link(&page, &site, &library, false).unwrap();
-        let clock = TestClock::at(1_773_477_000_000_000);
-        let held = crate::buffer::Config { dir: dir.path().join("data"), ..Default::default() };
-        let buffer = Buffer::open(&held, clock.clone()).unwrap();
-        let id = Identifier { system: "urn:test".into(), value: "TEST".into(), kind: None };
-        let gateway =
-            crate::translate::Gateway { id, name: "test".into(), version: "0".into(), patient_system: None };
-        let understanding = Arc::new(Understanding::new(vec![link], gateway, true));
-        let live = Live::new(clock.clone());
-        let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
-        let recordings = Recordings::new(dir.path(), clock.clone(), understanding.clone(), live.clone());
-        let intake =
-            Arc::new(Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist));
+        let clock: SharedClock = TestClock::at(1_773_477_000_000_000);
+        let (intake, buffer) = intake(dir.path(), &[page], &clock);
         let (switch, stop) = Stop::pair();
         let watched: folder::Config = toml::from_str(&section).unwrap();
         let task = tokio::spawn(folder::run("files".into(), watched, intake, clock, stop));

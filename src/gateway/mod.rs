@@ -9,6 +9,7 @@ mod metrics;
 mod numbers;
 pub(crate) mod pairing;
 mod recording;
+mod routes;
 mod translated;
 mod triage;
 pub mod understand;
@@ -38,6 +39,7 @@ use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
 use recording::Recordings;
+use routes::Routes;
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
@@ -104,23 +106,17 @@ pub async fn run(
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
-    let parts = Parts {
-        buffer,
-        live,
-        metrics: Arc::default(),
-        understanding,
-        pairing,
-        recordings,
-        worklist,
-        upstream,
-        clock,
-        stop,
-    };
+    let metrics: Arc<Metrics> = Arc::default();
+    let routes =
+        Arc::new(Routes::new(buffer.clone(), understanding.clone(), metrics.clone(), &config, clock.clone()));
+    let parts =
+        Parts { buffer, live, metrics, understanding, pairing, recordings, worklist, upstream, clock, stop };
 
     let mut tasks = JoinSet::new();
     let wake = Arc::new(Notify::new());
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
+    routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {

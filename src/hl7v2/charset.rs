@@ -92,7 +92,7 @@ impl Charset {
     }
 
     /// The bytes of `text`; `None` when some letter has none.
-    pub(super) fn encode(self, text: &str) -> Option<Vec<u8>> {
+    pub fn encode(self, text: &str) -> Option<Vec<u8>> {
         if self.is_wide() {
             let little = self.0 == encoding_rs::UTF_16LE;
             let bytes = |unit: u16| if little { unit.to_le_bytes() } else { unit.to_be_bytes() };

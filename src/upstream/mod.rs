@@ -32,6 +32,7 @@ mod capability;
 mod config;
 mod deliver;
 mod fetch;
+pub mod hl7;
 mod http;
 pub mod keys;
 mod known;

@@ -41,7 +41,8 @@ pub(crate) fn run() {
     let one = framed[1..framed.len() - 2].to_vec();
     let rows = one.split_inclusive(|byte| *byte == b'\r').collect::<Vec<_>>();
     let many = [rows[..4].concat(), rows[4..].concat().repeat(10_000)].concat();
-    let report = [rows[..4].concat(), b"OBX|1|ED|||^AP^PDF^Base64^".to_vec(), vec![b'A'; 5 << 20], b"\r".to_vec()];
+    let report =
+        [rows[..4].concat(), b"OBX|1|ED|||^AP^PDF^Base64^".to_vec(), vec![b'A'; 5 << 20], b"\r".to_vec()];
     let report = report.concat();
     let latin = one.iter().map(|byte| if *byte == b'V' { 0xC4 } else { *byte }).collect::<Vec<u8>>();
     println!("\nReading HL7 (medians of {ROUNDS} rounds), MB/s");

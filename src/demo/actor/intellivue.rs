@@ -1,13 +1,15 @@
 //! A simulated Philips IntelliVue monitor: answers an association, announces itself, and sends what it is polled for:
 //! numerics (one of them invalid), three ECG leads at 500 Hz, a plethysmogram at 125 Hz, a patient and an alarm.
 
-use std::io;
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::Duration;
 
-use tokio::net::UdpSocket;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, datetime};
+use jiff::tz::TimeZone;
 
-use crate::connector::Stop;
-use crate::demo::pty::Pty;
+use super::{Said, Speaker, Told};
+use crate::demo::actor;
 use crate::wire::intellivue::message::{
     ALERTS, CONFIRMED_ACTION, CONFIRMED_EVENT, CONFIRMED_SET, CONNECT, Cursor, INVOKE, MDS, MDS_CREATE,
     Message, NUMERIC, PATIENT, POLL, POLL_EXTENDED, RESULT, WAVE,
@@ -23,9 +25,16 @@ pub struct Monitor {
     periodic: Vec<Periodic>,
     second: Duration,
     quarter: Duration,
+    /// Periodic numerics that were sent.
+    numerics: u32,
+    /// What its clock said at the beginning.
+    pub clock: DateTime,
     /// Whether an alarm sounds.
     pub alarm: bool,
 }
+
+/// When the monitor was switched on, if nobody says it.
+const SWITCHED_ON: DateTime = datetime(2026, 3, 14, 14, 0, 0, 0);
 
 #[derive(Debug)]
 struct Periodic {
@@ -46,6 +55,8 @@ impl Monitor {
             periodic: Vec::new(),
             second: Duration::ZERO,
             quarter: Duration::ZERO,
+            numerics: 0,
+            clock: SWITCHED_ON,
             alarm: true,
         }
     }
@@ -81,18 +92,14 @@ impl Monitor {
             self.second = now.max(self.second + Duration::from_secs(1));
         }
         self.periodic.retain(|poll| poll.until > now);
-        let alarm = self.alarm;
+        let (alarm, clock) = (self.alarm, self.clock);
         for poll in &mut self.periodic {
             if if poll.class == WAVE { waves } else { others } {
                 poll.sequence = poll.sequence.wrapping_add(1);
-                due.push(result(
-                    POLL_EXTENDED,
-                    poll.class,
-                    poll.invoke,
-                    &[poll.number, poll.sequence],
-                    now,
-                    alarm,
-                ));
+                self.numerics = self.numerics.wrapping_add(u32::from(poll.class == NUMERIC));
+                let objects = objects(poll.class, now, clock, alarm);
+                let numbers = [poll.number, poll.sequence];
+                due.push(result(POLL_EXTENDED, poll.class, poll.invoke, &numbers, now, &objects));
             }
         }
         self.on_line(due)
@@ -110,7 +117,7 @@ impl Monitor {
             Some(Message::Session(CONNECT, _)) => {
                 self.periodic.clear();
                 answers.push(accept());
-                answers.push(announce(now));
+                answers.push(announce(now, self.clock));
             }
             Some(Message::Operation(asked)) if (asked.kind, asked.command) == (INVOKE, CONFIRMED_ACTION) => {
                 answers.extend(self.poll(asked.invoke, asked.body, now));
@@ -132,53 +139,74 @@ impl Monitor {
         argument.u16()?;
         let class = argument.u16()?;
         if action == POLL {
-            return Some(result(POLL, class, invoke, &[number], now, self.alarm));
+            let objects = objects(class, now, self.clock, self.alarm);
+            return Some(result(POLL, class, invoke, &[number], now, &objects));
         }
         self.periodic.retain(|poll| poll.class != class);
         let until = now + Duration::from_secs(60);
         self.periodic.push(Periodic { class, invoke, number, sequence: 0, until });
         None
     }
+}
 
-    /// Speaks on a pseudo-terminal until told to stop.
-    pub async fn on_pty(mut self, pty: Pty, mut stop: Stop) -> io::Result<()> {
-        let began = Instant::now();
-        let mut buffer = [0; 4096];
-        loop {
-            let frames = tokio::select! {
-                () = stop.wait() => return Ok(()),
-                read = pty.read(&mut buffer) => {
-                    self.hear(buffer.get(..read?).unwrap_or_default(), began.elapsed())
-                }
-                () = tokio::time::sleep(WAVE_PERIOD / 4) => self.tick(began.elapsed()),
-            };
-            for frame in frames {
-                pty.write_all(&frame).await?;
-            }
+/// A bed's monitor on either way in: the first byte that is heard tells which.
+#[derive(Debug, Default)]
+pub(super) struct Bed {
+    monitor: Option<Monitor>,
+    clock: Option<DateTime>,
+    /// Numerics that had been sent when the message was said.
+    said: Option<u32>,
+    out: VecDeque<Said>,
+}
+
+impl Bed {
+    fn push(&mut self, frames: Vec<Vec<u8>>) {
+        self.out.extend(frames.into_iter().map(Said::Send));
+        let sent = self.monitor.as_ref().map_or(0, |monitor| monitor.numerics);
+        if self.said.is_some_and(|said| said != sent) {
+            self.said = None;
+            self.out.push_back(Said::Told(Told::Sent));
+        }
+    }
+}
+
+impl Speaker for Bed {
+    fn open(&mut self, _now: Duration) {
+        self.monitor = None;
+        if self.said.take().is_some() {
+            self.out.push_back(Said::Told(Told::Again("the line was lost".into())));
         }
     }
 
-    /// Speaks with the client that spoke last, until told to stop.
-    pub async fn on_udp(mut self, socket: UdpSocket, mut stop: Stop) -> io::Result<()> {
-        let began = Instant::now();
-        let mut buffer = [0; 4096];
-        let mut client = None;
-        loop {
-            let frames = tokio::select! {
-                () = stop.wait() => return Ok(()),
-                read = socket.recv_from(&mut buffer) => {
-                    let (read, from) = read?;
-                    client = Some(from);
-                    self.hear(buffer.get(..read).unwrap_or_default(), began.elapsed())
-                }
-                () = tokio::time::sleep(WAVE_PERIOD / 4) => self.tick(began.elapsed()),
-            };
-            for frame in frames {
-                if let Some(client) = client {
-                    socket.send_to(&frame, client).await?;
-                }
-            }
+    fn say(&mut self, message: &actor::Message, now: Duration) {
+        let at = message.at.and_then(|at| jiff::Timestamp::from_microsecond(at.micros).ok());
+        let at = at.map(|at| at.to_zoned(TimeZone::UTC).datetime());
+        self.clock = at.and_then(|at| at.checked_sub(SignedDuration::try_from(now).ok()?).ok());
+        if let (Some(monitor), Some(clock)) = (&mut self.monitor, self.clock) {
+            monitor.clock = clock;
         }
+        self.said = Some(self.monitor.as_ref().map_or(0, |monitor| monitor.numerics));
+    }
+
+    fn hear(&mut self, bytes: &[u8], now: Duration) {
+        let clock = self.clock.unwrap_or(SWITCHED_ON);
+        let serial = bytes.first() == Some(&rs232::BEGIN);
+        let monitor = self.monitor.get_or_insert_with(|| Monitor { clock, ..Monitor::new(serial) });
+        let frames = monitor.hear(bytes, now);
+        self.push(frames);
+    }
+
+    fn tick(&mut self, now: Duration) {
+        let frames = self.monitor.as_mut().map(|monitor| monitor.tick(now)).unwrap_or_default();
+        self.push(frames);
+    }
+
+    fn next(&mut self) -> Option<Said> {
+        self.out.pop_front()
+    }
+
+    fn is_free(&self) -> bool {
+        self.said.is_none()
     }
 }
 
@@ -214,12 +242,16 @@ fn wide(text: &str) -> Vec<u8> {
     sized(&text.encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect::<Vec<_>>())
 }
 
-/// 2026-03-14 14:00:00 when the monitor was switched on.
-fn system(now: Duration) -> Vec<Attribute> {
+fn system(now: Duration, clock: DateTime) -> Vec<Attribute> {
     let model = [sized(b"Philips\0"), sized(b"M8000\0")].concat();
     let seconds = now.as_secs();
-    let bcd = |value: u64| u8::try_from(value % 60 / 10 * 16 + value % 10).unwrap_or_default();
-    let time = vec![0x20, 0x26, 0x03, 0x14, 0x14, bcd(seconds / 60), bcd(seconds % 60), 0];
+    let at = SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or_default();
+    let at = clock.checked_add(at).unwrap_or(clock);
+    let bcd = |value: i16| u8::try_from(value % 100 / 10 * 16 + value % 10).unwrap_or_default();
+    let (date, time) = (at.date(), at.time());
+    let day = [date.year() / 100, date.year(), date.month().into(), date.day().into()];
+    let hour = [time.hour().into(), time.minute().into(), time.second().into(), 0];
+    let time = day.into_iter().chain(hour).map(bcd).collect();
     let whole = Duration::from_secs(seconds);
     vec![
         (0x0984, sized(&[0x00, 0x09, 0xFB, 0x00, 0x00, 0x01])),
@@ -230,21 +262,34 @@ fn system(now: Duration) -> Vec<Attribute> {
     ]
 }
 
-fn announce(now: Duration) -> Vec<u8> {
-    let info = [words(&[MDS, 0, 0]), list(&system(now))].concat();
+fn announce(now: Duration, clock: DateTime) -> Vec<u8> {
+    let info = [words(&[MDS, 0, 0]), list(&system(now, clock))].concat();
     let body = [words(&[MDS, 0, 0]), ticks(now).to_vec(), words(&[MDS_CREATE]), sized(&info)].concat();
     operation(INVOKE, 1, CONFIRMED_EVENT, &body)
 }
 
-fn result(action: u16, class: u16, invoke: u16, numbers: &[u16], now: Duration, alarm: bool) -> Vec<u8> {
-    let objects = match class {
+/// An object: its handle and its attributes.
+type Object = (u16, Vec<Attribute>);
+
+fn objects(class: u16, now: Duration, clock: DateTime, alarm: bool) -> Vec<Object> {
+    match class {
         NUMERIC => numerics(now),
         WAVE => waves(now),
         PATIENT => vec![(0x0001, patient())],
         ALERTS => vec![(0x0036, vec![(0x0902, alarms(alarm)), (0x0904, words(&[0, 0]))])],
-        MDS => vec![(0, system(now))],
+        MDS => vec![(0, system(now, clock))],
         _ => Vec::new(),
-    };
+    }
+}
+
+fn result(
+    action: u16,
+    class: u16,
+    invoke: u16,
+    numbers: &[u16],
+    now: Duration,
+    objects: &[Object],
+) -> Vec<u8> {
     let polls =
         objects.iter().flat_map(|(handle, attributes)| [words(&[*handle]), list(attributes)].concat());
     let polls = sized(&polls.collect::<Vec<_>>());
@@ -263,7 +308,7 @@ fn value(physio: u16, state: u16, unit: u16, float: u32) -> Vec<u8> {
     [words(&[physio, state, unit]), float.to_be_bytes().to_vec()].concat()
 }
 
-fn numerics(now: Duration) -> Vec<(u16, Vec<Attribute>)> {
+fn numerics(now: Duration) -> Vec<Object> {
     let rate = 72 + u32::try_from(now.as_secs() % 5).unwrap_or_default();
     let one = |handle: u16, text: &str, value: Vec<u8>| (handle, vec![(0x0927, wide(text)), (0x0950, value)]);
     let pressures = [value(0x4A15, 0, 3872, 121), value(0x4A16, 0, 3872, 79), value(0x4A17, 0, 3872, 93)];
@@ -277,7 +322,7 @@ fn numerics(now: Duration) -> Vec<(u16, Vec<Attribute>)> {
     ]
 }
 
-fn waves(now: Duration) -> Vec<(u16, Vec<Attribute>)> {
+fn waves(now: Duration) -> Vec<Object> {
     let at = u16::try_from(now.as_millis() / 2 % 4096).unwrap_or_default();
     let samples = |physio: u16, count: u16, middle: u16| {
         let run: Vec<u16> = (0..count).map(|n| middle + (at + n) % 64).collect();

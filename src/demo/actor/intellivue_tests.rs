@@ -1,12 +1,18 @@
 use super::*;
 use crate::clock::TestClock;
-use crate::connector::{self, Frame, Intake, Later, LinkState, Receipt};
+use crate::connector::{self, Frame, Intake, Later, LinkState, Receipt, Stop};
+use crate::demo::actor::Script;
+use crate::demo::fault::{Faults, FaultyLine};
+use crate::demo::stage::{Place, Play};
 use crate::device::{AlarmPhase, Value};
 use crate::firmware_profile::{Library, LinkContext};
 use crate::wire::intellivue::message::ACCEPT;
 use crate::wire::intellivue::{IntellivueFramer, Piece, Settings, pieces};
 use crate::wire::{Answer, Codec, Framer, Speech, Step};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
 
 fn settings() -> Settings {
     let library = Library::embedded().unwrap();
@@ -227,12 +233,22 @@ impl Kept {
     }
 }
 
+/// Switches a monitor on.
+fn switched_on(place: Place, stop: Stop) -> JoinHandle<()> {
+    let script = Script::of(&Library::embedded().unwrap(), "philips/intellivue", 1).unwrap();
+    let faults = FaultyLine::new(Faults::default(), 1);
+    let every = Duration::from_secs(1);
+    let play = Play { speaker: Box::new(Bed::default()), script, faults, every, count: None };
+    tokio::spawn(play.run(place, TestClock::at(1_773_477_000_000_000), stop, |_, _| ()))
+}
+
 #[tokio::test]
 async fn over_udp_a_monitor_is_read_and_read_again_after_its_restart() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
+    drop(socket);
     let (off, stop) = Stop::pair();
-    let monitor = tokio::spawn(Monitor::new(false).on_udp(socket, stop));
+    let monitor = switched_on(Place::Udp(address), stop);
     let kept = Arc::new(Kept::default());
     let config = toml::from_str(&format!("connect = \"{address}\"")).unwrap();
     let (switch, stop) = Stop::pair();
@@ -241,11 +257,10 @@ async fn over_udp_a_monitor_is_read_and_read_again_after_its_restart() {
         tokio::spawn(connector::udp::run("bed".into(), config, speech, kept.clone(), TestClock::at(0), stop));
     kept.until_read(1).await;
     off.send(true).unwrap();
-    monitor.await.unwrap().unwrap();
+    monitor.await.unwrap();
     kept.until("nobody there", |kept| kept.was(|state| matches!(state, LinkState::Retrying { .. }))).await;
-    let socket = UdpSocket::bind(address).await.unwrap();
     let (_off, stop) = Stop::pair();
-    let _monitor = tokio::spawn(Monitor::new(false).on_udp(socket, stop));
+    let _monitor = switched_on(Place::Udp(address), stop);
     kept.until_read(2).await;
     switch.send(true).unwrap();
     link.await.unwrap();
@@ -278,7 +293,7 @@ async fn over_a_serial_port_a_monitor_is_read_and_read_again_after_it_was_unplug
     let folder = tempfile::tempdir().unwrap();
     let port = folder.path().join("usb-adapter");
     let (off, stop) = Stop::pair();
-    let monitor = tokio::spawn(Monitor::new(true).on_pty(Pty::open(Some(&port)).unwrap(), stop));
+    let monitor = switched_on(Place::Pty(port.clone()), stop);
     let kept = Arc::new(Kept::default());
     let config = toml::from_str(&format!("port = {:?}\nbaud = 115200", port.to_str().unwrap())).unwrap();
     let (_switch, stop) = Stop::pair();
@@ -293,10 +308,10 @@ async fn over_a_serial_port_a_monitor_is_read_and_read_again_after_it_was_unplug
     ));
     kept.until_read(1).await;
     off.send(true).unwrap();
-    monitor.await.unwrap().unwrap();
+    monitor.await.unwrap();
     kept.until("unplugged", |kept| kept.was(|state| matches!(state, LinkState::Retrying { .. }))).await;
     let (_off, stop) = Stop::pair();
-    let _monitor = tokio::spawn(Monitor::new(true).on_pty(Pty::open(Some(&port)).unwrap(), stop));
+    let _monitor = switched_on(Place::Pty(port), stop);
     kept.until_read(2).await;
 }
 

@@ -1,18 +1,22 @@
 //! A ventilator that speaks MEDIBUS as its protocol wants it: it asks for the link until it is answered, answers one
 //! question at a time, and gives the link up after three seconds without a word of the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::{Said, Speaker, Told};
 use crate::wire::medibus::{Kind, Message, Piece, pieces};
 
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// The device's side of a line, without I/O: what it says to what it hears and to time.
+/// The device's side of a line: what it says to what it hears and to time.
 #[derive(Clone, Debug)]
 pub struct Ventilator {
     /// Data of the reply to each question, by its code.
     replies: BTreeMap<u8, Vec<u8>>,
+    /// Codes of the message that were not asked for yet; `None`: no message is under way.
+    unasked: Option<BTreeSet<u8>>,
+    out: VecDeque<Said>,
     open: bool,
     heard: Duration,
     asked: Option<Duration>,
@@ -25,9 +29,16 @@ impl Ventilator {
     /// One that answers as it did in a kept frame, e.g. a capture.
     pub fn of_capture(frame: &[u8]) -> Self {
         let zero = Duration::ZERO;
-        let replies = BTreeMap::new();
-        let mut device =
-            Self { replies, open: false, heard: zero, asked: None, half: Vec::new(), dropped: 0 };
+        let mut device = Self {
+            replies: BTreeMap::new(),
+            unasked: None,
+            out: VecDeque::new(),
+            open: false,
+            heard: zero,
+            asked: None,
+            half: Vec::new(),
+            dropped: 0,
+        };
         device.show(frame);
         device
     }
@@ -68,6 +79,7 @@ impl Ventilator {
         match piece {
             Piece::Message(Message { kind: Kind::Command, code, .. }) => {
                 self.open |= code == b'Q';
+                self.asked_for(code);
                 reply(code, self.replies.get(&code).cloned().unwrap_or_default())
             }
             Piece::Message(Message { kind: Kind::Reply, code: b'Q', .. }) => {
@@ -76,6 +88,22 @@ impl Ventilator {
             }
             Piece::CorruptCommand => reply(0x15, Vec::new()),
             _ => Vec::new(),
+        }
+    }
+
+    /// A message was said when all of it was asked for, or some of it again: pages come at periods of their own.
+    fn asked_for(&mut self, code: u8) {
+        let Some(unasked) = &mut self.unasked else { return };
+        let again = self.replies.contains_key(&code) && !unasked.remove(&code);
+        if again || unasked.is_empty() {
+            self.unasked = None;
+            self.out.push_back(Said::Told(Told::Sent));
+        }
+    }
+
+    fn send(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.out.push_front(Said::Send(bytes));
         }
     }
 
@@ -91,6 +119,39 @@ impl Ventilator {
         }
         self.asked = Some(now);
         Message { kind: Kind::Command, code: b'Q', text: Vec::new() }.wire()
+    }
+}
+
+impl Speaker for Ventilator {
+    fn open(&mut self, _now: Duration) {
+        self.open = false;
+        self.half.clear();
+        if self.unasked.take().is_some() {
+            self.out.push_back(Said::Told(Told::Again("the line was lost".into())));
+        }
+    }
+
+    fn say(&mut self, message: &super::Message, _now: Duration) {
+        self.show(&message.bytes);
+        self.unasked = Some(self.replies.keys().copied().collect());
+    }
+
+    fn hear(&mut self, bytes: &[u8], now: Duration) {
+        let answer = self.feed(bytes, now);
+        self.send(answer);
+    }
+
+    fn tick(&mut self, now: Duration) {
+        let asked = Self::tick(self, now);
+        self.send(asked);
+    }
+
+    fn next(&mut self) -> Option<Said> {
+        self.out.pop_front()
+    }
+
+    fn is_free(&self) -> bool {
+        self.unasked.is_none()
     }
 }
 
