@@ -19,13 +19,14 @@ use toml::Spanned;
 use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
+use crate::hl7v2::Charset;
 use crate::route::Route;
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 pub use destinations::Destination;
-pub use patients::Patients;
+pub use patients::{Patients, Worklist};
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 
@@ -98,24 +99,6 @@ impl Default for Delivery {
     }
 }
 
-/// Orders for analysers beside those of the desk and of HL7 links.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Worklist {
-    /// Takes the ServiceRequests of `[upstream]`.
-    pub fhir: bool,
-    /// Seconds between two looks.
-    pub every_s: u64,
-    /// Further parameters of the search, e.g. `performer=Organization/lab`.
-    pub query: String,
-}
-
-impl Default for Worklist {
-    fn default() -> Self {
-        Self { fhir: false, every_s: 30, query: String::new() }
-    }
-}
-
 /// How logs are written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -149,6 +132,8 @@ pub struct Link {
     pub waveforms: Waveforms,
     /// Whoever asks on it is told of patients: who somebody is, who lies where.
     pub answers_patients: bool,
+    /// Of HL7 messages whose MSH-18 says none.
+    pub charset: Charset,
     pub transport: Transport,
 }
 
@@ -296,6 +281,8 @@ struct LinkFile {
     patient: Option<PatientFile>,
     #[serde(default)]
     waveforms: Waveforms,
+    #[serde(default)]
+    charset: Charset,
     system: Option<system::SystemFile>,
     answers_patients: Option<bool>,
     mllp: Option<connector::mllp::Config>,
@@ -470,6 +457,7 @@ fn resolve(
         unidentified: link.unidentified,
         patient,
         waveforms: link.waveforms,
+        charset: link.charset,
         transport,
     })
 }

@@ -8,6 +8,7 @@ mod config;
 mod console;
 mod demo;
 mod devices;
+mod hl7;
 mod keys;
 mod patients;
 mod profile;
@@ -67,6 +68,9 @@ enum Command {
     /// Make the key pair this box signs in with upstream
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Look at HL7 v2 messages by name, send them, print acknowledgements
+    #[command(subcommand)]
+    Hl7(hl7::Command),
     /// What analysers are to measure: list, add or cancel orders
     #[command(subcommand)]
     Worklist(worklist::Command),
@@ -137,6 +141,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Record(arguments) => replay::record(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Keys(command) => keys::main(command),
+        Command::Hl7(command) => hl7::main(command),
         Command::Patients(command) => patients::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),

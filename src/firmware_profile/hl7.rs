@@ -17,7 +17,7 @@ use crate::device::{Finding, Measurement, Moment, Person};
 use crate::hl7v2::{Element, Message, Segment};
 
 /// More messages than this in one frame are not looked at.
-const MESSAGES_MAX: usize = 64;
+const MESSAGES_MAX: usize = 10_000;
 
 pub(super) fn decode(profile: &FirmwareProfile, bytes: &[u8], context: &LinkContext) -> Decoded {
     let mut decoded = Decoded::default();

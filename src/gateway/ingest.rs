@@ -17,7 +17,7 @@ use crate::gateway::people::People;
 use crate::gateway::recording::Recordings;
 use crate::gateway::understand::Understanding;
 use crate::gateway::worklist::Worklist;
-use crate::hl7v2;
+use crate::hl7v2::{self, Batch};
 use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
 use crate::wire::tape::Way;
@@ -66,9 +66,7 @@ impl Ingest {
     fn repeats_are_resends(&self, frame: &Frame) -> bool {
         match self.understanding.link(&frame.link).map(|link| link.codec()) {
             // A resend repeats MSH-7 and MSH-10 to the letter; a message with neither cannot be told from a new one.
-            Some(Codec::Mllp(_)) => {
-                hl7v2::header(&frame.bytes).is_none_or(|h| h.time_present || !h.control_id.is_empty())
-            }
+            Some(Codec::Mllp(_)) => is_numbered(&frame.bytes),
             Some(Codec::Astm(_)) => true,
             // The header, which differs each time, is no part of the frame.
             Some(Codec::Poct1a(_)) => true,
@@ -105,10 +103,44 @@ impl Ingest {
         }
     }
 
+    /// A frame, or each message of a batch by itself: what is wrong with one holds up no other. Kept when all of
+    /// them are; sent again after a refusal, those that were kept are repetitions.
     async fn kept(&self, frame: Frame) -> Receipt {
-        let mut frame = self.whole(frame);
+        let frame = self.whole(frame);
+        let batch = if self.may_be_batch(&frame) { hl7v2::batch(&frame.bytes) } else { Batch::default() };
+        if batch.messages.len() < 2 {
+            let dedupe = self.repeats_are_resends(&frame);
+            return self.one(frame, dedupe).await;
+        }
+        let mut known = true;
+        let mut findings = Some(batch.findings);
+        for message in batch.messages {
+            let mut one = Frame { bytes: frame.bytes.slice_ref(message), ..frame.clone() };
+            // What is wrong with the batch is said once.
+            for finding in findings.take().into_iter().flatten() {
+                one.warnings.push((finding.code, finding.text));
+            }
+            let dedupe = is_numbered(message);
+            match self.one(one, dedupe).await {
+                Receipt::Kept { duplicate } => known &= duplicate,
+                refused @ Receipt::Refused { .. } => return refused,
+            }
+        }
+        Receipt::Kept { duplicate: known }
+    }
+
+    /// Whether more than one HL7 message may be in it.
+    fn may_be_batch(&self, frame: &Frame) -> bool {
+        let begins = |bytes: &[u8]| [&b"MSH"[..], b"FHS", b"BHS"].iter().any(|head| bytes.starts_with(head));
+        let bytes = frame.bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&frame.bytes).trim_ascii_start();
+        let codec = self.understanding.link(&frame.link).map(|link| link.codec());
+        begins(bytes)
+            && matches!(codec, Some(Codec::Mllp(_) | Codec::Message(_)))
+            && memchr::memmem::find_iter(bytes, b"MSH").nth(1).is_some()
+    }
+
+    async fn one(&self, mut frame: Frame, dedupe: bool) -> Receipt {
         self.number(&mut frame);
-        let dedupe = self.repeats_are_resends(&frame);
         let link = frame.link.clone();
         for (code, text) in &frame.warnings {
             self.metrics.noted(&link, code);
@@ -131,6 +163,11 @@ impl Ingest {
             }
         }
     }
+}
+
+/// Whether the same bytes again are the same message again: it has a time or a number of its own.
+fn is_numbered(message: &[u8]) -> bool {
+    hl7v2::header(message).is_none_or(|header| header.time_present || !header.control_id.is_empty())
 }
 
 fn new_frame(frame: Frame, dedupe: bool) -> NewFrame {
@@ -321,19 +358,19 @@ mod tests {
         buffer.close().await;
     }
 
-    #[tokio::test]
-    async fn an_export_that_is_repeated_is_one_entry_and_both_files_are_archived() {
+    /// What is kept of these files, written one after the other.
+    async fn through_a_folder(profile: &str, files: &[&str]) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let drop_dir = dir.path().join("drop");
         std::fs::create_dir_all(&drop_dir).unwrap();
         let section = format!("dir = \"{}\"\nsettle_s = 0\npoll_s = 1", drop_dir.display());
-        let page = format!("name = \"files\"\nprofile = \"wondfo/finecare-csv\"\n[folder]\n{section}\n");
+        let page = format!("name = \"files\"\nprofile = \"{profile}\"\n[folder]\n{section}\n");
         let clock: SharedClock = TestClock::at(1_773_477_000_000_000);
         let (intake, buffer) = intake(dir.path(), &[page], &clock);
         let (switch, stop) = Stop::pair();
         let watched: folder::Config = toml::from_str(&section).unwrap();
         let task = tokio::spawn(folder::run("files".into(), watched, intake, clock, stop));
-        for (count, text) in ["one", "one", "two"].into_iter().enumerate() {
+        for (count, text) in files.iter().enumerate() {
             std::fs::write(drop_dir.join("export.csv"), text).unwrap();
             for _ in 0..1000 {
                 if archived(&drop_dir) > count {
@@ -343,12 +380,32 @@ mod tests {
             }
             assert_eq!(archived(&drop_dir), count + 1, "the file is archived");
         }
-        let kept = buffer.reader().recent(10, 1 << 20).await.unwrap();
-        let mut said: Vec<_> = kept.iter().map(|one| one.bytes.to_vec()).collect();
+        let kept = buffer.reader().recent(100, 1 << 20).await.unwrap();
+        let mut said: Vec<_> =
+            kept.iter().map(|one| String::from_utf8_lossy(&one.bytes).into_owned()).collect();
         said.sort();
-        assert_eq!(said, [b"one".to_vec(), b"two".to_vec()]);
         switch.send_replace(true);
         task.await.unwrap();
         buffer.close().await;
+        said
+    }
+
+    #[tokio::test]
+    async fn an_export_that_is_repeated_is_one_entry_and_both_files_are_archived() {
+        let said = through_a_folder("wondfo/finecare-csv", &["one", "one", "two"]).await;
+        assert_eq!(said, ["one", "two"]);
+    }
+
+    #[tokio::test]
+    async fn each_message_of_a_batch_is_an_entry_of_its_own_and_sent_again_none_is_new() {
+        let message = |id: u8| format!("MSH|^~\\&|A||||20260301||ADT^A08|{id}|P|2.5\rPID|1\r");
+        let batch = |ids: [u8; 2]| {
+            let [one, two] = ids.map(message);
+            format!("FHS|^~\\&\rBHS|^~\\&\r{one}{two}BTS|2\rFTS|1\r")
+        };
+        let files = [batch([1, 2]), batch([1, 2]), batch([2, 3]), format!("{}{}", message(3), message(4))];
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let said = through_a_folder("hl7-system", &files).await;
+        assert_eq!(said, [1, 2, 3, 4].map(message));
     }
 }

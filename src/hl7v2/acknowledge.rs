@@ -123,8 +123,31 @@ pub fn header(message: &[u8]) -> Option<Header<'_>> {
 
 /// The header segment of a message, found in raw bytes.
 struct Msh<'a> {
-    line: &'a [u8],
+    fields: Vec<&'a [u8]>,
     separators: Separators,
+}
+
+/// The parts of a header; `double`: a byte from 0x81 on and the one after it are one letter.
+fn split(line: &[u8], sign: u8, double: bool) -> Vec<&[u8]> {
+    let mut second = false;
+    let parts = line.split(|b| {
+        if second {
+            second = false;
+            return false;
+        }
+        second = double && *b >= 0x81;
+        *b == sign
+    });
+    // More fields than a header has are nobody's.
+    parts.take(FIELDS_MAX).collect()
+}
+
+const FIELDS_MAX: usize = 64;
+
+/// Whether MSH-9 is where it should be.
+fn has_type(fields: &[&[u8]]) -> bool {
+    let kind = fields.get(8).and_then(|field| field.get(..3));
+    kind.is_some_and(|kind| kind.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()))
 }
 
 impl<'a> Msh<'a> {
@@ -133,7 +156,16 @@ impl<'a> Msh<'a> {
         let line =
             Lines::new(message).find_map(|(start, end)| message.get(start..end).filter(|l| is_header(l)))?;
         let (separators, _) = Separators::read(line)?;
-        Some(Self { line, separators })
+        let mut fields = split(line, separators.field, false);
+        // In GB18030, Shift_JIS and Big5 the second byte of a letter may look like a separator. The charset is not
+        // known here, but where the message type is.
+        if !line.is_ascii() && !has_type(&fields) {
+            let double = split(line, separators.field, true);
+            if has_type(&double) {
+                fields = double;
+            }
+        }
+        Some(Self { fields, separators })
     }
 
     /// First component of field `number`.
@@ -145,7 +177,7 @@ impl<'a> Msh<'a> {
     /// Field `number` from 2; MSH-1 is the separator itself.
     fn field(&self, number: u16) -> &'a [u8] {
         let nth = usize::from(number).saturating_sub(1);
-        self.line.split(|b| *b == self.separators.field).nth(nth).unwrap_or_default()
+        self.fields.get(nth).copied().unwrap_or_default()
     }
 }
 
@@ -375,6 +407,19 @@ mod tests {
             answer(&asked, AckCode::CR, "no room").contains("\rMSA|CR|M1|no room\rERR|||207^"),
             "refused"
         );
+    }
+
+    #[test]
+    fn a_letter_that_looks_like_a_separator_moves_no_field() {
+        // 亅 in GB18030 is 81 7C.
+        let chinese = b"MSH|^~\\&|\x81\x7C|W|||1||ORU^R01|M9|P|2.3.1||||||GB 18030-2000\r";
+        assert_eq!(header(chinese).unwrap().control_id, "M9");
+        let answer = acknowledge(chinese, AckCode::AA, "", "1", NOW).unwrap();
+        assert!(answer.windows(6).any(|part| part == b"|\x81\x7C|W|"), "{answer:?}");
+        assert!(answer.ends_with(b"GB 18030-2000\rMSA|AA|M9\r"));
+        let western = b"MSH|^~\\&|F\xFC|W|||1||ORU^R01|M9|P|2.3.1\r";
+        assert_eq!(header(western).unwrap().control_id, "M9");
+        assert_eq!(header(b"MSH|^~\\&|F\xFC|W|||1||oru|M9|P\r").unwrap().control_id, "M9");
     }
 
     #[test]

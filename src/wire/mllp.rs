@@ -59,6 +59,22 @@ pub fn wrap(message: &[u8]) -> Vec<u8> {
     block
 }
 
+/// Takes the first whole block out of what a caller has read, for a caller that waits for answers: no more is looked
+/// for than start block, content, end block and carriage return. Bytes before the start block are let go.
+pub fn take_block(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let Some(start) = memchr::memchr(START, buffer) else {
+        buffer.clear();
+        return None;
+    };
+    buffer.drain(..start);
+    let end = memchr::memmem::find(buffer, &[END, b'\r'])?;
+    let rest = buffer.split_off(end + 2);
+    let mut block = std::mem::replace(buffer, rest);
+    block.truncate(end);
+    block.remove(0);
+    Some(block)
+}
+
 fn wrap_onto(block: &mut Vec<u8>, message: &[u8]) {
     block.push(START);
     block.extend_from_slice(message);
@@ -420,6 +436,10 @@ impl Framer for MllpFramer {
     fn deadline(&self) -> Option<Duration> {
         let sent = self.sent.front().map(|(_, _, until)| *until);
         self.place_deadline().into_iter().chain(sent).min()
+    }
+
+    fn holds(&self) -> usize {
+        self.body.len()
     }
 
     fn sends(&self) -> bool {

@@ -259,3 +259,18 @@ fn joined_messages_leave_in_blocks_of_their_own() {
     assert_eq!(wrap(&join(&[one.clone(), two.clone()])), [wrap(&one), wrap(&two)].concat());
     assert_eq!(wrap(&join(std::slice::from_ref(&one))), wrap(&one));
 }
+
+#[test]
+fn a_caller_takes_whole_blocks_out_of_what_it_read() {
+    let mut read = [b"noise".as_slice(), &wrap(b"MSH|1"), b"\r\n", &wrap(b"MSH|2"), &[START, b'M']].concat();
+    assert_eq!(take_block(&mut read).unwrap(), b"MSH|1");
+    assert_eq!(take_block(&mut read).unwrap(), b"MSH|2");
+    assert_eq!(take_block(&mut read), None);
+    assert_eq!(read, [START, b'M']);
+    read.extend([END]);
+    assert_eq!(take_block(&mut read), None, "half an end");
+    read.extend(b"\r");
+    assert_eq!((take_block(&mut read), read.len()), (Some(b"M".to_vec()), 0));
+    let mut noise = b"no block".to_vec();
+    assert_eq!((take_block(&mut noise), noise.len()), (None, 0));
+}

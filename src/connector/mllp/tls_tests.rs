@@ -231,3 +231,22 @@ async fn release_2_commits_with_a_character_and_acknowledges_with_a_message() {
     assert!(exchange(&mut socket, "ID8").await.is_ok());
     assert_eq!(ward.intake.messages().len(), 2, "the sender's own commit is no message");
 }
+
+#[tokio::test]
+async fn unfinished_messages_of_many_senders_do_not_fill_the_memory() {
+    let ward = ward("", None).await;
+    let mut slow = Vec::new();
+    // 15 MB each, and none of them ends: together more than a link holds.
+    let body = vec![b'x'; 15 << 20];
+    for _ in 0..10 {
+        let mut socket = TcpStream::connect(ward.address).await.unwrap();
+        socket.write_all(b"\x0bMSH|^~\\&|A").await.unwrap();
+        // The one that goes too far is closed while it writes.
+        drop(socket.write_all(&body).await);
+        slow.push(socket);
+    }
+    ward.intake.until("one is closed", |intake| intake.codes().contains(&"unfinished")).await;
+    let mut good = TcpStream::connect(ward.address).await.unwrap();
+    assert!(exchange(&mut good, "GOOD").await.unwrap().contains("MSA|AA|GOOD\r"));
+    drop(slow);
+}
