@@ -3,6 +3,7 @@
 //! Each room owns its section's type; this file only composes them. Rooms are handed their own section and never
 //! see the whole.
 
+pub mod association;
 mod destinations;
 mod patients;
 mod system;
@@ -46,6 +47,7 @@ pub struct Config {
     pub library: Arc<Library>,
     pub delivery: Delivery,
     pub worklist: Worklist,
+    pub association: association::Policy,
     pub patients: Patients,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
@@ -252,6 +254,7 @@ struct File {
     #[serde(default)]
     worklist: Worklist,
     #[serde(default)]
+    association: association::Policy,
     patients: Patients,
     #[serde(default)]
     log: Log,
@@ -350,6 +353,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         library,
         delivery: file.delivery,
         worklist: file.worklist,
+        association: file.association,
         patients: file.patients,
         log: file.log,
         secrets: file.secrets,
@@ -372,6 +376,7 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if !(5..=86_400).contains(&file.worklist.every_s) {
         return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
     }
+    file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;
     if let Some(broker) = &file.broker {

@@ -17,6 +17,8 @@ mod desk;
 #[path = "doors/speak.rs"]
 mod speak;
 
+#[path = "doors/association.rs"]
+mod association;
 #[path = "doors/alarms.rs"]
 mod alarms;
 #[path = "doors/astm.rs"]

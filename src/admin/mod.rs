@@ -6,6 +6,7 @@
 //! a line in the audit trail. Nothing here waits for a device or for upstream.
 
 mod answer;
+pub mod association;
 pub mod command;
 mod desk;
 pub mod explain;
@@ -41,6 +42,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::SharedClock;
 use crate::secret::{Secret, SecretError};
+use association::Associations;
 use command::Command;
 use desk::Desk;
 use explain::Explain;
@@ -101,6 +103,7 @@ pub struct Services {
     pub pairing: Arc<dyn Pairing>,
     pub recording: Arc<dyn Recording>,
     pub worklist: Arc<dyn Worklist>,
+    pub associations: Arc<dyn Associations>,
     pub people: Arc<dyn People>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,

@@ -26,6 +26,7 @@
 //! into the database (`checkpoint`), so that this never stands between a frame and its answer.
 //! [`Reader`] has read-only connections of its own. `schema` tells what is on the disk and why.
 
+mod association;
 mod browse;
 mod checkpoint;
 mod compact;
@@ -62,6 +63,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::{SharedClock, Timestamp};
 
+pub(crate) use association::PersonText;
+pub use association::{
+    AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, NewAssociation,
+};
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use entry::{IllegalMark, Mark, State, Transition};
 pub use glance::{Glance, glance};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::identity::Unknown;
+
 /// Orders for analysers beside those of the desk and of HL7 links.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -36,11 +38,20 @@ pub struct Patients {
     pub systems: BTreeMap<String, String>,
     /// Patients in one answer to a query, whatever the asker would take.
     pub answers_max: u32,
+    /// What becomes of results under a number the index does not know, once it knows anybody.
+    pub unknown: Unknown,
 }
 
 impl Default for Patients {
     fn default() -> Self {
-        Self { fhir: false, every_s: 60, query: String::new(), systems: BTreeMap::new(), answers_max: 50 }
+        Self {
+            fhir: false,
+            every_s: 60,
+            query: String::new(),
+            systems: BTreeMap::new(),
+            answers_max: 50,
+            unknown: Unknown::default(),
+        }
     }
 }
 

@@ -276,8 +276,8 @@ mod tests {
         let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
         let recordings = Recordings::new(dir, clock.clone(), understanding.clone(), live.clone());
         let people = Arc::new(People::new(buffer.clone(), understanding.clone(), 50));
-        let metrics = Arc::default();
-        let intake = Ingest::new(buffer.clone(), live, metrics, understanding, recordings, worklist, people);
+        let intake =
+            Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist, people);
         (Arc::new(intake), buffer)
     }
 

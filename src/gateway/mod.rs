@@ -1,5 +1,6 @@
 //! Builds the box from its configuration, joins the rooms, supervises them, and stops them in order.
 
+pub(crate) mod association;
 mod background;
 mod deliver;
 mod desk;
@@ -33,6 +34,8 @@ use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
+use association::Associations;
+use association::witness::Witness;
 use background::Background;
 use deliver::Deliver;
 use ingest::Ingest;
@@ -109,6 +112,8 @@ pub async fn run(
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+    let wake = Arc::new(Notify::new());
+    let associations = associations(&buffer, &understanding, &config, &clock, &wake);
     let (index, known) = (buffer.clone(), understanding.clone());
     let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let metrics: Arc<Metrics> = Arc::default();
@@ -122,6 +127,7 @@ pub async fn run(
         pairing,
         recordings,
         worklist,
+        associations,
         people,
         upstream,
         clock,
@@ -129,7 +135,6 @@ pub async fn run(
     };
 
     let mut tasks = JoinSet::new();
-    let wake = Arc::new(Notify::new());
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
     routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
@@ -163,6 +168,7 @@ struct Parts {
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
+    associations: Arc<Associations>,
     people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
@@ -198,10 +204,12 @@ impl Parts {
             arrived: intake.arrived.clone(),
             pairing: self.pairing.clone(),
             worklist: self.worklist.clone(),
+            associations: self.associations.clone(),
             people: self.people.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             seen,
         };
+        background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
         if let Some(upstream) = self.upstream.clone() {
@@ -210,6 +218,7 @@ impl Parts {
                 reader: self.buffer.reader(),
                 understanding: self.understanding.clone(),
                 translated,
+                associations: self.associations.clone(),
                 in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
                 upstream,
                 live: self.live.clone(),
@@ -261,6 +270,7 @@ impl Parts {
             pairing: self.pairing.clone(),
             recording: self.recordings.clone(),
             worklist: self.worklist.clone(),
+            associations: self.associations.clone(),
             people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
@@ -303,6 +313,21 @@ async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer) {
     tasks.abort_all();
     buffer.close().await;
     tracing::info!("Stopped.");
+}
+
+/// Devices and patients, who answer from now on whose an observation is.
+fn associations(
+    buffer: &Buffer,
+    understanding: &Arc<Understanding>,
+    config: &Config,
+    clock: &SharedClock,
+    wake: &Arc<Notify>,
+) -> Arc<Associations> {
+    let mut policy = config.association.clone();
+    policy.unknown = config.patients.unknown;
+    let issuers = understanding.issuers().clone();
+    let witness = Witness::new(buffer.reader(), policy, issuers, config.site.clock_limit_s);
+    Arc::new(Associations::new(buffer.clone(), understanding.clone(), witness, clock.clone(), wake.clone()))
 }
 
 /// This box, as FHIR names it: a UUID made at the first start and kept with what it kept.

@@ -6,16 +6,18 @@
 mod system;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::admin::pairing::Sender;
+use crate::buffer::Doubt;
 use crate::clock::Timestamp;
 use crate::config::{Link, Reads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
+use crate::gateway::association::whose::{self, Attributed, Whose};
 use crate::gateway::pairing::sender_of;
-use crate::identity::{Issuers, adt::Adt};
+use crate::identity::{Attribution, Issuers, adt::Adt};
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
@@ -26,6 +28,8 @@ pub struct Understanding {
     gateway: translate::Gateway,
     issuers: Issuers,
     simulated: bool,
+    /// Who says whose an observation is, once the box is built; the frame and the link alone until then.
+    whose: OnceLock<Arc<dyn Whose>>,
 }
 
 /// What is to become of a frame.
@@ -60,6 +64,8 @@ pub struct Understood {
     /// What it says of patients; the first look tells it to the index, whatever else becomes of the frame.
     pub people: Vec<Adt>,
     pub meaning: Meaning,
+    /// Under whom it is delivered, or why nobody can say.
+    pub(crate) whose: Option<Attributed>,
 }
 
 /// The parts of a kept frame that reading it needs.
@@ -79,7 +85,19 @@ impl Understanding {
     pub fn new(links: Vec<Link>, gateway: translate::Gateway, simulated: bool) -> Self {
         let links = links.into_iter().map(|link| (link.name.clone(), Arc::new(link))).collect();
         let issuers = Issuers { site: gateway.patient_system.clone(), ..Issuers::default() };
-        Self { links: RwLock::new(links), senders: RwLock::default(), gateway, issuers, simulated }
+        Self {
+            links: RwLock::new(links),
+            senders: RwLock::default(),
+            gateway,
+            issuers,
+            simulated,
+            whose: OnceLock::new(),
+        }
+    }
+
+    /// From now on `whose` is asked; once.
+    pub(super) fn ask(&self, whose: Arc<dyn Whose>) {
+        drop(self.whose.set(whose));
     }
 
     /// With the names under which assigning authorities go at this site.
@@ -199,7 +217,9 @@ impl Understanding {
                 if kept == 1 { "" } else { "s" }
             ));
         }
-        let meaning = match self.meaning(link, said, &decoded, delivered) {
+        let whose = Attributed::ask(self.whose.get(), link, said, &decoded);
+        let mut doubt = None;
+        let meaning = match self.meaning(link, said, &decoded, delivered, &whose, &mut doubt) {
             Meaning::Deliver { resources } if resources.is_empty() && kept > 0 => Meaning::Nothing(
                 "waveforms only, which this link keeps and does not deliver ([[link]] waveforms)".into(),
             ),
@@ -209,16 +229,20 @@ impl Understanding {
             other => other,
         };
         let (reports, findings) = (decoded.reports, decoded.findings);
-        Understood { device, summary, reports, findings, people: Vec::new(), meaning }
+        let whose = Some(Attributed { doubt, ..whose });
+        Understood { device, summary, reports, findings, people: Vec::new(), meaning, whose }
     }
 
-    fn meaning(&self, link: &Link, said: &Said<'_>, decoded: &Decoded, waveforms: bool) -> Meaning {
-        if let Some(reason) = &decoded.held {
-            return Meaning::Hold(reason.clone());
-        }
-        if let Some(reason) = &decoded.ignored {
-            return Meaning::Nothing(reason.clone());
-        }
+    /// The reports of a frame as FHIR.
+    fn translated(
+        &self,
+        link: &Link,
+        said: &Said<'_>,
+        reports: &[Report],
+        attributions: &[Option<Attribution>],
+        waveforms: bool,
+        withdrawn: bool,
+    ) -> translate::Translation {
         let sequence = hex(&said.sha256);
         let context = Context {
             gateway: &self.gateway,
@@ -230,8 +254,68 @@ impl Understanding {
             bound_patient: link.patient.as_ref(),
             waveforms,
             sequence: &sequence,
+            attributions,
+            withdrawn,
         };
-        let translation = translate::translate_frame(&decoded.reports, &context);
+        translate::translate_frame(reports, &context)
+    }
+
+    /// What a frame gives when it is delivered as was written down once; `withdrawn`: taken back.
+    ///
+    /// # Errors
+    /// A sentence: the frame or what was written cannot be read any more.
+    pub(super) fn under(
+        &self,
+        said: &Said<'_>,
+        text: &str,
+        withdrawn: bool,
+    ) -> Result<Vec<Resource>, String> {
+        let gone =
+            "what it was delivered as can no longer be told: its link, its profile or the page changed";
+        let link = self.link(said.link).ok_or(gone)?;
+        let profile = self.page(&link, said).map_err(|_| gone)?;
+        let reading = || {
+            let mut decoded = profile.decode(said.bytes, said.topic, &context(&link, said.received));
+            translate::join_waveforms(&mut decoded.reports, link.waveforms.period());
+            let whose = Attributed::written(text, &decoded.reports)?;
+            let reports = whose.reports.as_deref().unwrap_or(&decoded.reports);
+            let delivered = link.waveforms.delivered(&profile.codec);
+            Some(self.translated(&link, said, reports, &whose.attributions, delivered, withdrawn).resources)
+        };
+        guarded(reading).flatten().ok_or_else(|| gone.into())
+    }
+
+    /// The Provenance of a correction.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn provenance(
+        &self,
+        targets: &[&Resource],
+        correction: &translate::Correction<'_>,
+    ) -> Result<Resource, String> {
+        translate::provenance(targets, correction, &self.gateway, self.simulated)
+            .map_err(|fault| fault.to_string())
+    }
+
+    fn meaning(
+        &self,
+        link: &Link,
+        said: &Said<'_>,
+        decoded: &Decoded,
+        waveforms: bool,
+        whose: &Attributed,
+        doubt: &mut Option<Doubt>,
+    ) -> Meaning {
+        if let Some(reason) = &decoded.held {
+            return Meaning::Hold(reason.clone());
+        }
+        if let Some(reason) = &decoded.ignored {
+            return Meaning::Nothing(reason.clone());
+        }
+        let reports = whose.reports.as_deref().unwrap_or(&decoded.reports);
+        let translation = self.translated(link, said, reports, &whose.attributions, waveforms, false);
+        *doubt = whose::doubt(&translation.held);
         // All or nothing per frame: half a frame delivered is a result nobody will look for.
         if !translation.held.is_empty() {
             let mut reasons: Vec<String> = translation.held.iter().map(ToString::to_string).collect();
@@ -256,6 +340,7 @@ impl Understood {
             findings: Vec::new(),
             people: Vec::new(),
             meaning,
+            whose: None,
         }
     }
 }
@@ -271,7 +356,7 @@ pub(super) fn context(link: &Link, received: Timestamp) -> LinkContext {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.

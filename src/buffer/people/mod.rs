@@ -8,6 +8,7 @@ mod apply;
 mod ask;
 mod forget;
 mod merge;
+mod now;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ const SHOWN_MAX: u32 = 200;
 /// Persons looked at for one bed.
 const BED_MAX: usize = 64;
 
-const PEOPLE: &str = "reading the patient index";
+pub(super) const PEOPLE: &str = "reading the patient index";
 
 fn time(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros, true)
@@ -136,7 +136,7 @@ pub fn look_at_person(dir: &Path, id: i64) -> Result<Option<PersonDetail>, Buffe
     looked.map_err(|source| BufferError::Storage { doing: PEOPLE, source })
 }
 
-fn find(conn: &Connection, identifiers: &[Identifier]) -> rusqlite::Result<Lookup> {
+pub(super) fn find(conn: &Connection, identifiers: &[Identifier]) -> rusqlite::Result<Lookup> {
     let mut all = BTreeSet::new();
     for identifier in identifiers {
         let exact = has_issuer(&identifier.system);
@@ -214,11 +214,11 @@ pub(super) fn identifiers(conn: &Connection, id: i64, retired: bool) -> rusqlite
     Ok(all.into_iter().map(|(_, _, identifier)| identifier).collect())
 }
 
-const STAY: &str =
+pub(super) const STAY: &str =
     "SELECT stay.person, facility, point_of_care, room, bed, since, until, on_leave, system, number
      FROM stay LEFT JOIN encounter ON encounter.id = stay.encounter";
 
-fn stay(row: &Row<'_>) -> rusqlite::Result<StayRow> {
+pub(super) fn stay(row: &Row<'_>) -> rusqlite::Result<StayRow> {
     let visit = match (row.get::<_, Option<String>>(8)?, row.get::<_, Option<String>>(9)?) {
         (Some(system), Some(number)) => Some(Visit { system, number }),
         _ => None,
