@@ -4,6 +4,7 @@
 //! see the whole.
 
 mod system;
+mod templates;
 mod waveforms;
 
 use std::collections::HashSet;
@@ -22,6 +23,7 @@ use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 pub use system::{HL7_SYSTEM, SystemReads};
+pub use templates::templates;
 pub use waveforms::{Deliver, Waveforms};
 
 /// How the box is built, checked and ready to run.

@@ -25,6 +25,8 @@ pub mod fhir;
 pub mod firmware_profile;
 /// Measurements → FHIR resources, by kind of value.
 pub mod translate;
+/// HL7 v2 messages → FHIR resources, by template.
+pub mod template;
 // ── doors ──
 /// Who may: passwords, sessions, the set-up code.
 pub mod access;

@@ -11,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const DOORS: [&str; 4] = ["access", "buffer", "connector", "upstream"];
-const PURE: [&str; 7] = ["nomenclature", "device", "wire", "hl7v2", "fhir", "firmware_profile", "translate"];
+const PURE: [&str; 8] =
+    ["nomenclature", "device", "wire", "hl7v2", "fhir", "firmware_profile", "translate", "template"];
 /// A crate and the only rooms that may name it.
 const HOMES: [(&str, &[&str]); 8] = [
     ("rusqlite", &["buffer"]),
