@@ -3,8 +3,11 @@
 //! Each room owns its section's type; this file only composes them. Rooms are handed their own section and never
 //! see the whole.
 
+pub mod association;
+mod destinations;
+mod patients;
+mod library;
 mod system;
-mod templates;
 mod waveforms;
 
 use std::collections::HashSet;
@@ -18,12 +21,16 @@ use toml::Spanned;
 use crate::connector;
 use crate::device::Identifier;
 use crate::firmware_profile::{FirmwareProfile, Library};
+use crate::hl7v2::Charset;
+use crate::route::Route;
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
+pub use destinations::Destination;
+pub use library::{library, templates};
+pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
-pub use templates::templates;
 pub use waveforms::{Deliver, Waveforms};
 
 /// How the box is built, checked and ready to run.
@@ -35,10 +42,17 @@ pub struct Config {
     pub upstream: Option<upstream::Config>,
     pub broker: Option<connector::broker::Config>,
     pub links: Vec<Link>,
+    /// Systems that take HL7 v2, and what goes to them; the first route that takes a frame counts.
+    pub destinations: Vec<Destination>,
+    pub routes: Vec<Route>,
     /// All firmware profiles, for links that are made while the box runs.
     pub library: Arc<Library>,
+    /// How messages of hospital systems become FHIR.
+    pub templates: Arc<crate::template::Library>,
     pub delivery: Delivery,
     pub worklist: Worklist,
+    pub association: association::Policy,
+    pub patients: Patients,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
@@ -140,6 +154,10 @@ pub struct Link {
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
     pub waveforms: Waveforms,
+    /// Whoever asks on it is told of patients: who somebody is, who lies where.
+    pub answers_patients: bool,
+    /// Of HL7 messages whose MSH-18 says none.
+    pub charset: Charset,
     pub transport: Transport,
 }
 
@@ -249,10 +267,17 @@ struct File {
     profiles: Profiles,
     #[serde(default, rename = "link")]
     links: Vec<LinkFile>,
+    #[serde(default, rename = "destination")]
+    destinations: Vec<destinations::DestinationFile>,
+    #[serde(default, rename = "route")]
+    routes: Vec<destinations::RouteFile>,
     #[serde(default)]
     delivery: Delivery,
     #[serde(default)]
     worklist: Worklist,
+    #[serde(default)]
+    association: association::Policy,
+    patients: Patients,
     #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
@@ -281,7 +306,10 @@ struct LinkFile {
     patient: Option<PatientFile>,
     #[serde(default)]
     waveforms: Waveforms,
+    #[serde(default)]
+    charset: Charset,
     system: Option<system::SystemFile>,
+    answers_patients: Option<bool>,
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
@@ -319,6 +347,8 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
     })?;
     sections(&file, &|section, key, message| at(text, place, offset_of(text, section, key), message))?;
     let library = Arc::new(library(file.profiles.folder.as_deref())?);
+    let own = file.profiles.folder.as_ref().map(|folder| folder.join("templates"));
+    let templates = Arc::new(templates(own.as_deref().filter(|own| own.is_dir()))?);
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
     for link in file.links {
@@ -333,6 +363,8 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
             at(text, place, offset, message)
         })?);
     }
+    let here = |offset, message| at(text, place, offset, message);
+    let (destinations, routes) = destinations::resolve(file.destinations, file.routes, &links, &here)?;
     Ok(Config {
         site: file.site,
         buffer: file.buffer,
@@ -340,9 +372,14 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         upstream: file.upstream,
         broker: file.broker,
         links,
+        destinations,
+        routes,
         library,
+        templates,
         delivery: file.delivery,
         worklist: file.worklist,
+        association: file.association,
+        patients: file.patients,
         log: file.log,
         secrets: file.secrets,
     })
@@ -364,6 +401,9 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if !(5..=86_400).contains(&file.worklist.every_s) {
         return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
     }
+    file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
+    let patients = file.patients.check(file.upstream.is_some());
+    patients.map_err(|(key, message)| fault("[patients]", key, message))?;
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }
@@ -440,12 +480,14 @@ fn resolve(
         link.patient.map(|p| Identifier { system: p.system.into(), value: p.value.into(), kind: None });
     Ok(Link {
         name: name.into(),
+        answers_patients: link.answers_patients.unwrap_or(matches!(reads, Reads::System(_))),
         reads,
         zone,
         zone_name: zone_name.into(),
         unidentified: link.unidentified,
         patient,
         waveforms: link.waveforms,
+        charset: link.charset,
         transport,
     })
 }
@@ -508,39 +550,6 @@ pub fn parse_link(text: &str, site: &Site, library: &Library, broker: bool) -> R
 fn zone_of(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
         .map_err(|_| format!("unknown time zone \"{name}\": use an IANA name such as \"Europe/Berlin\""))
-}
-
-/// The built-in profiles and, over them, those of the clinic's folder.
-pub fn library(folder: Option<&Path>) -> Result<Library, ConfigError> {
-    let embedded = Library::embedded().map_err(|fault| ConfigError::Whole(fault.to_string()))?;
-    let Some(folder) = folder else { return Ok(embedded) };
-    let mut files = Vec::new();
-    for maker in folders(folder)? {
-        for model in folders(&maker)? {
-            let path = model.join("profile.toml");
-            if !path.is_file() {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-            let id = model.strip_prefix(folder).unwrap_or(&model).display().to_string();
-            files.push((id, text));
-        }
-    }
-    embedded.with_overrides(files).map_err(|faults| ConfigError::Whole(faults.to_string()))
-}
-
-fn folders(parent: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: parent.into(), source };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(parent).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.is_dir() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// A fault at a byte offset of `text`, with the line and a caret under the place.

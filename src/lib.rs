@@ -11,6 +11,8 @@ pub mod clock;
 pub mod nomenclature;
 /// Secrets: loaded by name, never printed, never serialised, zeroed.
 pub mod secret;
+/// TLS settings of a connection, and what rustls makes of them.
+pub mod tls;
 // ── what devices say ──
 /// Device, Metric, Measurement, Value, MeasurementStatus, Decimal (IEEE 11073-10201).
 pub mod device;
@@ -23,10 +25,14 @@ pub mod fhir;
 // ── meaning ──
 /// Firmware profiles: one folder describes one device; frame + profile → measurements.
 pub mod firmware_profile;
+/// Persons, their identifiers and their beds over time, and whose an observation is.
+pub mod identity;
 /// Measurements → FHIR resources, by kind of value.
 pub mod translate;
 /// HL7 v2 messages → FHIR resources, by template.
 pub mod template;
+/// Which frames go on to other systems, and as which HL7 v2 messages.
+pub mod route;
 // ── doors ──
 /// Who may: passwords, sessions, the set-up code.
 pub mod access;

@@ -20,6 +20,8 @@ mod decode;
 mod floor;
 #[path = "bench/message.rs"]
 mod message;
+#[path = "bench/parse.rs"]
+mod parse;
 #[path = "bench/trace.rs"]
 mod trace;
 
@@ -245,6 +247,9 @@ fn main() {
         }
         if wanted("decode") {
             decode::run();
+        }
+        if wanted("parse") {
+            parse::run();
         }
         if wanted("beds") {
             beds::run().await;

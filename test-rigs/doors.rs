@@ -17,6 +17,10 @@ mod desk;
 #[path = "doors/speak.rs"]
 mod speak;
 
+#[path = "doors/association.rs"]
+mod association;
+#[path = "doors/alarms.rs"]
+mod alarms;
 #[path = "doors/astm.rs"]
 mod astm;
 #[path = "doors/config.rs"]
@@ -29,7 +33,13 @@ mod lines;
 mod mllp;
 #[path = "doors/pairing.rs"]
 mod pairing;
+#[path = "doors/people.rs"]
+mod people;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
+#[path = "doors/routes.rs"]
+mod routes;
+#[path = "doors/simulate.rs"]
+mod simulate;
 #[path = "doors/worklist.rs"]
 mod worklist;

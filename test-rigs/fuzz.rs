@@ -25,16 +25,20 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
+use bedside::template;
 use bedside::wire::{
     astm, delimited, dri, ieee11073, intellivue, lines, medibus, mllp, nonin, poct1a, sparkplug, tape,
 };
-use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
+use bedside::{
+    access, admin, config, connector, demo, fhir, firmware_profile, gateway, hl7v2, identity, upstream,
+};
 
 /// Longest input that is tried.
 const INPUT_MAX: usize = 8 << 10;
 /// An input that takes longer is a hang (unoptimised builds on a busy machine included).
 const HANG: Duration = Duration::from_secs(20);
 
+static TEMPLATES: LazyLock<template::Library> = LazyLock::new(|| template::Library::embedded().unwrap());
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::embedded().unwrap());
 
 /// A fuzz body with its seeds and how many rounds it gets by default: about a second or two each.
@@ -71,6 +75,12 @@ fn bodies() -> Vec<Body> {
             captures(&["ieee11073/agent", "ieee11073/blood-pressure"]),
         ),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
+        body("identity::adt", identity::adt::fuzz, 6000, on_patients()),
+        body("identity::query", identity::query::fuzz, 6000, on_patients()),
+        body("arriving orders", firmware_profile::fuzz_orders, 6000, captures(&["generic/hl7-orders"])),
+        body("orders of a FHIR server", gateway::fuzz_fhir, 6000, on_fhir()),
+        body("template", |bytes| template::fuzz_message(bytes, &TEMPLATES), 1500, on_patients()),
+        body("template pages", template::fuzz, 300, template_pages()),
         body("fhir::answer", fhir::fuzz, 40_000, answers()),
         body("upstream", upstream::fuzz, 20_000, answers()),
         body("firmware_profile", firmware_profile::fuzz, 6000, with_choice(captures(&ids()))),
@@ -88,6 +98,41 @@ fn bodies() -> Vec<Body> {
         body("config", config::fuzz, 4000, configurations()),
         body("demo::template", demo::template::fuzz, 40_000, templates()),
     ]
+}
+
+/// ADT messages and questions about patients.
+fn on_patients() -> Vec<Vec<u8>> {
+    let message = |event: &str, rest: &str| {
+        format!("MSH|^~\\&|HIS|A|||20260314120000||{event}|1|P|2.5\rEVN||20260314120000+0100|||||\r{rest}")
+            .into_bytes()
+    };
+    let patient = "PID|1||7^^^H&1.2&ISO^MR~8^^^^PI||DOE^JANE||19800102|F||||||||||A1\rPV1|1|I|ICU^4^2^N||||||||||||||||V1\r";
+    vec![
+        message("ADT^A01", patient),
+        message("ADT^A17", &format!("{patient}{patient}")),
+        message("ADT^A40", &format!("{patient}MRG|9^^^H~\"\"||A2||V2\r")),
+        message(
+            "QBP^ZV1^QBP_Q21",
+            "QPD|N|T|@PID.3.1^1~@PID.5.1.1^D*~@PV1.3^A^B^C^D||||||^^^&1&ISO\rRCP|I|5^RD\rDSC|P1|I\r",
+        ),
+        message("QRY^A19", "QRD|1|R|I|Q|||1^RD|7^D^J|DEM|\r"),
+    ]
+}
+
+/// A page of templates with each kind of line.
+fn template_pages() -> Vec<Vec<u8>> {
+    let page = "maps:\n  PID.Patient:\n    identity: [{identifier: [MR]}, {key: [PID-3]}, message]\n    lines:\n      Patient.birthDate: PID-7\n      Patient.name:\n        - {from: \"PID-5\", when: \"{PID-8} == 'F'\", map: XPN.HumanName}\n      Patient.identifier:x.value: =7\ngroups:\n  g: {begins: [PID], holds: [NTE], make: [{map: PID.Patient, update: true}]}\nmessages:\n  m: {for: [ADT^A01], groups: [g], ignore: [MSH-1]}\ntables:\n  t: {target: \"urn:t\", rows: {A: {code: b, display: c}}}\n";
+    vec![page.as_bytes().to_vec()]
+}
+
+/// What a FHIR server says of orders, patients and beds.
+fn on_fhir() -> Vec<Vec<u8>> {
+    let text = r##"[{"resourceType":"ServiceRequest","id":"r","status":"active","intent":"order","code":{"coding":[{"system":"http://loinc.org","code":"2345-7"}]},
+        "subject":{"reference":"Patient/p"},"specimen":[{"reference":"#s"}],"contained":[{"resourceType":"Specimen","id":"s","accessionIdentifier":{"value":"A"}}],"meta":{"lastUpdated":"2026-03-14T08:00:00Z"}},
+        {"resourceType":"Patient","id":"p","identifier":[{"system":"urn:x","value":"7"}],"link":[{"type":"replaced-by","other":{"reference":"Patient/p"}}],"meta":{"lastUpdated":"2026-03-14T08:00:00Z"}},
+        {"resourceType":"Encounter","id":"e","status":"in-progress","subject":{"reference":"Patient/p"},"location":[{"location":{"reference":"Location/b"},"period":{"start":"2026-03-14T08:00:00Z"}}],"meta":{"lastUpdated":"2026-03-14T08:00:00Z"}},
+        {"resourceType":"Location","id":"b","name":"2","partOf":{"reference":"Location/b"}}]"##;
+    vec![text.as_bytes().to_vec()]
 }
 
 fn tapes() -> Vec<Vec<u8>> {

@@ -1,5 +1,5 @@
 //! Pulls the plug: the real binary is killed at random moments under paced traffic on its connectors that
-//! acknowledge (MLLP, ASTM, MQTT, POCT1-A) and a folder that files are left in, while the server it delivers to is slow, loses answers and refuses. Afterwards everything that was
+//! acknowledge (MLLP, ASTM, MQTT, POCT1-A, IEEE 11073-20601) and a folder that files are left in, while the server it delivers to is slow, loses answers and refuses. Afterwards everything that was
 //! acknowledged is on the server exactly once. A binary that answers before it commits must be caught by the same rig.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stdout, reason = "a rig says its seed and its numbers")]
@@ -15,13 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bedside::demo::device::poct1a::Speaker;
 use bedside::demo::fhir_server::{Fault, On};
 use bedside::demo::pty::Pty;
 use bedside::demo::template::Dice;
 use bedside::secret::Secret;
 use common::{Bedside, FhirServer};
-use devices::{Analyser, Kit, Monitor, PointOfCare, Reader, SENDERS, speak};
+use devices::{Actor, Analyser, Kit, Monitor, Reader, SENDERS, observation, speak, weighing};
 use oracle::{LOST, Oracle};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -45,7 +44,7 @@ struct Clinic {
     dir: tempfile::TempDir,
     binary: PathBuf,
     config: String,
-    ports: [u16; 3],
+    ports: [u16; 4],
     server: FhirServer,
     line: Arc<Mutex<Pty>>,
     power: watch::Sender<bool>,
@@ -58,7 +57,7 @@ impl Clinic {
     async fn open(binary: PathBuf) -> Self {
         let dir = common::scratch("power-cut");
         let server = FhirServer::start().await;
-        let ports = [common::free_port(), common::free_port(), common::free_port()];
+        let ports = [(); 4].map(|()| common::free_port());
         let drop_dir = dir.path().join("reader");
         std::fs::create_dir_all(&drop_dir).unwrap();
         let password = uuid::Uuid::new_v4().to_string();
@@ -71,14 +70,16 @@ impl Clinic {
         let monitor = |number| Monitor { number, port: ports[0], line: None };
         let analyser = Analyser { line: Arc::clone(&line), power: powered, began: Instant::now() };
         let kit = Kit { port: ports[1], password, line: None, unanswered: None, sessions: counter };
-        let poct = PointOfCare { speaker: Speaker::new(([127, 0, 0, 1], ports[2]).into(), "RIG-9") };
+        let poct = Actor::new("poct1a/device", ports[2], observation);
+        let scale = Actor::new("ieee11073/weighing-scale", ports[3], weighing);
         let senders = vec![
             tokio::spawn(speak(monitor(1), PACE, stopped.clone())),
             tokio::spawn(speak(monitor(2), PACE, stopped.clone())),
             tokio::spawn(speak(analyser, PACE, stopped.clone())),
             tokio::spawn(speak(kit, PACE, stopped.clone())),
             tokio::spawn(speak(poct, PACE, stopped.clone())),
-            tokio::spawn(speak(Reader { dir: drop_dir }, FILE_PACE, stopped)),
+            tokio::spawn(speak(Reader { dir: drop_dir }, FILE_PACE, stopped.clone())),
+            tokio::spawn(speak(scale, PACE, stopped)),
         ];
         Self { dir, binary, config, ports, server, line, power, stop, sessions, senders }
     }
@@ -158,13 +159,15 @@ async fn wait_for_files(dir: &Path) {
     }
 }
 
-fn configuration(dir: &Path, [mllp, broker, poct]: [u16; 3], server: &FhirServer) -> String {
+fn configuration(dir: &Path, [mllp, broker, poct, scale]: [u16; 4], server: &FhirServer) -> String {
     format!(
         "{monitor}{upstream}[delivery]\npause_max_s = 1\n\
          [broker]\nlisten = \"127.0.0.1:{broker}\"\n[[broker.users]]\nname = \"kit\"\npassword_secret = \"kit-password\"\n\
          [[link]]\nname = \"analyser\"\nprofile = \"generic/astm-analyser\"\nserial = {{ port = \"{dir}/analyser\" }}\n\
          [[link]]\nname = \"kit\"\nprofile = \"ble-gateway/vital-kit\"\nbroker = {{ topics = [\"kits/#\"] }}\n\
          [[link]]\nname = \"poct\"\nprofile = \"poct1a/device\"\ntcp = {{ listen = \"127.0.0.1:{poct}\" }}\n\
+         [[link]]\nname = \"scale\"\nprofile = \"ieee11073/weighing-scale\"\ntcp = {{ listen = \"127.0.0.1:{scale}\" }}\n\
+         patient = {{ system = \"urn:oid:2.999.1\", value = \"RIG-SCALE\" }}\n\
          [[link]]\nname = \"reader\"\nprofile = \"wondfo/finecare-csv\"\n\
          folder = {{ dir = \"{dir}/reader\", files = \"*.csv\", settle_s = 0, poll_s = 1 }}\n",
         monitor = common::mllp_config(dir, mllp),

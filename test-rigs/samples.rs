@@ -9,6 +9,8 @@
     clippy::print_stdout
 )]
 
+#[path = "samples/hl7.rs"]
+mod hl7;
 #[path = "common/meaning.rs"]
 mod meaning;
 

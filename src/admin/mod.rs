@@ -6,6 +6,7 @@
 //! a line in the audit trail. Nothing here waits for a device or for upstream.
 
 mod answer;
+pub mod association;
 pub mod command;
 mod desk;
 pub mod explain;
@@ -17,6 +18,7 @@ mod listener;
 pub mod live;
 mod pages;
 pub mod pairing;
+pub mod people;
 mod raw;
 pub mod recording;
 mod routes;
@@ -40,6 +42,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::SharedClock;
 use crate::secret::{Secret, SecretError};
+use association::Associations;
 use command::Command;
 use desk::Desk;
 use explain::Explain;
@@ -49,6 +52,7 @@ use listener::Patience;
 use live::Live;
 use pages::Pages;
 use pairing::Pairing;
+use people::People;
 use recording::Recording;
 use store::Store;
 use worklist::Worklist;
@@ -99,6 +103,8 @@ pub struct Services {
     pub pairing: Arc<dyn Pairing>,
     pub recording: Arc<dyn Recording>,
     pub worklist: Arc<dyn Worklist>,
+    pub associations: Arc<dyn Associations>,
+    pub people: Arc<dyn People>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

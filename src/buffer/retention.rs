@@ -1,11 +1,13 @@
 //! For the room frames take: what may be purged, when, and what is done when nothing may be.
 //!
 //! Only accepted entries are purged: the ones older than the configured days, and the oldest ones when the
-//! database comes near its quota. What is waiting, sent or held stays, whatever its age.
+//! database comes near its quota. What is waiting, sent or held stays, whatever its age, and so does what a destination
+//! still needs.
 
 use rusqlite::{OptionalExtension, params};
 
 use super::entry::State;
+use super::outgoing;
 use super::store::Store;
 
 /// Entries purged in one transaction: a few milliseconds at most.
@@ -95,6 +97,7 @@ impl Store {
             for id in &ids {
                 tx.prepare_cached("DELETE FROM frame WHERE id = ?1")?.execute([id])?;
                 tx.prepare_cached("DELETE FROM entry WHERE id = ?1")?.execute([id])?;
+                tx.prepare_cached("DELETE FROM outgoing WHERE entry = ?1")?.execute([id])?;
             }
             tx.execute(
                 "UPDATE tally SET value = CASE name WHEN 'gone' THEN value + ?1 ELSE ?2 END
@@ -120,7 +123,7 @@ impl Store {
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             at = Some(id);
-            if State::of(row.get(1)?) != State::Accepted {
+            if State::of(row.get(1)?) != State::Accepted || outgoing::needs(&self.conn, id)? {
                 continue;
             }
             if let Which::Before(limit) = which

@@ -17,8 +17,32 @@ use super::repetition::prefix;
 use super::{BufferError, compact, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
-const TABLES: [&str; 9] =
-    ["link", "device", "user", "session", "setting", "audit", "part", "work_order", "work_asked"];
+const TABLES: [&str; 24] = [
+    "link",
+    "device",
+    "user",
+    "session",
+    "setting",
+    "audit",
+    "part",
+    "work_order",
+    "work_asked",
+    "association",
+    "device_home",
+    "unattributed",
+    "attribution",
+    "attributed",
+    "destination",
+    "outgoing",
+    "person",
+    "person_identifier",
+    "person_merge",
+    "encounter",
+    "movement",
+    "stay",
+    "person_entry",
+    "people_heard",
+];
 /// Frames copied in one transaction.
 const BATCH: usize = 1_000;
 /// Ids in a row that may be unreadable before the rest is given up, when it is not known where the ids end.

@@ -29,6 +29,24 @@
 //! work_order  id, specimen, tests (JSON), urgent, person (JSON), kind, collected, number, source (0 desk, 1 HL7, 2 FHIR),
 //!             source_key, author, created, state (0 open, 1 sent, 2 done, 3 cancelled), changed, note
 //! work_asked  id, work_order, at, link, outcome      what analysers were told of an order
+//! association  id, device, person (JSON), since, until, scanned, overrules, author, made, reason, ended_by, ended_why, ended,
+//!              void, void_by, void_why, replaced_by          who was on a device; never deleted, made void when wrong
+//! device_home  id, device, place, since, until, author, made      where a device stands
+//! unattributed entry, device, state (0 orphan, 1 conflict, 2 review), why, first, last      why an entry is held
+//! attributed   entry, attribution → attribution(id, parts JSON), decided, withdrawn   under whom an entry went upstream
+//! destination  id, name, through (entries up to it were looked at), wanted (the file names it), paused, heard_at,
+//!              heard (last acknowledgement)
+//! outgoing  id, destination, entry, part, route, lane, state (as of an entry), attempts, revision, queued, next_try, sent_at,
+//!           committed, answered_at, reason, control (MSH-10), answer, message (null: built when it is first sent)
+//! person   id, family, given (JSON), birth_date, gender, name_told, birth_told, gender_told, words (for searching),
+//!          merged_into, removed, source, told, heard (by this box's clock), entry
+//! person_identifier  folded, system, person, value, kind, since, retired, entry
+//! person_merge       id, survivor, gone, at, entry, undone, undone_by
+//! encounter id, person, system, number                      visits
+//! movement  id, person, encounter, step, at, told, place, entry   what was said of a person's ways
+//! stay      id, person, encounter, place, since, until, on_leave  worked out of `movement`
+//! person_entry  entry, person, event, told                  which message spoke of whom
+//! people_heard  source, at                                  when each source was last heard
 //! tally    name → number: last_id, gone, seen_through, audit_rows; audit_head as text
 //! ```
 //!
@@ -44,7 +62,7 @@ use super::BufferError;
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 3] = [FIRST, PACKED, WORKLIST];
+const STEPS: [&str; 6] = [FIRST, PACKED, WORKLIST, PEOPLE, ROUTES, super::association::TABLES];
 
 /// The schema this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -96,6 +114,58 @@ CREATE INDEX work_order_state ON work_order (state, id);
 CREATE TABLE work_asked (
   id INTEGER PRIMARY KEY, work_order INTEGER NOT NULL, at INTEGER NOT NULL, link TEXT NOT NULL, outcome TEXT NOT NULL) STRICT;
 CREATE INDEX work_asked_order ON work_asked (work_order, id);
+";
+
+const PEOPLE: &str = "
+CREATE TABLE person (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, family TEXT, given TEXT NOT NULL, birth_date TEXT, gender TEXT,
+  name_told INTEGER NOT NULL, birth_told INTEGER NOT NULL, gender_told INTEGER NOT NULL, words TEXT NOT NULL,
+  merged_into INTEGER, removed INTEGER NOT NULL, source TEXT NOT NULL, told INTEGER NOT NULL, heard INTEGER NOT NULL,
+  entry INTEGER) STRICT;
+CREATE INDEX person_merged ON person (merged_into) WHERE merged_into IS NOT NULL;
+CREATE TABLE person_identifier (
+  folded TEXT NOT NULL, system TEXT NOT NULL, person INTEGER NOT NULL, value TEXT NOT NULL, kind TEXT NOT NULL,
+  since INTEGER NOT NULL, retired INTEGER NOT NULL, entry INTEGER, PRIMARY KEY (folded, system, person)) STRICT, WITHOUT ROWID;
+CREATE INDEX person_identifier_of ON person_identifier (person);
+CREATE TABLE person_merge (
+  id INTEGER PRIMARY KEY, survivor INTEGER NOT NULL, gone INTEGER NOT NULL, at INTEGER NOT NULL, entry INTEGER,
+  undone INTEGER, undone_by TEXT) STRICT;
+CREATE INDEX person_merge_survivor ON person_merge (survivor);
+CREATE INDEX person_merge_gone ON person_merge (gone);
+CREATE TABLE encounter (
+  id INTEGER PRIMARY KEY, person INTEGER NOT NULL, system TEXT NOT NULL, number TEXT NOT NULL,
+  UNIQUE (number, system, person)) STRICT;
+CREATE TABLE movement (
+  id INTEGER PRIMARY KEY, person INTEGER NOT NULL, encounter INTEGER, step INTEGER NOT NULL, at INTEGER NOT NULL,
+  told INTEGER NOT NULL, facility TEXT, point_of_care TEXT, room TEXT, bed TEXT, entry INTEGER) STRICT;
+CREATE INDEX movement_person ON movement (person);
+CREATE TABLE stay (
+  id INTEGER PRIMARY KEY, person INTEGER NOT NULL, encounter INTEGER, facility TEXT, point_of_care TEXT, room TEXT, bed TEXT,
+  since INTEGER NOT NULL, until INTEGER, on_leave INTEGER NOT NULL) STRICT;
+CREATE INDEX stay_person ON stay (person);
+CREATE INDEX stay_bed ON stay (bed, room);
+CREATE INDEX stay_open ON stay (person) WHERE until IS NULL;
+CREATE TABLE person_entry (
+  entry INTEGER NOT NULL, person INTEGER NOT NULL, event TEXT NOT NULL, told INTEGER NOT NULL,
+  PRIMARY KEY (entry, person)) STRICT, WITHOUT ROWID;
+CREATE INDEX person_entry_person ON person_entry (person);
+CREATE TABLE people_heard (source TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Each destination has its own queue; `lane` is a hash of whatever is kept in order, so that no patient is named.
+const ROUTES: &str = "
+CREATE TABLE destination (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, through INTEGER NOT NULL, wanted INTEGER NOT NULL,
+  paused INTEGER NOT NULL DEFAULT 0, heard_at INTEGER, heard TEXT) STRICT;
+CREATE TABLE outgoing (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, destination INTEGER NOT NULL, entry INTEGER NOT NULL, part INTEGER NOT NULL,
+  route TEXT NOT NULL, lane INTEGER NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+  revision INTEGER NOT NULL DEFAULT 0, queued INTEGER NOT NULL, next_try INTEGER, sent_at INTEGER, committed INTEGER,
+  answered_at INTEGER, reason TEXT, control TEXT, answer TEXT, message BLOB) STRICT;
+CREATE UNIQUE INDEX outgoing_once ON outgoing (destination, entry, part);
+CREATE INDEX outgoing_entry ON outgoing (entry, state);
+CREATE INDEX outgoing_open ON outgoing (destination, state, id) WHERE state < 3;
+CREATE INDEX outgoing_delayed ON outgoing (destination, next_try) WHERE next_try IS NOT NULL;
 ";
 
 /// Before the first table: where the database cannot be changed any more once it has pages.

@@ -1,7 +1,7 @@
 //! `bedside config`: check a configuration, or show one to start from.
 
 use super::{CliError, ConfigPath, say, say_json};
-use crate::config;
+use crate::config::{self, Transport};
 
 /// The commented configuration people start from; a test keeps it valid.
 pub(super) const EXAMPLE: &str = include_str!("example.toml");
@@ -37,7 +37,10 @@ fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
             let links: Vec<_> = config
                 .links
                 .iter()
-                .map(|l| serde_json::json!({"name": &*l.name, "profile": l.profile_word(), "kind": l.transport.kind()}))
+                .map(|l| {
+                    serde_json::json!({"name": &*l.name, "profile": l.profile_word(), "kind": l.transport.kind(),
+                        "encrypted": encrypted(&l.transport)})
+                })
                 .collect();
             say_json(&serde_json::json!({"ok": true, "file": place.to_string(), "links": links}));
             Ok(())
@@ -45,7 +48,9 @@ fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
         Ok(config) => {
             say(format!("{place}: right"));
             for link in &config.links {
-                say(format!("  link {:<20} {:<7} {}", link.name, link.transport.kind(), link.profile_word()));
+                let how = encrypted(&link.transport).map(|how| format!(" ({how})")).unwrap_or_default();
+                let (kind, profile) = (link.transport.kind(), link.profile_word());
+                say(format!("  link {:<20} {kind:<7} {profile}{how}", link.name));
             }
             if config.upstream.is_none() {
                 say("  no [upstream]: results are kept and wait until there is one");
@@ -60,6 +65,14 @@ fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
             }
             Err(CliError::config(fault))
         }
+    }
+}
+
+/// Whether what a link says over the network can be read on the way; `None` where a link has no such choice.
+fn encrypted(transport: &Transport) -> Option<&'static str> {
+    match transport {
+        Transport::Mllp(mllp) => Some(mllp.encrypted()),
+        _ => None,
     }
 }
 

@@ -8,7 +8,9 @@ mod config;
 mod console;
 mod demo;
 mod devices;
+mod hl7;
 mod keys;
+mod patients;
 mod profile;
 mod promote;
 mod replay;
@@ -17,6 +19,7 @@ mod selftest;
 mod simulate;
 mod status;
 mod template;
+mod venue;
 mod worklist;
 
 use std::fmt::Display;
@@ -69,9 +72,15 @@ enum Command {
     /// Make the key pair this box signs in with upstream
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Look at HL7 v2 messages by name, send them, print acknowledgements
+    #[command(subcommand)]
+    Hl7(hl7::Command),
     /// What analysers are to measure: list, add or cancel orders
     #[command(subcommand)]
     Worklist(worklist::Command),
+    /// Who this box knows, and who lies where
+    #[command(subcommand)]
+    Patients(patients::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
 }
@@ -137,6 +146,8 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Record(arguments) => replay::record(arguments),
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Keys(command) => keys::main(command),
+        Command::Hl7(command) => hl7::main(command),
+        Command::Patients(command) => patients::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
     }

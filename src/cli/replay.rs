@@ -1,6 +1,5 @@
 //! `bedside replay`: play a tape to a box as the device did. `bedside record`: make one on a port that no link uses.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +7,18 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
 use super::run::signalled;
+use super::simulate::{telling, unknown};
+use super::venue::Venue;
 use super::{CliError, runtime, say, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::connector::recorder::{Limits, Recorder};
 use crate::connector::{Stop, serial};
-use crate::demo::actor::{Message, Script, speaker};
-use crate::demo::device::{Broker, Told};
+use crate::demo::actor::kit::Kit;
+use crate::demo::actor::{Message, Script, Speaker, Told, speaker};
 use crate::demo::fault::{Faults, FaultyLine};
 use crate::demo::replay::{Pace, play};
-use crate::demo::stage::{Place, Play, Stage, publish};
+use crate::demo::stage::{Place, Play, Stage};
 use crate::wire::tape::{Head, Tape, Way};
 
 /// Plays the device's side of a tape: the same bytes in the same pieces, at the recorded pace or faster. Where the tape has
@@ -25,32 +26,22 @@ use crate::wire::tape::{Head, Tape, Way};
 /// protocol that needs them, is played message by message by the simulated device.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  bedside replay ward-3.tape --tcp 127.0.0.1:2575\n  bedside replay oximeter.tape --pty /tmp/oximeter --pace 10\n  bedside replay kits.tape --mqtt 127.0.0.1:1883 --pace max"
+    after_help = "Examples:\n  bedside replay ward-3.tape --tcp 127.0.0.1:2575\n  bedside replay oximeter.tape --pty /tmp/oximeter --pace 10\n  bedside replay kits.tape --mqtt 127.0.0.1:1883 --user kit --password-secret kit --pace max"
 )]
 pub(super) struct ReplayArguments {
     /// The capture file of `bedside record` or the desk
     tape: PathBuf,
-    /// Open a pseudo-terminal and link it here
-    #[arg(long, value_name = "PATH", group = "way", required = true)]
-    pty: Option<PathBuf>,
-    /// Connect to the box
-    #[arg(long, value_name = "HOST:PORT", group = "way")]
-    tcp: Option<String>,
-    /// Wait for the box to connect
-    #[arg(long, value_name = "ADDRESS", group = "way")]
-    listen: Option<SocketAddr>,
-    /// Wait for the box's first datagram
-    #[arg(long, value_name = "ADDRESS", group = "way")]
-    udp: Option<SocketAddr>,
-    /// Publish to the broker at this address
-    #[arg(long, value_name = "ADDRESS", group = "way")]
-    mqtt: Option<SocketAddr>,
+    #[command(flatten)]
+    venue: Venue,
     /// Times as fast as recorded, or `max` for no pauses
     #[arg(long, default_value = "1")]
     pace: Pace,
     /// Which connection of the tape, where there were several
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     connection: u32,
+    /// The firmware profile, where messages are played one by one and the tape names none
+    #[arg(long, value_name = "ID")]
+    profile: Option<String>,
     /// Begin again at the end
     #[arg(long = "loop")]
     again: bool,
@@ -58,13 +49,17 @@ pub(super) struct ReplayArguments {
 
 pub(super) fn replay(arguments: ReplayArguments) -> Result<(), CliError> {
     let tape = read(&arguments.tape)?;
+    let place = arguments.venue.place();
+    let place =
+        place.ok_or_else(|| CliError::failed("say where: --pty, --tcp, --listen, --udp or --mqtt"))?;
+    arguments.venue.announce();
     let (switch, mut stop) = Stop::pair();
     runtime()?.block_on(async move {
         tokio::spawn(async move {
             signalled().await;
             switch.send_replace(true);
         });
-        let playing = replayed(&arguments, &tape, stop.clone());
+        let playing = replayed(&arguments, &tape, &place, stop.clone());
         tokio::select! {
             () = stop.wait() => Ok(()),
             done = playing => done,
@@ -72,15 +67,20 @@ pub(super) fn replay(arguments: ReplayArguments) -> Result<(), CliError> {
     })
 }
 
-async fn replayed(arguments: &ReplayArguments, tape: &Tape, stop: Stop) -> Result<(), CliError> {
+async fn replayed(
+    arguments: &ReplayArguments,
+    tape: &Tape,
+    place: &Place,
+    stop: Stop,
+) -> Result<(), CliError> {
     let answers = tape.chunks.iter().any(|chunk| chunk.way == Way::Out);
     let needs_answers = matches!(tape.head.codec.as_str(), "mllp" | "astm" | "poct1a" | "ieee11073-20601");
-    let by_message = arguments.mqtt.is_some() || needs_answers && !answers;
+    let by_message = arguments.venue.is_mqtt() || needs_answers && !answers;
     loop {
         if by_message {
-            messages(arguments, tape, stop.clone()).await?;
+            messages(arguments, tape, place.clone(), stop.clone()).await?;
         } else {
-            let mut line = Stage::new(place(arguments)?).open().await.map_err(CliError::failed)?;
+            let mut line = Stage::new(place.clone()).open().await.map_err(CliError::failed)?;
             let done = play(&mut line, tape, arguments.connection, arguments.pace).await;
             let done = done.map_err(CliError::failed)?;
             tell(format!("{} pieces sent, {} answers, {} said again", done.sent, done.answers, done.again));
@@ -93,22 +93,20 @@ async fn replayed(arguments: &ReplayArguments, tape: &Tape, stop: Stop) -> Resul
     }
 }
 
-fn place(arguments: &ReplayArguments) -> Result<Place, CliError> {
-    Ok(match (&arguments.pty, &arguments.tcp, arguments.listen, arguments.udp) {
-        (Some(path), ..) => Place::Pty(path.clone()),
-        (_, Some(address), ..) => Place::Dial(address.clone()),
-        (_, _, Some(address), _) => Place::Listen(address),
-        (.., Some(address)) => Place::Udp(address),
-        _ => return Err(CliError::failed("say where: --pty, --tcp, --listen, --udp or --mqtt")),
-    })
-}
-
 /// The tape's messages, each acknowledged before the next.
-async fn messages(arguments: &ReplayArguments, tape: &Tape, stop: Stop) -> Result<(), CliError> {
-    let profile = profile_of(tape, None)?;
+async fn messages(
+    arguments: &ReplayArguments,
+    tape: &Tape,
+    place: Place,
+    stop: Stop,
+) -> Result<(), CliError> {
+    let profile = profile_of(tape, arguments.profile.as_deref())?;
     let heard = tape.frames(&|| profile.speech().framer());
-    let messages: Vec<Message> =
-        heard.frames.into_iter().map(|frame| Message { topic: frame.topic, bytes: frame.bytes }).collect();
+    let messages: Vec<Message> = heard
+        .frames
+        .into_iter()
+        .map(|frame| Message { topic: frame.topic, ..Message::of(frame.bytes) })
+        .collect();
     let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
     let script = Script::of_messages(messages, false).map_err(CliError::failed)?;
     let clock = Arc::new(SystemClock::default());
@@ -118,22 +116,20 @@ async fn messages(arguments: &ReplayArguments, tape: &Tape, stop: Stop) -> Resul
         }
         _ => Duration::ZERO,
     };
+    let speaker: Box<dyn Speaker> = if arguments.venue.is_mqtt() {
+        Box::new(Kit::new(arguments.venue.broker("bedside-replay".into())?))
+    } else {
+        speaker(&profile, &[]).map_err(CliError::failed)?
+    };
+    let faults = FaultyLine::new(Faults::default(), 1);
+    let play = Play { speaker, script, faults, every, count: Some(count) };
+    let mut tell_of = telling();
     let told = |number: u64, told: &Told| {
-        if let Told::Again(why) = told {
-            tell(format!("{number}: not acknowledged ({why}); saying it again"));
+        if matches!(told, Told::Again(_) | Told::Away(_)) {
+            tell_of(number, told);
         }
     };
-    if let Some(address) = arguments.mqtt {
-        let password = crate::secret::Secret::new(Vec::new());
-        let (client_id, user) = ("bedside-replay".into(), String::new());
-        let broker = Broker { address, client_id, user, password, topic: String::new() };
-        publish(script, broker, every, Some(count), clock, stop, told).await;
-    } else {
-        let speaker = speaker(&profile, &[]).map_err(CliError::failed)?;
-        let faults = FaultyLine::new(Faults::default(), 1);
-        let play = Play { speaker, script, faults, every, count: Some(count) };
-        play.run(place(arguments)?, clock, stop, told).await;
-    }
+    play.run(place, clock, stop, told).await;
     tell(format!("{count} messages"));
     Ok(())
 }
@@ -163,9 +159,7 @@ pub(super) fn profile_of(
     let id = id.ok_or_else(|| {
         CliError::failed("the tape names no profile: add --profile, see `bedside profile list`")
     })?;
-    library
-        .find(id)
-        .ok_or_else(|| CliError::failed(format!("no firmware profile \"{id}\", see `bedside profile list`")))
+    library.find(id).ok_or_else(|| unknown(id))
 }
 
 /// Writes what a port says to a tape, with its timing. Only listens: nothing is sent and nothing acknowledged, so a device
@@ -203,9 +197,7 @@ pub(super) struct RecordArguments {
 pub(super) fn record(arguments: RecordArguments) -> Result<(), CliError> {
     let library = config::library(None).map_err(CliError::config)?;
     let profile = match &arguments.profile {
-        Some(id) => Some(library.find(id).ok_or_else(|| {
-            CliError::failed(format!("no firmware profile \"{id}\", see `bedside profile list`"))
-        })?),
+        Some(id) => Some(library.find(id).ok_or_else(|| unknown(id))?),
         None => None,
     };
     let usual = profile.as_ref().and_then(|profile| profile.transport.serial.as_ref());

@@ -26,6 +26,7 @@ pub(super) fn main(arguments: Arguments) -> Result<(), CliError> {
     let config = config::load(&arguments.config.config).map_err(CliError::config)?;
     start_log(&config.log);
     install_crypto();
+    allow_files();
     let secrets = secret_store(config.secrets.clone());
     runtime()?.block_on(async move {
         let (switch, stop) = Stop::pair();
@@ -39,6 +40,20 @@ pub(super) fn main(arguments: Arguments) -> Result<(), CliError> {
             .map_err(failure)
     })
 }
+
+/// Takes as many open files as the system lets it: each connection is one, and a thousand senders may come.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.map_or(FILES, |maximum| maximum.min(FILES));
+    if limit.current.is_some_and(|current| current < most) {
+        // Refused, it stays as it was: then accepting fails sooner, and the link's state says so.
+        let _refused = setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum });
+    }
+}
+
+/// More is never needed.
+const FILES: u64 = 65_536;
 
 /// The exit code a gateway's failure deserves.
 pub(super) fn failure(fault: GatewayError) -> CliError {

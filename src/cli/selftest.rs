@@ -157,6 +157,7 @@ fn serial() -> Result<String, String> {
 
 fn profiles() -> Result<String, String> {
     let library = Library::embedded().map_err(text)?;
+    library.check().map_err(text)?;
     let at = Timestamp::from_micros(1_790_000_000_000_000, true);
     let context = LinkContext::new("selftest", "Europe/Berlin", at).ok_or("no time zones")?;
     let mut count = 0;

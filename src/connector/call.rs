@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -12,6 +13,7 @@ use super::backoff::Backoff;
 use super::door::in_words;
 use super::stream::{Connection, Ended, Quiet};
 use super::{Intake, LinkState, Stop};
+use crate::tls;
 use crate::wire::Framer;
 
 /// Who calls whom.
@@ -111,6 +113,9 @@ pub(super) struct Dial {
     /// Says that the link is quiet after so many seconds without a byte; 0 never does.
     pub(super) quiet_s: u64,
     pub(super) framer: MakeFramer,
+    pub(super) tls: Option<tls::Settings>,
+    /// Said with the state of the link; empty: nothing.
+    pub(super) encrypted: &'static str,
 }
 
 impl Dial {
@@ -127,15 +132,39 @@ impl Dial {
     }
 
     async fn serve(&self, socket: TcpStream, stop: &mut Stop) -> Ended {
-        let detail = format!("connected to {}", self.address);
+        drop(socket.set_nodelay(true));
+        let Some(settings) = &self.tls else { return self.speak(socket, stop).await };
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let secured = tokio::select! {
+            secured = tls::call(settings, host, socket, WORDS) => secured,
+            () = stop.wait() => return Ended::Stopped,
+        };
+        match secured {
+            Ok(stream) => self.speak(stream, stop).await,
+            Err(fault) => Ended::Failed(fault),
+        }
+    }
+
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send>(&self, io: S, stop: &mut Stop) -> Ended {
+        let detail = format!("connected to {}{}", self.address, how(self.encrypted));
         let up = LinkState::Up { detail, connections: 1 };
         self.connection.intake.state(&self.connection.link, up.clone());
         let after = Duration::from_secs(self.quiet_s);
         let quiet = (self.quiet_s > 0).then(|| Quiet { after, up, gone: Arc::new(|| false) });
         let connection = Connection { peer: self.address.as_str().into(), quiet, ..self.connection.clone() };
-        serve(&connection, socket, (self.framer)(), stop).await
+        drive(&connection, io, (self.framer)(), stop).await
     }
 }
+
+/// What is added to a state's detail.
+pub(super) fn how(encrypted: &str) -> String {
+    if encrypted.is_empty() { String::new() } else { format!(", {encrypted}") }
+}
+
+/// How these connections speak of their other side.
+pub(super) const WORDS: tls::Words<'static> =
+    tls::Words { other: "the other side", plain: "no tls section in the link" };
 
 impl Opener for Dial {
     async fn attempt(&mut self, stop: &mut Stop) -> Attempt {
@@ -159,16 +188,42 @@ impl Opener for Dial {
     }
 }
 
-/// Drives one socket to its end, and notes a connection that was lost.
+/// Drives one socket that came to a port to its end, behind its handshake where the port is encrypted.
 pub(super) async fn serve(
     connection: &Connection,
     socket: TcpStream,
+    tls: Option<&tls::Acceptor>,
     framer: Box<dyn Framer>,
     stop: &mut Stop,
 ) -> Ended {
     // An answer is one small packet: waiting for more to send would add 40 ms to each.
     drop(socket.set_nodelay(true));
-    let ended = connection.drive(socket, framer, stop).await;
+    let Some(tls) = tls else { return drive(connection, socket, framer, stop).await };
+    let (secured, stale) = tokio::select! {
+        accepted = tls.accept(socket, WORDS) => accepted,
+        () = stop.wait() => return Ended::Stopped,
+    };
+    let note = |code, text: String| connection.intake.note(&connection.link, code, &text);
+    if let Some(fault) = stale {
+        note("tls-files", format!("Changed TLS files are not used yet: {fault}."));
+    }
+    match secured {
+        Ok(stream) => drive(connection, stream, framer, stop).await,
+        Err(fault) => {
+            note("tls-refused", format!("A connection from {} was refused: {fault}.", connection.peer));
+            Ended::GivenUp
+        }
+    }
+}
+
+/// Drives one connection to its end, and notes one that was lost.
+async fn drive<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    connection: &Connection,
+    io: S,
+    framer: Box<dyn Framer>,
+    stop: &mut Stop,
+) -> Ended {
+    let ended = connection.drive(io, framer, stop).await;
     if let Ended::Failed(reason) = &ended {
         let text = format!("A connection was lost: {reason}.");
         connection.intake.note(&connection.link, "connection-lost", &text);

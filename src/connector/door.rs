@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::backoff::Backoff;
+use super::call::how;
 use super::{Intake, LinkState, Stop};
 
 /// An address or a network, e.g. `10.1.2.3` or `10.1.0.0/16`.
@@ -65,6 +66,8 @@ pub(super) struct Door {
     /// Nobody named means everybody may come.
     pub(super) allow: Vec<Network>,
     pub(super) intake: Arc<dyn Intake>,
+    /// Said with the state of the link; empty: nothing.
+    pub(super) encrypted: &'static str,
 }
 
 impl Door {
@@ -142,7 +145,7 @@ impl Door {
     }
 
     fn up(&self, address: SocketAddr, connections: usize) {
-        let detail = format!("listening on {address}");
+        let detail = format!("listening on {address}{}", how(self.encrypted));
         let connections = u32::try_from(connections).unwrap_or(u32::MAX);
         self.intake.state(&self.link, LinkState::Up { detail, connections });
     }

@@ -1,13 +1,13 @@
 //! Real sockets against an intake that the test holds in its hand.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinHandle;
 
-use super::super::LinkState;
 use super::super::rig::FakeIntake;
 use super::*;
 use crate::clock::TestClock;
@@ -76,7 +76,7 @@ impl OkOrReset for std::io::Result<usize> {
 
 #[test]
 fn the_config_is_strict_and_names_what_it_does_not_know() {
-    assert_eq!(config("").max_connections, 64);
+    assert_eq!(config("").max_connections, 1024);
     assert_eq!(config("").max_message_bytes, 16 * 1024 * 1024);
     let error =
         toml::from_str::<Config>("listen = \"0.0.0.0:1\"\nmax_conections = 1").unwrap_err().to_string();
@@ -168,7 +168,7 @@ async fn an_endless_message_closes_its_connection_and_no_other() {
 
 #[tokio::test]
 async fn one_connection_more_than_the_limit_is_closed_and_named() {
-    let ward = ward(FakeIntake::open(), "").await;
+    let ward = ward(FakeIntake::open(), "max_connections = 64").await;
     let mut senders = Vec::new();
     for _ in 0..64 {
         senders.push(ward.connect().await);
@@ -294,22 +294,26 @@ async fn a_device_that_is_the_server_is_called_again_and_answered_on_the_same_co
 #[tokio::test]
 async fn a_link_answers_as_its_policy_says() {
     for (policy, conditions, answered) in [
-        ("always", "NE|NE", true),
-        ("never", "AL|AL", false),
-        ("msh", "NE|NE", false),
-        ("msh", "AL|NE", true),
-        ("msh", "|", true),
+        ("always", "NE|NE", "AA"),
+        ("always", "AL|NE", "CA"),
+        ("original", "AL|NE", "AA"),
+        ("enhanced", "|", "CA"),
+        ("never", "AL|AL", ""),
+        ("msh", "NE|NE", ""),
+        ("msh", "AL|NE", "CA"),
+        ("msh", "|", "AA"),
         // Analysers that put another number there still wait.
-        ("msh", "|0", true),
+        ("msh", "|0", "AA"),
     ] {
         let ward = ward(FakeIntake::open(), &format!("acknowledge = \"{policy}\"")).await;
         let mut socket = ward.connect().await;
         let message = ORU.replace("|P|2.6", &format!("|P|2.6|||{conditions}"));
         socket.write_all(&wrap(message.as_bytes())).await.unwrap();
-        if answered {
-            assert!(answers(&mut socket, 1).await[0].contains("MSA|AA|ID7"), "{policy} {conditions}");
-        } else {
+        if answered.is_empty() {
             assert!(silent(&mut socket).await, "{policy} {conditions}");
+        } else {
+            let said = answers(&mut socket, 1).await.remove(0);
+            assert!(said.contains(&format!("MSA|{answered}|ID7")), "{policy} {conditions}: {said}");
         }
         ward.stop.send(true).unwrap();
         ward.task.await.unwrap();

@@ -150,4 +150,9 @@ impl Stop {
         // An error means that the switch is gone, which also means stop.
         drop(self.0.wait_for(|stop| *stop).await);
     }
+
+    /// Whether it is time to stop.
+    pub fn is_told(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
 }

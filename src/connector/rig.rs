@@ -102,7 +102,9 @@ impl FakeIntake {
     pub(super) async fn address(&self) -> std::net::SocketAddr {
         let find = |intake: &Self| {
             intake.states.lock().unwrap().iter().find_map(|state| match state {
-                LinkState::Up { detail, .. } => detail.strip_prefix("listening on ")?.parse().ok(),
+                LinkState::Up { detail, .. } => {
+                    detail.strip_prefix("listening on ")?.split(',').next()?.parse().ok()
+                }
                 _ => None,
             })
         };

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +38,24 @@ pub(super) struct Connection {
     pub(super) quiet: Option<Quiet>,
     /// How long the other side may leave its answers unread.
     pub(super) patience: Duration,
+    /// Shared by all connections of the link.
+    pub(super) unfinished: Arc<Unfinished>,
+}
+
+/// Bytes of messages that have begun and not ended, of all connections of a link: a thousand senders that each stop
+/// in the middle of a great message must not fill the memory.
+#[derive(Debug, Default)]
+pub(super) struct Unfinished(AtomicUsize);
+
+impl Unfinished {
+    /// One connection holds `now` where it held `before`; whether there is room for that.
+    fn moved(&self, before: usize, now: usize) -> bool {
+        if now <= before {
+            self.0.fetch_sub(before - now, Ordering::Relaxed);
+            return true;
+        }
+        self.0.fetch_add(now - before, Ordering::Relaxed).saturating_add(now - before) <= UNFINISHED_MAX
+    }
 }
 
 /// When and how to say that nothing comes any more.
@@ -73,6 +92,7 @@ impl Connection {
             idle: None,
             quiet: None,
             patience: Duration::from_secs(30),
+            unfinished: Arc::default(),
         }
     }
 
@@ -95,6 +115,8 @@ impl Connection {
             replies: HashMap::new(),
             ended: None,
             is_quiet: false,
+            holds: 0,
+            in_flight_bytes: 0,
         };
         self.crossed(Way::Open, &[]);
         let ended = Box::pin(drive.run(stop)).await;
@@ -176,6 +198,15 @@ struct Drive<'a, S> {
     /// Set when nothing more is read; what was taken is still settled.
     ended: Option<Ended>,
     is_quiet: bool,
+    /// What of [`Connection::unfinished`] is of this connection.
+    holds: usize,
+    in_flight_bytes: usize,
+}
+
+impl<S> Drop for Drive<'_, S> {
+    fn drop(&mut self) {
+        self.connection.unfinished.moved(self.holds, 0);
+    }
 }
 
 /// What woke a connection.
@@ -224,7 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
 
     async fn wait(&mut self, buffer: &mut Vec<u8>, mut timer: Pin<&mut Sleep>, stop: &mut Stop) -> Woken {
         let open = self.ended.is_none();
-        let reading = open && self.held_back.is_none() && self.in_flight.len() < IN_FLIGHT;
+        let room = self.in_flight.len() < IN_FLIGHT && self.in_flight_bytes < IN_FLIGHT_BYTES;
+        let reading = open && self.held_back.is_none() && room;
         let deadline = self.deadline();
         // A timer that fires too early costs less than one that is set anew for every message.
         if let Some(deadline) = deadline
@@ -268,6 +300,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
         let now = self.now();
         self.framer.wall_clock(self.received);
         self.framer.feed(bytes, now);
+        let holds = self.framer.holds();
+        let before = std::mem::replace(&mut self.holds, holds);
+        // Who holds little is not the one to go.
+        if !self.connection.unfinished.moved(before, holds) && holds > READ_BYTES {
+            let text = String::from("Too many unfinished messages at once: this connection was closed.");
+            self.connection.note(&Warning { code: "unfinished", text });
+            self.end(Ended::GivenUp);
+        }
     }
 
     fn time_passed(&mut self) {
@@ -364,12 +404,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
     }
 
     fn start(&mut self, job: Job) {
+        if let Job::Frame(_, frame) = &job {
+            self.in_flight_bytes += frame.bytes.len();
+        }
         self.in_flight.push_back(Box::pin(self.connection.settle(job)));
     }
 
     fn settled(&mut self, settled: Settled) {
         match settled {
             Settled::Receipt { ticket, receipt, frame, reply } => {
+                let settled = frame.as_ref().map_or(0, |frame| frame.bytes.len());
+                self.in_flight_bytes = self.in_flight_bytes.saturating_sub(settled);
                 let (body, follows) = match reply.map(|reply| *reply) {
                     Some(Reply { acknowledgement, message, reference }) => {
                         (acknowledgement, Some((message, reference)))
@@ -418,8 +463,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
     /// `own`: the acknowledgement that a query gets instead of the usual one.
     fn answer(&mut self, ticket: Ticket, receipt: &Receipt, message: Option<&[u8]>, own: Option<Vec<u8>>) {
         let acknowledger = self.connection.acknowledger.as_ref();
-        let usual = || acknowledger.zip(message).and_then(|(write, message)| write(message, receipt));
-        let body = own.or_else(usual);
+        let body = match acknowledger.zip(message) {
+            Some((write, message)) => write(message, receipt, own),
+            None => own,
+        };
         let answer = match receipt {
             Receipt::Kept { .. } => Answer::Kept { body },
             Receipt::Refused { .. } => Answer::Refused { body },
@@ -454,6 +501,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
 
 /// Frames of one connection that may wait for their commit at the same time.
 const IN_FLIGHT: usize = 64;
+/// Nothing more is read of a connection while so many bytes of it wait.
+const IN_FLIGHT_BYTES: usize = 32 << 20;
+/// For [`Unfinished`].
+const UNFINISHED_MAX: usize = 128 << 20;
 const READ_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ async fn a_quiet_line_is_said_once_and_up_again_when_it_speaks() {
 async fn a_side_that_takes_no_answers_is_given_up() {
     let intake = FakeIntake::open();
     let (mut line, far) = duplex(64);
-    let acknowledger: Acknowledger = Arc::new(|_, _| Some(vec![b'A'; 200]));
+    let acknowledger: Acknowledger = Arc::new(|_, _, _| Some(vec![b'A'; 200]));
     let (acknowledger, patience) = (Some(acknowledger), Duration::from_millis(100));
     let connection = Connection { acknowledger, patience, ..connection(&intake) };
     let (_switch, mut stop) = Stop::pair();

@@ -76,19 +76,20 @@ pub async fn run(
         Side::Listen(address) => {
             let idle = (config.idle_timeout_s > 0).then(|| Duration::from_secs(config.idle_timeout_s));
             let (max_connections, allow) = (config.max_connections, config.allow);
-            let door = Door { link, address, max_connections, allow, intake };
+            let door = Door { link, address, max_connections, allow, intake, encrypted: "" };
             let serve = |socket, peer, mut stop: Stop| {
                 let connection = Connection { peer, idle, ..connection.clone() };
                 let speech = speech.clone();
                 async move {
-                    drop(call::serve(&connection, socket, speech.framer(), &mut stop).await);
+                    drop(call::serve(&connection, socket, None, speech.framer(), &mut stop).await);
                 }
             };
             door.run(serve, stop).await;
         }
         Side::Connect(address) => {
             let framer: MakeFramer = Arc::new(move || speech.framer());
-            Dial { connection, address, quiet_s: config.quiet_timeout_s, framer }.run(stop).await;
+            let quiet_s = config.quiet_timeout_s;
+            Dial { connection, address, quiet_s, framer, tls: None, encrypted: "" }.run(stop).await;
         }
     }
 }

@@ -3,7 +3,6 @@
 //! its parts.
 
 pub mod actor;
-pub mod device;
 pub mod fault;
 pub mod fhir_server;
 pub mod pty;
@@ -23,9 +22,10 @@ use crate::firmware_profile::Library;
 use crate::gateway::{self, Console, GatewayError, Up};
 use crate::secret::{self, Secret, SecretStore};
 use crate::upstream::keys::{self, Algorithm, SigningKey};
-use device::{Broker, Device, Port};
-use pty::Pty;
-use template::Template;
+use actor::kit::{Broker, Kit};
+use actor::{Script, Speaker, speaker};
+use fault::{Faults, FaultyLine};
+use stage::{Place, Play};
 
 const CLIENT_ID: &str = "bedside-demo";
 const KIT_USER: &str = "kit-gateway";
@@ -37,13 +37,13 @@ const DEVICES: [(&str, &str, u64); 6] = [
     ("oximeter", OXIMETER, 1),
     ("chemistry-analyser", ANALYSER, 7),
     ("vital-signs-kit", KIT, 4),
-    ("haematology-analyser", HAEMATOLOGY, 9),
+    ("chemistry-analyser-2", CHEMISTRY, 9),
     ("scale", SCALE, 11),
 ];
 const OXIMETER: &str = "masimo/ascii1";
 const ANALYSER: &str = "generic/astm-analyser";
 const KIT: &str = "ble-gateway/vital-kit";
-const HAEMATOLOGY: &str = "mindray/bs-chemistry";
+const CHEMISTRY: &str = "mindray/bs-chemistry";
 const SCALE: &str = "denver/line-scale";
 
 /// A seventh that nobody has paired: it waits on the Pairing page. Its identity and patient are its own.
@@ -101,10 +101,18 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
 
     let mut devices = tokio::task::JoinSet::new();
     for (number, (name, profile, seconds)) in DEVICES.into_iter().enumerate() {
-        let device = simulated(&folder.0, name, profile, seconds, number as u64 + 1, &ports, &password)?;
-        devices.spawn(device.run(clock.clone(), stop.clone(), |_, _| ()));
+        let place = place(&folder.0, name, profile, &ports);
+        let kit = (profile == KIT).then(|| Broker {
+            client_id: name.into(),
+            user: KIT_USER.into(),
+            password: password.clone(),
+            topic: Some(KIT_TOPIC.into()),
+        });
+        let play = simulated(profile, &simulation(profile)?, kit, seconds, number as u64 + 1)?;
+        devices.spawn(play.run(place, clock.clone(), stop.clone(), |_, _| ()));
     }
-    devices.spawn(stranger(&ports)?.run(clock.clone(), stop.clone(), |_, _| ()));
+    let place = Place::Dial(local(ports.newcomers).to_string());
+    devices.spawn(stranger()?.run(place, clock.clone(), stop.clone(), |_, _| ()));
     let console = Arc::new(Banner { inner: console, fhir: server.base_url.clone() });
     let done = gateway::run(config, store, clock, stop, console).await;
     devices.abort_all();
@@ -114,7 +122,7 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
 /// Ports nobody listens on right now.
 struct Ports {
     monitors: u16,
-    haematology: u16,
+    chemistry: u16,
     newcomers: u16,
     broker: u16,
 }
@@ -128,7 +136,7 @@ impl Ports {
         };
         // All are held until all are chosen, so that no two are the same.
         let (a, b, c, d) = (free()?, free()?, free()?, free()?);
-        Ok(Self { monitors: a.1, haematology: b.1, newcomers: c.1, broker: d.1 })
+        Ok(Self { monitors: a.1, chemistry: b.1, newcomers: c.1, broker: d.1 })
     }
 }
 
@@ -147,12 +155,12 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
          [[link]]\nname = \"oximeter\"\nprofile = \"{OXIMETER}\"\nserial = {{ port = \"{folder}/oximeter\" }}\n{p2}\
          [[link]]\nname = \"chemistry-analyser\"\nprofile = \"{ANALYSER}\"\nserial = {{ port = \"{folder}/chemistry-analyser\" }}\n\
          [[link]]\nname = \"vital-signs-kit\"\nprofile = \"{KIT}\"\nbroker = {{ topics = [\"kits/#\"] }}\n\
-         [[link]]\nname = \"haematology-analyser\"\nprofile = \"{HAEMATOLOGY}\"\nmllp = {{ listen = \"127.0.0.1:{haematology}\" }}\n\
+         [[link]]\nname = \"chemistry-analyser-2\"\nprofile = \"{CHEMISTRY}\"\nmllp = {{ listen = \"127.0.0.1:{chemistry}\" }}\n\
          [[link]]\nname = \"{newcomers}\"\nprofile = \"by-sender\"\nmllp = {{ listen = \"127.0.0.1:{door}\" }}\n\
          [[link]]\nname = \"scale\"\nprofile = \"{SCALE}\"\nserial = {{ port = \"{folder}/scale\" }}\n{p4}",
         broker = ports.broker,
         monitors = ports.monitors,
-        haematology = ports.haematology,
+        chemistry = ports.chemistry,
         newcomers = STRANGER.0,
         door = ports.newcomers,
         p2 = patient(2),
@@ -160,45 +168,40 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
     )
 }
 
+fn place(folder: &Path, name: &str, profile: &str, ports: &Ports) -> Place {
+    let port = match profile {
+        OXIMETER | SCALE | ANALYSER => return Place::Pty(folder.join(name)),
+        CHEMISTRY => ports.chemistry,
+        KIT => ports.broker,
+        _ => ports.monitors,
+    };
+    Place::Dial(local(port).to_string())
+}
+
 fn simulated(
-    folder: &Path,
-    name: &str,
     profile: &str,
+    template: &str,
+    kit: Option<Broker>,
     seconds: u64,
     seed: u64,
-    ports: &Ports,
-    password: &Secret,
-) -> Result<Device, GatewayError> {
-    let template = Template::parse(&simulation(profile)?, seed).map_err(failed)?;
-    let serial = || Pty::open(Some(&folder.join(name))).map_err(failed);
-    let port = match profile {
-        OXIMETER | SCALE => Port::Lines(serial()?),
-        ANALYSER => Port::AstmSerial(serial()?),
-        HAEMATOLOGY => Port::Mllp(local(ports.haematology)),
-        KIT => Port::Mqtt(Broker {
-            address: local(ports.broker),
-            client_id: name.into(),
-            user: KIT_USER.into(),
-            password: password.clone(),
-            topic: KIT_TOPIC.into(),
-        }),
-        _ => Port::Mllp(local(ports.monitors)),
+) -> Result<Play, GatewayError> {
+    let library = Library::embedded().map_err(failed)?;
+    let profile = library.find(profile).ok_or_else(|| failed(format!("there is no {profile}")))?;
+    let speaker: Box<dyn Speaker> = match kit {
+        Some(broker) => Box::new(Kit::new(broker)),
+        None => speaker(&profile, &[]).map_err(failed)?,
     };
-    Ok(Device { port, template, every: Duration::from_secs(seconds), count: None })
+    let script = Script::of_template(template, None, seed).map_err(failed)?;
+    let faults = FaultyLine::new(Faults::default(), seed);
+    Ok(Play { speaker, script, faults, every: Duration::from_secs(seconds), count: None })
 }
 
 /// The device that nobody has paired yet: the monitor again, as another bed's.
-fn stranger(ports: &Ports) -> Result<Device, GatewayError> {
+fn stranger() -> Result<Play, GatewayError> {
     let (_, profile, seconds) = STRANGER;
     let own = |text: String, (theirs, its): &(&str, &str)| text.replace(theirs, its);
     let text = STRANGER_IS.iter().fold(simulation(profile)?, own);
-    let template = Template::parse(&text, DEVICES.len() as u64 + 1).map_err(failed)?;
-    Ok(Device {
-        port: Port::Mllp(local(ports.newcomers)),
-        template,
-        every: Duration::from_secs(seconds),
-        count: None,
-    })
+    simulated(profile, &text, None, seconds, DEVICES.len() as u64 + 1)
 }
 
 fn simulation(profile: &str) -> Result<String, GatewayError> {

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
@@ -21,6 +23,8 @@ pub struct Pty {
     /// What the gateway opens: the link when one was asked for, else the pts itself.
     pub path: PathBuf,
     link: Option<PathBuf>,
+    /// Somebody was seen to read.
+    is_read: AtomicBool,
 }
 
 impl Pty {
@@ -51,7 +55,7 @@ impl Pty {
             reason = "its successor is unsafe to call; a File keeps its descriptor until it is dropped"
         )]
         let near = AsyncFd::new(File::from(near))?;
-        Ok(Self { near, far, path, link: link.map(Path::to_path_buf) })
+        Ok(Self { near, far, path, link: link.map(Path::to_path_buf), is_read: AtomicBool::new(false) })
     }
 
     /// Writes all bytes, waiting while the other side does not read.
@@ -65,9 +69,23 @@ impl Pty {
         Ok(())
     }
 
+    /// Waits until the other side has read all that was written.
+    pub async fn until_read(&self) -> io::Result<()> {
+        // What was written reaches the far end's queue a moment later: an empty queue says little before somebody read.
+        let wanted = if self.is_read.load(Ordering::Relaxed) { 1 } else { 40 };
+        let mut empty = 0;
+        while empty < wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            empty = if rustix::io::ioctl_fionread(&self.far)? == 0 { empty + 1 } else { 0 };
+        }
+        self.is_read.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// What the kernel does to a real port when the last program that had it open ends: what that one did not read is
     /// gone, and another may open it. Here the far end is held open, so somebody has to say it.
     pub fn last_close(&self) -> io::Result<()> {
+        self.is_read.store(false, Ordering::Relaxed);
         rustix::termios::tcflush(&self.far, QueueSelector::IFlush)?;
         Ok(rustix::termios::ioctl_tiocnxcl(&self.far)?)
     }

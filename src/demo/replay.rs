@@ -64,7 +64,16 @@ pub async fn play(line: &mut Line, tape: &Tape, connection: u32, pace: Pace) -> 
         match chunk.way {
             Way::In => {
                 pause(pace, chunk.ms, &mut tape_at, &mut clock).await;
-                line.write(&chunk.bytes).await?;
+                let first = done == Replayed::default();
+                while !line.write(&chunk.bytes).await? {
+                    // The box opens a port that was plugged in when it looks for it again.
+                    if !first {
+                        return Err(std::io::Error::other("nobody reads the port any more"));
+                    }
+                }
+                if first {
+                    clock = Instant::now();
+                }
                 done.sent += 1;
                 last = Some(chunk);
             }

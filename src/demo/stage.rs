@@ -9,8 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::Instant;
 
-use super::actor::{Message, Said, Script, Speaker};
-use super::device::{Broker, Told, mqtt};
+use super::actor::{Message, Said, Script, Speaker, Told};
 use super::fault::FaultyLine;
 use super::pty::Pty;
 use crate::clock::SharedClock;
@@ -28,6 +27,9 @@ pub enum Place {
     /// The device answers whoever sends it a datagram.
     Udp(SocketAddr),
 }
+
+/// Longer than this no program that reads a port lets bytes lie.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// An open line.
 #[derive(Debug)]
@@ -89,16 +91,26 @@ fn tcp(socket: TcpStream) -> io::Result<Line> {
 }
 
 impl Line {
-    /// Writes all bytes; over UDP one datagram, to whoever spoke last.
+    /// Writes all bytes; over UDP one datagram, to whoever spoke last. `false`: nobody reads the port, and the bytes are
+    /// gone as they are on a serial line.
     ///
     /// # Errors
     /// As the system has it.
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<bool> {
         match self {
-            Self::Pty(pty) => pty.write_all(bytes).await,
-            Self::Tcp(socket) => socket.write_all(bytes).await,
-            Self::Udp { socket, peer: Some(peer) } => socket.send_to(bytes, *peer).await.map(drop),
-            Self::Udp { peer: None, .. } => Ok(()),
+            Self::Pty(pty) => {
+                let reading = tokio::time::timeout(READ_WITHIN, async {
+                    pty.write_all(bytes).await?;
+                    pty.until_read().await
+                });
+                if let Ok(read) = reading.await {
+                    return read.map(|()| true);
+                }
+                pty.last_close().map(|()| false)
+            }
+            Self::Tcp(socket) => socket.write_all(bytes).await.map(|()| true),
+            Self::Udp { socket, peer: Some(peer) } => socket.send_to(bytes, *peer).await.map(|_| true),
+            Self::Udp { peer: None, .. } => Ok(true),
         }
     }
 
@@ -147,6 +159,8 @@ struct Progress {
     /// When the next message is due, or the same again.
     due: Duration,
     again: bool,
+    /// The message was begun, and nobody knows yet what became of it.
+    open: bool,
     jumped: Duration,
 }
 
@@ -161,36 +175,36 @@ impl Play {
     ) {
         let mut stage = Stage::new(place);
         let started = Instant::now();
-        let zero = Duration::ZERO;
-        let mut progress = Progress { told: 0, message: None, due: zero, again: false, jumped: zero };
-        loop {
+        let (zero, again, open) = (Duration::ZERO, false, false);
+        let mut progress = Progress { told: 0, message: None, due: zero, again, open, jumped: zero };
+        while !self.is_done(&progress) {
             let opened = tokio::select! {
                 () = stop.wait() => return,
                 opened = stage.open() => opened,
             };
-            let why = match opened {
+            let (why, pause) = match opened {
                 Ok(mut line) => {
                     self.speaker.open(started.elapsed());
                     let playing = self.on(&mut line, &mut progress, &clock, started, &mut heard);
                     tokio::select! {
                         () = stop.wait() => return,
-                        ended = playing => match ended {
-                            Ok(None) => return,
-                            Ok(Some(pause)) => {
-                                drop(line);
-                                tokio::time::sleep(pause).await;
-                                continue;
-                            }
-                            Err(fault) => fault.to_string(),
-                        },
+                        ended = playing => {
+                            let (why, pause) = match ended {
+                                Ok(None) => return,
+                                Ok(Some(pause)) => ("unplugged".into(), pause),
+                                Err(fault) => (fault.to_string(), AGAIN_AFTER),
+                            };
+                            self.unheard(&mut progress, started.elapsed());
+                            (why, pause)
+                        }
                     }
                 }
-                Err(fault) => fault.to_string(),
+                Err(fault) => (fault.to_string(), AGAIN_AFTER),
             };
-            heard(progress.told + 1, &Told::Again(why));
+            heard(progress.told + 1, &Told::Away(why));
             tokio::select! {
                 () = stop.wait() => return,
-                () = tokio::time::sleep(AGAIN_AFTER) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -210,26 +224,14 @@ impl Play {
                 return Ok(Some(pause));
             }
             self.speaker.tick(now);
-            let done = self.count.is_some_and(|count| progress.told >= count);
-            if done && self.speaker.is_free() {
+            self.speak(line, progress, started, heard).await?;
+            if self.is_done(progress) && self.speaker.is_free() {
                 return Ok(None);
             }
-            if now >= progress.due && self.speaker.is_free() && !done {
+            // What became of a message is told first: only then it is known when the next is due.
+            if now >= progress.due && self.speaker.is_free() && !progress.open {
                 self.begin(progress, clock, now);
-            }
-            while let Some(said) = self.speaker.next() {
-                match said {
-                    Said::Send(bytes) => {
-                        for (piece, pause) in self.faults.sent(bytes) {
-                            line.write(&piece).await?;
-                            tokio::time::sleep(pause).await;
-                        }
-                    }
-                    Said::Told(told) => {
-                        self.told(progress, &told, started.elapsed());
-                        heard(progress.told + u64::from(progress.again), &told);
-                    }
-                }
+                self.speak(line, progress, started, heard).await?;
             }
             if let Ok(bytes) = tokio::time::timeout(LOOK_EVERY, line.read()).await {
                 let bytes = self.faults.heard(&bytes?);
@@ -238,26 +240,71 @@ impl Play {
         }
     }
 
+    fn is_done(&self, progress: &Progress) -> bool {
+        self.count.is_some_and(|count| progress.told >= count) && !progress.open
+    }
+
+    /// Says what is due, and tells what became of it.
+    async fn speak(
+        &mut self,
+        line: &mut Line,
+        progress: &mut Progress,
+        started: Instant,
+        heard: &mut (impl FnMut(u64, &Told) + Send),
+    ) -> io::Result<()> {
+        while let Some(said) = self.speaker.next() {
+            match said {
+                Said::Send(bytes) => {
+                    if !self.send(line, bytes).await? {
+                        self.unheard(progress, started.elapsed());
+                        heard(progress.told + 1, &Told::Away("nobody reads the port".into()));
+                    }
+                }
+                Said::Told(told) => {
+                    self.told(progress, &told, started.elapsed());
+                    heard(progress.told + u64::from(progress.again), &told);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `false`: nobody reads the port.
+    async fn send(&mut self, line: &mut Line, bytes: Vec<u8>) -> io::Result<bool> {
+        for (piece, pause) in self.faults.sent(bytes) {
+            if !line.write(&piece).await? {
+                return Ok(false);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(true)
+    }
+
+    /// What the device believes to have said since then was not heard: it begins anew.
+    fn unheard(&mut self, progress: &mut Progress, now: Duration) {
+        self.speaker.open(now);
+        while self.speaker.next().is_some() {}
+        if std::mem::take(&mut progress.open) {
+            (progress.again, progress.due) = (true, now + AGAIN_AFTER);
+        }
+    }
+
     fn begin(&mut self, progress: &mut Progress, clock: &SharedClock, now: Duration) {
         let twice = self.faults.faults.duplicate && progress.told % 3 == 1;
         if !progress.again && !twice || progress.message.is_none() {
-            if let Some(by) = self
-                .faults
-                .faults
-                .clock_jump
-                .filter(|_| progress.told > 0 && progress.told.is_multiple_of(10))
-            {
-                progress.jumped += by;
-            }
+            let tenth = progress.told > 0 && progress.told.is_multiple_of(10);
+            progress.jumped += self.faults.faults.clock_jump.filter(|_| tenth).unwrap_or_default();
             progress.message = self.script.next(clock.now().plus(progress.jumped));
         }
         progress.again = false;
         if let Some(message) = &progress.message {
-            self.speaker.say(&message.bytes, now);
+            progress.open = true;
+            self.speaker.say(message, now);
         }
     }
 
     fn told(&self, progress: &mut Progress, told: &Told, now: Duration) {
+        progress.open = false;
         progress.again = matches!(told, Told::Again(_));
         if progress.again {
             progress.due = now + AGAIN_AFTER;
@@ -270,38 +317,6 @@ impl Play {
     }
 }
 
-/// Publishes a script to a broker; what was not acknowledged is published again.
-pub async fn publish(
-    mut script: Script,
-    broker: Broker,
-    every: Duration,
-    count: Option<u64>,
-    clock: SharedClock,
-    mut stop: Stop,
-    mut heard: impl FnMut(u64, &Told) + Send,
-) {
-    let own_topic = broker.topic.clone();
-    let mut line = mqtt::Speaker::new(broker);
-    let mut sequence = 0;
-    while count.is_none_or(|count| sequence < count) {
-        sequence += 1;
-        let Some(message) = script.next(clock.now()) else { return };
-        let topic = if own_topic.is_empty() { message.topic.unwrap_or_default() } else { own_topic.clone() };
-        loop {
-            let told = tokio::select! {
-                () = stop.wait() => return,
-                told = line.publish(&topic, &message.bytes) => told,
-            };
-            let told = told.unwrap_or_else(|fault| Told::Again(fault.to_string()));
-            heard(sequence, &told);
-            let pause = if matches!(told, Told::Again(_)) { AGAIN_AFTER } else { every };
-            tokio::select! {
-                () = stop.wait() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-            if !matches!(told, Told::Again(_)) {
-                break;
-            }
-        }
-    }
-}
+#[cfg(test)]
+#[path = "stage_tests.rs"]
+mod tests;

@@ -334,6 +334,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
         &[
             key("at", Shape::Place, "A place; without `equals` it is enough that it says something"),
             key("equals", Shape::Texts, "The texts it may hold"),
+            key("absent", Shape::Boolean, "true: when the place says nothing"),
             key("matches", Shape::Text, "Regular expression on the whole record"),
             needed("reason", Shape::Text, "Why it carries nothing, for the desk"),
         ],
@@ -425,6 +426,22 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             ),
             key("equals", Shape::Texts, "The texts that mark a control"),
             key("matches", Shape::Text, "Regular expression that marks a control"),
+            key(
+                "result",
+                Shape::Table("quality_control.result"),
+                "hl7: the result, where the order holds it",
+            ),
+        ],
+    ),
+    (
+        "quality_control.result",
+        &[
+            needed("code", Shape::Place, "Where the test's code stands"),
+            needed("value", Shape::Place, "Where the value stands"),
+            key("name", Shape::Place, "Where the test's name stands"),
+            key("unit", Shape::Place, "Where the unit stands"),
+            key("taken", Shape::Place, "Where the time stands"),
+            key("remarks", Shape::Places, "What is kept as a note: control, lot, target"),
         ],
     ),
     (
@@ -506,6 +523,11 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
                 "when",
                 Shape::Any(&[Shape::Text, Shape::Each(&Shape::Texts)]),
                 "A CEL condition (`value > 0 && mode == 'Body'`), or place → texts that must stand there",
+            ),
+            key(
+                "named",
+                Shape::Texts,
+                "hl7: what the row must call the code, where its numbers are set up in the device",
             ),
             key("time", Shape::Table("metric.time"), "This metric's own time"),
         ],

@@ -61,6 +61,7 @@ missing = { a = "x" }
     "[device]\n[record]\ngrammar = \"gdt\"\n",
     "[device]\n[record]\ngrammar = \"json\"\n",
     "[device]\n[record]\ngrammar = \"hl7\"\n",
+    "[device]\n[record]\ngrammar = \"hl7\"\n[[quality_control]]\nat = \"MSH-16\"\nresult = {}\n",
     "[device]\n[record]\ngrammar = \"astm\"\n[orders]\ncancel = \"A\"\n",
     "[device]\n[record]\ngrammar = \"nonin\"\n",
     "[device]\n[record]\ngrammar = \"xml\"\n",

@@ -320,7 +320,10 @@ impl<'p> Run<'p> {
 
 pub(super) fn applies(rule: &IgnoreRule, fields: &impl Fields) -> bool {
     let place_fits = rule.at.as_ref().is_none_or(|(at, texts)| {
-        fields.text(at).is_some_and(|text| texts.is_empty() || texts.iter().any(|t| t == text.trim()))
+        let text = fields.text(at);
+        let said =
+            text.as_ref().is_some_and(|text| texts.is_empty() || texts.iter().any(|t| t == text.trim()));
+        said != rule.absent
     });
     place_fits && rule.matches.as_ref().is_none_or(|pattern| pattern.is_match(&fields.whole()))
 }

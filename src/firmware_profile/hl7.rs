@@ -12,12 +12,12 @@ use super::hl7_obx::Obx;
 use super::locate::Locator;
 use super::outcome::{self, About};
 use super::time::received;
-use super::{Decoded, FirmwareProfile, LinkContext, finding, hl7_alarm, hl7_person, person};
+use super::{Decoded, FirmwareProfile, LinkContext, finding, hl7_alarm, hl7_control, hl7_person, person};
 use crate::device::{Finding, Measurement, Moment, Person};
 use crate::hl7v2::{Element, Message, Segment};
 
 /// More messages than this in one frame are not looked at.
-const MESSAGES_MAX: usize = 64;
+const MESSAGES_MAX: usize = 10_000;
 
 pub(super) fn decode(profile: &FirmwareProfile, bytes: &[u8], context: &LinkContext) -> Decoded {
     let mut decoded = Decoded::default();
@@ -74,6 +74,7 @@ fn one_message(profile: &FirmwareProfile, message: &Message<'_>, context: &LinkC
         rows: 0,
         alarms: header.field(9).component(2).raw().trim() == "R40",
         alive: false,
+        known: 0,
     };
     let ignore = profile.plan.ignore.iter().find(|rule| flat::applies(rule, &walk.here));
     if let Some(rule) = ignore {
@@ -84,6 +85,9 @@ fn one_message(profile: &FirmwareProfile, message: &Message<'_>, context: &LinkC
     let mut decoded = walk.decoded;
     if decoded.reports.is_empty() && walk.alive {
         return Decoded { ignored: Some("a sign of life of the alarm reporter: no alarm".into()), ..decoded };
+    }
+    if decoded.reports.is_empty() && walk.rows > 0 && walk.known == walk.rows {
+        return Decoded { ignored: Some("the page knows every row as nothing to deliver".into()), ..decoded };
     }
     if decoded.reports.is_empty() && decoded.held.is_none() {
         decoded.held = Some(if walk.rows == 0 {
@@ -144,7 +148,7 @@ pub(super) struct Here<'m> {
 
 impl<'m> Here<'m> {
     /// What stands at a path, looked up in the segments of this group first.
-    fn element(&self, at: &Locator) -> Option<Element<'m>> {
+    pub(super) fn element(&self, at: &Locator) -> Option<Element<'m>> {
         let path = match at {
             Locator::Hl7(path) => path,
             Locator::Hl7Row { code, path } => return self.row(code).map(|row| row.get(path)),
@@ -204,6 +208,8 @@ struct Walk<'m> {
     alarms: bool,
     /// An order said nothing but that the sender is alive.
     alive: bool,
+    /// Rows that the page knows and ignores.
+    known: usize,
 }
 
 impl<'m> Walk<'m> {
@@ -271,6 +277,9 @@ impl<'m> Walk<'m> {
         let fallback = self.common_time();
         let rows = self.rows_of(group);
         self.devices.learn(&rows);
+        if rows.is_empty() && control {
+            self.control_without_rows();
+        }
         self.emit(&rows, group, &about, &fallback, control);
         self.rows += rows.len();
     }
@@ -299,12 +308,27 @@ impl<'m> Walk<'m> {
         rows.enumerate().map(|(at, segment)| Obx::read(*segment, self.rows + at + 1)).collect()
     }
 
+    /// Quality control that stands in the order itself.
+    fn control_without_rows(&mut self) {
+        let (profile, context) = (self.profile, self.context);
+        let rules = profile.plan.quality_control.iter();
+        let mut results = rules.filter_map(|rule| rule.result.as_ref());
+        let made = results.find_map(|result| {
+            hl7_control::measurement(profile, &self.here, result, context, &mut self.decoded.findings)
+        });
+        let Some(measurement) = made else { return };
+        let mut composer = Composer::default();
+        composer.push(measurement, None);
+        let device = self.devices.device(profile, 0, &self.here, &mut self.decoded.findings);
+        outcome::close(&mut self.decoded.reports, About { device, ..About::default() }, composer);
+    }
+
     fn emit(
         &mut self,
         rows: &[Obx<'m>],
         group: &[Segment<'m>],
         about: &About,
-        fallback: &Moment,
+        (fallback, observed): &(Moment, bool),
         control: bool,
     ) {
         let specimen = about.specimen.as_ref().and_then(|s| s.kind.as_ref()).map(|kind| kind.code.clone());
@@ -321,9 +345,11 @@ impl<'m> Walk<'m> {
             if self.alarms && hl7_alarm::consumes(row) {
                 continue;
             }
+            let found = (fallback, *observed);
             let Some(mut made) =
-                row.row(self.profile, self.context, &self.devices, fallback, &mut self.decoded.findings)
+                row.row(self.profile, self.context, &self.devices, found, &mut self.decoded.findings)
             else {
+                self.known += usize::from(row.is_ignored(self.profile));
                 continue;
             };
             for text in notes.order.iter().chain(&note) {
@@ -367,17 +393,18 @@ impl<'m> Walk<'m> {
     }
 
     /// OBR-7, else MSH-7, else the receipt: the time of rows that say none (2.5 §4.5.3.7).
-    fn common_time(&mut self) -> Moment {
+    /// With whether the order said it.
+    fn common_time(&mut self) -> (Moment, bool) {
         let observed = self.here.order.map(|order| ("OBR-7", order.field(7)));
         let sent = Some(("MSH-7", self.here.header.field(7)));
         let findings = &mut self.decoded.findings;
         for (place, element) in [observed, sent].into_iter().flatten() {
             if let Some(moment) = moment(self.profile, self.context, &element, &|| place.to_owned(), findings)
             {
-                return moment;
+                return (moment, place == "OBR-7");
             }
         }
-        received(self.context)
+        (received(self.context), false)
     }
 }
 

@@ -118,7 +118,7 @@ impl<'m> Obx<'m> {
         profile: &'r FirmwareProfile,
         context: &LinkContext,
         devices: &Devices,
-        fallback: &Moment,
+        (fallback, fallback_observed): (&Moment, bool),
         findings: &mut Vec<Finding>,
     ) -> Option<Row<'r>> {
         if self.is_structure() || devices.consumes(self) {
@@ -155,6 +155,12 @@ impl<'m> Obx<'m> {
             findings.push(finding("no-unit", self.place(6), text));
         }
         let taken = hl7::moment(profile, context, &self.field(14), &|| self.place(14), findings);
+        // OBX-19, when it was analysed, comes after OBR-7 and before the time of sending (2.5 §7.4.2.19).
+        let taken = taken.or_else(|| {
+            let analysed = self.field(19);
+            let unsaid = fallback.source == ClockSource::Receipt || !fallback_observed;
+            unsaid.then(|| hl7::moment(profile, context, &analysed, &|| self.place(19), findings)).flatten()
+        });
         let site = Some(self.field(20)).filter(|site| site.component(1).value().is_some());
         let site = site.map(|site| coding(&site, 1));
         Some(Row {
@@ -202,10 +208,12 @@ impl<'m> Obx<'m> {
         }
     }
 
-    /// What OBX-3 calls itself.
+    /// What OBX-3 calls itself; where it has no name, what OBX-4 says in letters, as Mindray's and URIT's analysers do.
     pub(super) fn text(&self) -> Cow<'m, str> {
         let [_, text, ..] = &self.name;
-        text.text()
+        let own = text.text();
+        let beside = self.field(4).text();
+        if own.trim().is_empty() && beside.chars().any(char::is_alphabetic) { beside } else { own }
     }
 
     /// What an unlisted code is about, as far as its system and partition say.
@@ -216,6 +224,12 @@ impl<'m> Obx<'m> {
             None if profile.point_of_care => Domain::Device,
             None => Domain::Laboratory,
         }
+    }
+
+    /// Whether the page knows its code as nothing to deliver.
+    pub(super) fn is_ignored(&self, profile: &FirmwareProfile) -> bool {
+        let found = profile.plan.table.find(&self.code, &self.system);
+        found.is_some_and(|(def, _)| def.kind == ValueKind::Ignore)
     }
 
     /// By number and system: the code, then the alternate code. Texts are only compared, never believed.
@@ -229,6 +243,13 @@ impl<'m> Obx<'m> {
             let (code, system) = codes(&self.name, 3);
             if code.is_empty() { None } else { table.find(&code, &system) }
         });
+        let name = self.text();
+        if found.is_some_and(|(def, _)| !def.is_called(&name)) {
+            let text =
+                "The page lists this number under another name; it is kept under its own number and name.";
+            findings.push(finding("name-mismatch", self.place(3), text));
+            return None;
+        }
         // A LOINC code needs no list: it says itself what it is.
         if found.is_none() && self.system != LOINC {
             let text = "The code is not known; its value is kept under the code as it came.";
@@ -398,7 +419,10 @@ impl<'m> Obx<'m> {
             };
         };
         let place = || (at.place)(5);
-        flat::read_value(at.profile, def, text, flat::UnitSaid::Known(unit, rule), &place, marks, findings)
+        let said = unit.as_ref().map(|unit| Arc::clone(&unit.display));
+        let unit = flat::UnitSaid::Known(unit, rule);
+        let read = flat::read_value(at.profile, def, text, unit, &place, marks, findings);
+        outcome::with_unit(read, said.as_deref().filter(|_| !self.field(6).raw().trim().is_empty()))
     }
 
     /// SN: comparator ^ number ^ separator ^ number (2.5 §2.A.71). What is no single number stays a text.

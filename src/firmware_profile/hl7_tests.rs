@@ -281,3 +281,87 @@ fn two_clocks_of_one_message_stay_two_times_and_odd_forms_are_read() {
     assert_ne!(micros[0], micros[1]);
     assert_eq!(micros[1] % 1_000_000, 250_000, "the glued milliseconds");
 }
+
+fn analyser(id: &str, message: &str) -> Decoded {
+    Library::embedded().unwrap().find(id).unwrap().decode(message.as_bytes(), None, &LinkContext::golden())
+}
+
+fn chemistry(row: &str) -> Decoded {
+    let head = "MSH|^~\\&|Mindray|BS-480|||20260314141530||ORU^R01|1|P|2.3.1||||0||ASCII\r\
+                OBR|1|S-1|2|Mindray^BS-480|N||20260314141530||||||||serum\r";
+    analyser("mindray/bs-chemistry", &format!("{head}{row}\r"))
+}
+
+#[test]
+fn a_number_an_analyser_sets_up_itself_is_believed_only_beside_its_name() {
+    let listed = chemistry("OBX|1|NM|2|crea|0.9|mg/dL|||||F");
+    let metric = &listed.reports[0].measurements[0].metric;
+    assert!(
+        metric.codings.iter().any(|c| &*c.code == "2160-0")
+            && codes(&listed).iter().all(|c| *c != "name-mismatch")
+    );
+    for name in ["BUN", ""] {
+        let other = chemistry(&format!("OBX|1|NM|2|{name}|15|mg/dL|||||F"));
+        let metric = &other.reports[0].measurements[0].metric;
+        assert!(metric.codings.iter().all(|c| c.system.starts_with("urn:")), "{metric:?}");
+        assert_eq!(&*metric.label, if name.is_empty() { "2" } else { name });
+        assert!(codes(&other).contains(&"name-mismatch"), "{other:?}");
+    }
+}
+
+#[test]
+fn an_order_by_loinc_is_not_turned_into_a_number_that_may_mean_another_test() {
+    let page = Library::embedded().unwrap().find("mindray/bs-chemistry").unwrap();
+    assert_eq!(page.order_code(&crate::firmware_profile::OrderedTest::typed("2160-0")), None);
+    assert_eq!(page.order_code(&crate::firmware_profile::OrderedTest::typed("2")).as_deref(), Some("2"));
+}
+
+#[test]
+fn the_result_of_a_control_may_stand_in_the_order() {
+    let message = |value: &str| {
+        format!(
+            "MSH|^~\\&|Mindray|BS-480|||20260314060015||ORU^R01|1|P|2.3.1||||2||ASCII\r\
+             OBR|1|77|LIP|Mindray^BS-480||20260314060143|||||||CTRL-N|LOT-9|20270101||M|100|3.5|{value}|U/L\r"
+        )
+    };
+    let decoded = analyser("mindray/bs-chemistry", &message("98.2"));
+    let report = &decoded.reports[0];
+    let m = &report.measurements[0];
+    assert_eq!((m.metric.class, &*m.metric.label), (MetricClass::QualityControl, "LIP"));
+    assert!(matches!(&m.value, Value::Numeric { value, .. } if value.to_string() == "98.2"));
+    assert_eq!(m.taken.source, ClockSource::Device);
+    assert!(m.note.as_deref().is_some_and(|note| note.contains("LOT-9")) && report.person.is_none());
+    assert!(
+        analyser("mindray/bs-chemistry", &message("")).held.is_some(),
+        "without a value nothing is made up"
+    );
+}
+
+#[test]
+fn when_it_was_analysed_comes_before_when_it_was_sent() {
+    let message = |ordered: &str| {
+        format!(
+            "MSH|^~\\&|Clinitek Status||||202603141202||ORU^R01|1|P|2.4\rOBR|1||3|Multistix|||{ordered}||||||||UR^^^^^^P\r\
+             OBX|1|ST|GLU||100|mg/dL||A|||F||||||||202602031302\r"
+        )
+    };
+    let taken = |text: &str| {
+        let decoded = analyser("siemens/clinitek-status", text);
+        let m = decoded.reports[0].measurements[0].clone();
+        assert!(matches!(&m.value, Value::Text(text) if &**text == "100 mg/dL"), "a step keeps its unit");
+        m.taken.micros
+    };
+    let february = "2026-02-03T13:02:00+05:30".parse::<jiff::Timestamp>().unwrap().as_microsecond();
+    assert_eq!(taken(&message("")), february);
+    assert_eq!(
+        taken(&message("202602011200")),
+        "2026-02-01T12:00:00+05:30".parse::<jiff::Timestamp>().unwrap().as_microsecond()
+    );
+}
+
+#[test]
+fn a_message_of_rows_that_are_known_as_nothing_waits_for_nobody() {
+    let head = "MSH|^~\\&|||||||ORU^R01|53|P|2.3.1|\rOBX||CE|2009^|170|2^||||||F\r";
+    assert!(analyser("mindray/pds", head).ignored.is_some());
+    assert!(analyser("mindray/pds", &format!("{head}OBX||NM|||||||||F\r")).ignored.is_none());
+}

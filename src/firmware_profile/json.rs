@@ -254,6 +254,14 @@ mod tests {
     }
 
     #[test]
+    fn a_document_may_be_ignored_for_what_it_lacks() {
+        let record = "[[record.ignore]]\nat = \"/model\"\nabsent = true\nreason = \"no model\"";
+        let metric = "[[metric]]\nmatch = \"./v\"\nlabel = \"V\"";
+        assert_eq!(decoded(record, metric, r#"{"v":1}"#).ignored.as_deref(), Some("no model"));
+        assert_eq!(said(&decoded(record, metric, r#"{"v":1,"model":"M"}"#)).len(), 1);
+    }
+
+    #[test]
     fn an_item_may_name_itself_by_a_code() {
         let record = "items = \"/r\"\ncode = \"./type\"\nvalue = \"./value\"";
         let metric = "[[metric]]\nmatch = \"code:PULS\"\nlabel = \"Pulse\"";

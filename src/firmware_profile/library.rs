@@ -1,7 +1,10 @@
 //! All profiles there are: those built in, and those a site put beside them.
+//!
+//! A built-in page is read when somebody first asks for it: a box with three devices neither waits for the other pages
+//! nor holds what was made of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rust_embed::RustEmbed;
 
@@ -14,8 +17,24 @@ pub(super) struct Embedded;
 /// Profiles by id.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
-    profiles: BTreeMap<Arc<str>, Arc<FirmwareProfile>>,
-    pages: BTreeMap<Arc<str>, Arc<str>>,
+    pages: BTreeMap<Arc<str>, Page>,
+}
+
+#[derive(Clone, Debug)]
+struct Page {
+    text: Arc<str>,
+    profile: OnceLock<Option<Arc<FirmwareProfile>>>,
+}
+
+impl Page {
+    fn unread(text: &str) -> Self {
+        Self { text: text.into(), profile: OnceLock::new() }
+    }
+
+    fn profile(&self, id: &str) -> Option<&Arc<FirmwareProfile>> {
+        let read = || FirmwareProfile::parse(id, &self.text).ok().map(Arc::new);
+        self.profile.get_or_init(read).as_ref()
+    }
 }
 
 /// A page that cannot be used, with its faults.
@@ -32,23 +51,31 @@ fn rendered(faults: &[Fault]) -> String {
 
 impl Library {
     /// The profiles that are part of the program.
+    ///
+    /// # Errors
+    /// A page that is not text. What else could be wrong with one is for [`Library::check`].
     pub fn embedded() -> Result<Self, LibraryError> {
-        let mut pages = Vec::new();
+        let mut pages = BTreeMap::new();
         for path in Embedded::iter() {
             let Some(id) = path.strip_suffix("/profile.toml") else { continue };
             let Some(file) = Embedded::get(&path) else { continue };
-            pages.push((id.to_owned(), String::from_utf8_lossy(&file.data).into_owned()));
+            let text = std::str::from_utf8(&file.data)
+                .map_err(|_| LibraryError { id: id.into(), faults: Vec::new() })?;
+            pages.insert(id.into(), Page::unread(text));
         }
-        Self::default().with_overrides(pages)
+        Ok(Self { pages })
     }
 
     /// Adds pages of a site, by id such as `ihe/pcd01-monitor`; one with a known id takes its place.
+    ///
+    /// # Errors
+    /// The first page with faults.
     pub fn with_overrides(mut self, pages: Vec<(String, String)>) -> Result<Self, LibraryError> {
-        for (id, page) in pages {
-            match FirmwareProfile::parse(&id, &page) {
+        for (id, text) in pages {
+            match FirmwareProfile::parse(&id, &text) {
                 Ok(profile) => {
-                    self.profiles.insert(id.as_str().into(), Arc::new(profile));
-                    self.pages.insert(id.into(), page.into());
+                    let profile = OnceLock::from(Some(Arc::new(profile)));
+                    self.pages.insert(id.into(), Page { text: text.into(), profile });
                 }
                 Err(faults) => return Err(LibraryError { id, faults }),
             }
@@ -56,31 +83,43 @@ impl Library {
         Ok(self)
     }
 
+    /// Reads every page.
+    ///
+    /// # Errors
+    /// The first page with faults.
+    pub fn check(&self) -> Result<(), LibraryError> {
+        for (id, page) in &self.pages {
+            FirmwareProfile::parse(id, &page.text)
+                .map_err(|faults| LibraryError { id: id.to_string(), faults })?;
+        }
+        Ok(())
+    }
+
     /// The profile with this id.
     pub fn find(&self, id: &str) -> Option<Arc<FirmwareProfile>> {
-        self.profiles.get(id).cloned()
+        self.pages.get(id)?.profile(id).cloned()
     }
 
     /// Its page as written.
     pub fn page(&self, id: &str) -> Option<Arc<str>> {
-        self.pages.get(id).cloned()
+        self.pages.get(id).map(|page| page.text.clone())
     }
 
     /// All ids, sorted.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.profiles.keys().map(|id| &**id)
+        self.pages.keys().map(|id| &**id)
     }
 
     /// All profiles, by id.
     pub fn profiles(&self) -> impl Iterator<Item = &Arc<FirmwareProfile>> {
-        self.profiles.values()
+        self.pages.iter().filter_map(|(id, page)| page.profile(id))
     }
 
     /// The profiles whose fingerprint knows this frame, the best first: the one that recognises most of it, and pages
     /// of no particular device last.
     pub fn fitting(&self, bytes: &[u8]) -> Vec<Arc<FirmwareProfile>> {
         let mut fitting: Vec<_> =
-            self.profiles.values().filter_map(|p| Some((p.fit(bytes)?, Arc::clone(p)))).collect();
+            self.profiles().filter_map(|p| Some((p.fit(bytes)?, Arc::clone(p)))).collect();
         // A stable sort: what fits equally well stays in the order of the ids.
         fitting.sort_by_key(|(fit, profile)| (profile.id.starts_with("generic/"), std::cmp::Reverse(*fit)));
         fitting.into_iter().map(|(_, profile)| profile).collect()
@@ -154,10 +193,9 @@ mod tests {
 
     #[test]
     fn every_built_in_profile_is_without_fault() {
-        match Library::embedded() {
-            Ok(library) => assert!(library.ids().count() > 0),
-            Err(error) => panic!("{error}"),
-        }
+        let library = Library::embedded().unwrap();
+        library.check().unwrap_or_else(|error| panic!("{error}"));
+        assert!(library.ids().count() > 0);
     }
 
     #[test]

@@ -288,7 +288,9 @@ fn found(bytes: &[u8], needle: &[u8]) -> Vec<usize> {
     let joins = |at: Option<usize>| {
         at.and_then(|at| bytes.get(at)).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte >= 0x80)
     };
-    let alone = |at: &usize| !joins(at.checked_sub(1)) && !joins(Some(at + needle.len()));
+    // A letter behind an escape character is a command and no part of a word.
+    let command = |at: &usize| at.checked_sub(2).and_then(|at| bytes.get(at)) == Some(&0x1b);
+    let alone = |at: &usize| (!joins(at.checked_sub(1)) || command(at)) && !joins(Some(at + needle.len()));
     occurrences(bytes, needle).into_iter().filter(alone).collect()
 }
 

@@ -74,6 +74,8 @@ pub(super) struct MetricDef {
     pub(super) values: HashMap<Box<str>, Vec<Coding>>,
     /// All of these must hold for the metric to be read.
     pub(super) when: Vec<(Locator, Vec<String>)>,
+    /// The names a row must give its code for the code to be believed, where the numbers are set up in the device.
+    pub(super) named: Vec<Box<str>>,
     pub(super) condition: Option<Condition>,
     /// Digits after the point that the device really has; what it writes beyond them is noise of a binary float.
     pub(super) decimals: Option<u8>,
@@ -115,6 +117,7 @@ impl MetricDef {
             group: None,
             values: HashMap::new(),
             when: Vec::new(),
+            named: Vec::new(),
             condition: None,
             decimals: None,
             missing: Vec::new(),
@@ -146,6 +149,11 @@ impl MetricDef {
         }
         def.group = group;
         def
+    }
+
+    /// Whether a row that calls its code `name` may mean this metric.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.named.is_empty() || self.named.iter().any(|own| own.eq_ignore_ascii_case(name.trim()))
     }
 
     /// Whether its meaning depends on a unit.

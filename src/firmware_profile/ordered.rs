@@ -73,7 +73,9 @@ impl FirmwareProfile {
         }
         let loinc = test.loinc.as_deref()?;
         self.own_matches()
-            .find(|(_, metric)| metric.loincs.iter().any(|rule| &*rule.code == loinc))
+            .find(|(_, metric)| {
+                metric.named.is_empty() && metric.loincs.iter().any(|rule| &*rule.code == loinc)
+            })
             .map(|(code, _)| rules.code(code).unwrap_or(code).to_owned())
     }
 

@@ -10,8 +10,8 @@ use super::schema::ControlRule;
 use super::value::{Effect, INTERPRETATIONS, Marks, Number, StatusWord};
 use super::{FirmwareProfile, MEASUREMENTS_MAX, finding};
 use crate::device::{
-    AbsentReason, Coding, Containment, Device, Domain, Finding, Identifier, MDC, Measurement, Metric,
-    MetricClass, Moment, Person, Place, Report, ResultStatus, Specimen, Unit, Value,
+    AbsentReason, Coding, Containment, Decimal, Device, Domain, Finding, Identifier, MDC, Measurement,
+    Metric, MetricClass, Moment, Person, Place, Report, ResultStatus, Specimen, Unit, Value,
 };
 
 /// OBX-8 words of IHE PCD-01 beside table 0078 (PoCD mappingv2).
@@ -175,6 +175,16 @@ fn adapted(metric: Arc<Metric>, site: Option<Coding>, quality_control: bool) -> 
         own.class = MetricClass::QualityControl;
     }
     Arc::new(own)
+}
+
+/// A number among graded words (`100` beside `NEG`) says nothing without its unit.
+pub(super) fn with_unit(read: Read, unit: Option<&str>) -> Read {
+    match (&read.value, unit) {
+        (Value::Text(text), Some(unit)) if text.parse::<Decimal>().is_ok() => {
+            Read { value: Value::Text(format!("{text} {unit}").into()), ..read }
+        }
+        _ => read,
+    }
 }
 
 /// A number or text of a code nobody lists.

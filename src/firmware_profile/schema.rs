@@ -133,6 +133,8 @@ impl Grammar {
 pub(crate) struct IgnoreRule {
     /// A place and the texts it may hold; `None` looks at the whole record.
     pub(super) at: Option<(Locator, Vec<String>)>,
+    /// The place must say nothing instead.
+    pub(super) absent: bool,
     pub(super) matches: Option<Regex>,
     pub(super) reason: String,
 }
@@ -143,6 +145,19 @@ pub(crate) struct ControlRule {
     pub(super) at: Locator,
     pub(super) equals: Vec<String>,
     pub(super) matches: Option<Regex>,
+    pub(super) result: Option<ControlResult>,
+}
+
+/// Where the order itself says what a control came to, in messages that have no row for it.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlResult {
+    pub(super) code: Locator,
+    pub(super) value: Locator,
+    pub(super) name: Option<Locator>,
+    pub(super) unit: Option<Locator>,
+    pub(super) taken: Option<Locator>,
+    /// What else is worth a note: the control's name, its lot, its target.
+    pub(super) remarks: Vec<Locator>,
 }
 
 impl ControlRule {

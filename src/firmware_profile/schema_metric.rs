@@ -102,6 +102,7 @@ fn metric(section: Section<'_>, kind: GrammarKind, groups: &[ReadGroup]) -> Opti
     def.range_from = one_locator(&section, "range_from", kind);
     def.when = conditions(&section, kind);
     def.condition = condition(&section, kind);
+    def.named = named(&section, kind);
     def.decimals = section.integer("decimals", 0..=9).and_then(|at| u8::try_from(at.value).ok());
     def.missing = missing(&section);
     def.time = section.section("time").map(|time| time_rules(time, kind));
@@ -369,6 +370,14 @@ fn one_locator(section: &Section<'_>, key: &'static str, kind: GrammarKind) -> O
         section.fault(section.span_of(key), format!("`{key}` takes one place"));
     }
     all.pop()
+}
+
+/// `named`: only HL7 rows name their code beside it.
+fn named(section: &Section<'_>, kind: GrammarKind) -> Vec<Box<str>> {
+    if section.has("named") && kind != GrammarKind::Hl7 {
+        section.fault(section.span_of("named"), "`named` has a meaning in the hl7 grammar alone");
+    }
+    section.texts("named").into_iter().map(|at| at.value.into()).collect()
 }
 
 /// `when` as a text: a condition in CEL.

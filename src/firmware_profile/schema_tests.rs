@@ -129,6 +129,18 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("[time]", "[transport.mqtt]\nqos = 1\n[time]", "needs `topics`", "[transport.mqtt]"),
     ("[time]", "[[record.ignore]]\nreason = \"x\"\n[time]", "needs `matches`, or `at`", "[[record.ignore]]"),
     ("[time]", "[orders]\n[time]", "speak LIS02", "[orders]"),
+    (
+        "mdc = 150456",
+        "mdc = 150456\nnamed = \"SpO2\"",
+        "`named` has a meaning in the hl7 grammar alone",
+        "\"SpO2\"",
+    ),
+    (
+        "[time]",
+        "[[record.ignore]]\nmatches = \"x\"\nabsent = true\nreason = \"x\"\n[time]",
+        "`absent` needs `at`",
+        "true",
+    ),
     ("from = \"T\"", "from = \"T\"\nmax_skew_s = \"1h\"", "must be a whole number", "\"1h\""),
     ("match = \"SPO2\"", "match = \"\"", "an empty name", "\"\""),
 ];

@@ -343,11 +343,15 @@ fn ignore_rule(section: Section<'_>, kind: GrammarKind) -> Option<IgnoreRule> {
     let equals: Vec<String> = section.texts("equals").into_iter().map(|at| at.value).collect();
     let matches = pattern(&section, "matches");
     let reason = section.required("reason");
+    let absent = section.boolean("absent").unwrap_or(false);
+    if absent && (at.is_none() || !equals.is_empty()) {
+        section.fault(section.span_of("absent"), "`absent` needs `at`, and no `equals`");
+    }
     if at.is_none() && matches.is_none() {
         section.fault(section.span.clone(), "[record.ignore] needs `matches`, or `at` with `equals`");
     }
     section.finish();
-    Some(IgnoreRule { at: at.map(|at| (at, equals)), matches, reason: reason?.value })
+    Some(IgnoreRule { at: at.map(|at| (at, equals)), absent, matches, reason: reason?.value })
 }
 
 /// `[[quality_control]]`: where it stands that a result is of a control.
@@ -356,8 +360,10 @@ pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<Cont
         let at = section.required("at").and_then(|text| locator(&section, &text, kind));
         let equals = section.texts("equals").into_iter().map(|at| at.value).collect();
         let matches = pattern(&section, "matches");
+        let result =
+            section.section("result").and_then(|section| section_files::control_result(section, kind));
         section.finish();
-        Some(ControlRule { at: at?, equals, matches })
+        Some(ControlRule { at: at?, equals, matches, result })
     };
     root.sections("quality_control").into_iter().filter_map(rule).collect()
 }

@@ -1,6 +1,6 @@
 //! The way in: a frame goes to the buffer, and its sender is answered only after the commit.
 //!
-//! Nothing is decoded here, but a query for orders, after it is kept. An answer depends on storage alone, so a wrong profile can never make the box refuse
+//! Nothing is decoded here, but a query for orders or patients, after it is kept. An answer depends on storage alone, so a wrong profile can never make the box refuse
 //! what a device has to say.
 
 use std::collections::HashMap;
@@ -12,10 +12,12 @@ use crate::admin::live::Live;
 use crate::buffer::{Buffer, NewFrame};
 use crate::connector::{Frame, Intake, Later, LinkState, Receipt, Reply};
 use crate::gateway::metrics::Metrics;
+use crate::gateway::numbers::Numbers;
+use crate::gateway::people::People;
 use crate::gateway::recording::Recordings;
 use crate::gateway::understand::Understanding;
 use crate::gateway::worklist::Worklist;
-use crate::hl7v2;
+use crate::hl7v2::{self, Batch};
 use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
 use crate::wire::tape::Way;
@@ -28,8 +30,10 @@ pub(super) struct Ingest {
     understanding: Arc<Understanding>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
+    people: Arc<People>,
     /// Birth certificates in force, by link.
     births: Mutex<HashMap<Arc<str>, Births>>,
+    numbers: Numbers,
     /// Woken when there is something new to understand.
     pub arrived: Arc<Notify>,
 }
@@ -42,6 +46,7 @@ impl Ingest {
         understanding: Arc<Understanding>,
         recordings: Arc<Recordings>,
         worklist: Arc<Worklist>,
+        people: Arc<People>,
     ) -> Self {
         Self {
             buffer,
@@ -50,7 +55,9 @@ impl Ingest {
             understanding,
             recordings,
             worklist,
+            people,
             births: Mutex::default(),
+            numbers: Numbers::default(),
             arrived: Arc::new(Notify::new()),
         }
     }
@@ -59,9 +66,7 @@ impl Ingest {
     fn repeats_are_resends(&self, frame: &Frame) -> bool {
         match self.understanding.link(&frame.link).map(|link| link.codec()) {
             // A resend repeats MSH-7 and MSH-10 to the letter; a message with neither cannot be told from a new one.
-            Some(Codec::Mllp(_)) => {
-                hl7v2::header(&frame.bytes).is_none_or(|h| h.time_present || !h.control_id.is_empty())
-            }
+            Some(Codec::Mllp(_)) => is_numbered(&frame.bytes),
             Some(Codec::Astm(_)) => true,
             // The header, which differs each time, is no part of the frame.
             Some(Codec::Poct1a(_)) => true,
@@ -87,9 +92,55 @@ impl Ingest {
         frame
     }
 
+    /// One control id for two different messages: both are kept, and the second says so.
+    fn number(&self, frame: &mut Frame) {
+        let is_hl7 = |link: &crate::config::Link| matches!(link.codec(), Codec::Mllp(_));
+        if self.understanding.link(&frame.link).is_some_and(|link| is_hl7(&link))
+            && self.numbers.reused(&frame.link, &frame.bytes)
+        {
+            let text = "The sender gave this control id (MSH-10) to another message before.";
+            frame.warnings.push(("control-id-reused", text.into()));
+        }
+    }
+
+    /// A frame, or each message of a batch by itself: what is wrong with one holds up no other. Kept when all of
+    /// them are; sent again after a refusal, those that were kept are repetitions.
     async fn kept(&self, frame: Frame) -> Receipt {
         let frame = self.whole(frame);
-        let dedupe = self.repeats_are_resends(&frame);
+        let batch = if self.may_be_batch(&frame) { hl7v2::batch(&frame.bytes) } else { Batch::default() };
+        if batch.messages.len() < 2 {
+            let dedupe = self.repeats_are_resends(&frame);
+            return self.one(frame, dedupe).await;
+        }
+        let mut known = true;
+        let mut findings = Some(batch.findings);
+        for message in batch.messages {
+            let mut one = Frame { bytes: frame.bytes.slice_ref(message), ..frame.clone() };
+            // What is wrong with the batch is said once.
+            for finding in findings.take().into_iter().flatten() {
+                one.warnings.push((finding.code, finding.text));
+            }
+            let dedupe = is_numbered(message);
+            match self.one(one, dedupe).await {
+                Receipt::Kept { duplicate } => known &= duplicate,
+                refused @ Receipt::Refused { .. } => return refused,
+            }
+        }
+        Receipt::Kept { duplicate: known }
+    }
+
+    /// Whether more than one HL7 message may be in it.
+    fn may_be_batch(&self, frame: &Frame) -> bool {
+        let begins = |bytes: &[u8]| [&b"MSH"[..], b"FHS", b"BHS"].iter().any(|head| bytes.starts_with(head));
+        let bytes = frame.bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&frame.bytes).trim_ascii_start();
+        let codec = self.understanding.link(&frame.link).map(|link| link.codec());
+        begins(bytes)
+            && matches!(codec, Some(Codec::Mllp(_) | Codec::Message(_)))
+            && memchr::memmem::find_iter(bytes, b"MSH").nth(1).is_some()
+    }
+
+    async fn one(&self, mut frame: Frame, dedupe: bool) -> Receipt {
+        self.number(&mut frame);
         let link = frame.link.clone();
         for (code, text) in &frame.warnings {
             self.metrics.noted(&link, code);
@@ -112,6 +163,11 @@ impl Ingest {
             }
         }
     }
+}
+
+/// Whether the same bytes again are the same message again: it has a time or a number of its own.
+fn is_numbered(message: &[u8]) -> bool {
+    hl7v2::header(message).is_none_or(|header| header.time_present || !header.control_id.is_empty())
 }
 
 fn new_frame(frame: Frame, dedupe: bool) -> NewFrame {
@@ -154,7 +210,12 @@ impl Intake for Ingest {
     }
 
     fn reply(&self, frame: Frame) -> Later<'_, Option<Reply>> {
-        Box::pin(async move { self.worklist.reply(&frame).await })
+        Box::pin(async move {
+            match self.people.reply(&frame).await {
+                Some(reply) => Some(reply),
+                None => self.worklist.reply(&frame).await,
+            }
+        })
     }
 
     fn replied(&self, link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
@@ -187,43 +248,129 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::TestClock;
+    use crate::clock::{SharedClock, TestClock};
     use crate::config;
     use crate::connector::{Stop, folder};
     use crate::device::Identifier;
-    use crate::firmware_profile::Library;
+    use crate::firmware_profile::{Library, LinkContext};
+    use crate::wire::sparkplug::parts;
+    use crate::wire::sparkplug::payload::{Metric, Payload, Value};
 
     fn archived(dir: &Path) -> usize {
         let below = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
         below(&dir.join("archive")).flat_map(|year| below(&year)).flat_map(|month| below(&month)).count()
     }
 
-    #[tokio::test]
-    async fn an_export_that_is_repeated_is_one_entry_and_both_files_are_archived() {
-        let dir = tempfile::tempdir().unwrap();
-        let drop_dir = dir.path().join("drop");
-        std::fs::create_dir_all(&drop_dir).unwrap();
-        let section = format!("dir = \"{}\"\nsettle_s = 0\npoll_s = 1", drop_dir.display());
-        let page = format!("name = \"files\"\nprofile = \"wondfo/finecare-csv\"\n[folder]\n{section}\n");
+    /// An intake with these links and a buffer in `dir`.
+    fn intake(dir: &Path, pages: &[String], clock: &SharedClock) -> (Arc<Ingest>, Buffer) {
         let library = Library::embedded().unwrap();
         let site: config::Site = toml::from_str("name = \"T\"").unwrap();
-        let link = config::parse_link(&page, &site, &library, false).unwrap();
-        let clock = TestClock::at(1_773_477_000_000_000);
-        let held = crate::buffer::Config { dir: dir.path().join("data"), ..Default::default() };
+        let links = pages.iter().map(|page| config::parse_link(page, &site, &library, true).unwrap());
+        let held = crate::buffer::Config { dir: dir.join("data"), ..Default::default() };
         let buffer = Buffer::open(&held, clock.clone()).unwrap();
         let id = Identifier { system: "urn:test".into(), value: "TEST".into(), kind: None };
         let gateway =
             crate::translate::Gateway { id, name: "test".into(), version: "0".into(), patient_system: None };
-        let understanding = Arc::new(Understanding::new(vec![link], gateway, true));
+        let understanding = Arc::new(Understanding::new(links.collect(), gateway, true));
         let live = Live::new(clock.clone());
         let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
-        let recordings = Recordings::new(dir.path(), clock.clone(), understanding.clone(), live.clone());
+        let recordings = Recordings::new(dir, clock.clone(), understanding.clone(), live.clone());
+        let people = Arc::new(People::new(buffer.clone(), understanding.clone(), 50));
         let intake =
-            Arc::new(Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist));
+            Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist, people);
+        (Arc::new(intake), buffer)
+    }
+
+    /// What one metric of an edge node says.
+    fn payload(seq: u64, name: Option<&str>, alias: u64, value: u32) -> Vec<u8> {
+        use prost::Message;
+        let metric = Metric {
+            name: name.map(Into::into),
+            alias: Some(alias),
+            datatype: Some(3),
+            value: Some(Value::Int(value)),
+            ..Metric::default()
+        };
+        Payload { timestamp: Some(1_773_477_000_000), metrics: vec![metric], seq: Some(seq) }.encode_to_vec()
+    }
+
+    #[tokio::test]
+    async fn numbers_of_an_edge_node_are_kept_with_the_birth_of_their_own_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let page = |name: &str| {
+            format!(
+                "name = \"{name}\"\nprofile = \"sparkplug/edge-node\"\n[broker]\ntopics = [\"{name}/#\"]\n"
+            )
+        };
+        let clock: SharedClock = TestClock::at(1_773_477_000_000_000);
+        let (intake, buffer) = intake(dir.path(), &[page("ward"), page("theatre")], &clock);
+        let keep = async |link: &str, kind: &str, bytes: Vec<u8>, redelivered: bool| {
+            let topic = format!("spBv1.0/g/{kind}/e/d").replace("NBIRTH/e/d", "NBIRTH/e");
+            let frame = Frame {
+                link: link.into(),
+                peer: "kit".into(),
+                received: clock.now(),
+                bytes: bytes.into(),
+                topic: Some(topic.into()),
+                redelivered,
+                warnings: Vec::new(),
+            };
+            match intake.keep(frame).await {
+                Receipt::Kept { duplicate } => duplicate,
+                Receipt::Refused { reason, .. } => panic!("{reason}"),
+            }
+        };
+        for link in ["ward", "theatre"] {
+            keep(link, "NBIRTH", payload(0, Some("bdSeq"), 0, 0), false).await;
+        }
+        let birth = payload(1, Some("Vitals/SpO2"), 5, 98);
+        keep("ward", "DBIRTH", birth.clone(), false).await;
+        let saturation = payload(2, None, 5, 97);
+        assert!(!keep("ward", "DDATA", saturation.clone(), false).await);
+        assert!(keep("ward", "DDATA", saturation.clone(), true).await, "sent again with DUP it is the same");
+        // Another link was never told what number 5 is, and after a gap nobody knows it.
+        keep("theatre", "DDATA", payload(1, None, 5, 41), false).await;
+        keep("ward", "DDATA", payload(9, None, 5, 42), false).await;
+
+        let kept = buffer.reader().recent(10, 1 << 20).await.unwrap();
+        let library = Library::embedded().unwrap();
+        let profile = library.find("sparkplug/edge-node").unwrap();
+        let mut said: Vec<_> = kept
+            .iter()
+            .map(|one| {
+                let decoded = profile.decode(&one.bytes, one.topic.as_deref(), &LinkContext::golden());
+                let values = decoded.reports.iter().flat_map(|report| &report.measurements);
+                let values = values.filter(|m| m.metric.code_in(crate::device::MDC) == Some("150456"));
+                let values = values.filter_map(|m| match &m.value {
+                    crate::device::Value::Numeric { value, .. } => Some(value.to_string()),
+                    _ => None,
+                });
+                let values: Vec<_> = values.collect();
+                (one.link.to_string(), parts(&one.bytes).unwrap().0 == Some(&birth[..]), values.join(" "))
+            })
+            .collect();
+        said.sort();
+        let read = |value: &str| said.iter().filter(|(.., said)| said.contains(value)).count();
+        assert_eq!(said.len(), 6, "{said:?}");
+        assert_eq!(said.iter().filter(|(link, joined, _)| link == "ward" && *joined).count(), 1);
+        assert!(said.iter().all(|(link, joined, _)| link == "ward" || !joined));
+        assert_eq!((read("98"), read("97"), read("41"), read("42")), (1, 1, 0, 0), "{said:?}");
+        buffer.close().await;
+    }
+
+    /// What is kept of these files, written one after the other.
+    async fn through_a_folder(profile: &str, files: &[&str]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let drop_dir = dir.path().join("drop");
+        std::fs::create_dir_all(&drop_dir).unwrap();
+        let section = format!("dir = \"{}\"\nsettle_s = 0\npoll_s = 1", drop_dir.display());
+        let page = format!("name = \"files\"\nprofile = \"{profile}\"\n[folder]\n{section}\n");
+        let clock: SharedClock = TestClock::at(1_773_477_000_000_000);
+        let (intake, buffer) = intake(dir.path(), &[page], &clock);
         let (switch, stop) = Stop::pair();
         let watched: folder::Config = toml::from_str(&section).unwrap();
         let task = tokio::spawn(folder::run("files".into(), watched, intake, clock, stop));
-        for (count, text) in ["one", "one", "two"].into_iter().enumerate() {
+        for (count, text) in files.iter().enumerate() {
             std::fs::write(drop_dir.join("export.csv"), text).unwrap();
             for _ in 0..1000 {
                 if archived(&drop_dir) > count {
@@ -233,12 +380,32 @@ mod tests {
             }
             assert_eq!(archived(&drop_dir), count + 1, "the file is archived");
         }
-        let kept = buffer.reader().recent(10, 1 << 20).await.unwrap();
-        let mut said: Vec<_> = kept.iter().map(|one| one.bytes.to_vec()).collect();
+        let kept = buffer.reader().recent(100, 1 << 20).await.unwrap();
+        let mut said: Vec<_> =
+            kept.iter().map(|one| String::from_utf8_lossy(&one.bytes).into_owned()).collect();
         said.sort();
-        assert_eq!(said, [b"one".to_vec(), b"two".to_vec()]);
         switch.send_replace(true);
         task.await.unwrap();
         buffer.close().await;
+        said
+    }
+
+    #[tokio::test]
+    async fn an_export_that_is_repeated_is_one_entry_and_both_files_are_archived() {
+        let said = through_a_folder("wondfo/finecare-csv", &["one", "one", "two"]).await;
+        assert_eq!(said, ["one", "two"]);
+    }
+
+    #[tokio::test]
+    async fn each_message_of_a_batch_is_an_entry_of_its_own_and_sent_again_none_is_new() {
+        let message = |id: u8| format!("MSH|^~\\&|A||||20260301||ADT^A08|{id}|P|2.5\rPID|1\r");
+        let batch = |ids: [u8; 2]| {
+            let [one, two] = ids.map(message);
+            format!("FHS|^~\\&\rBHS|^~\\&\r{one}{two}BTS|2\rFTS|1\r")
+        };
+        let files = [batch([1, 2]), batch([1, 2]), batch([2, 3]), format!("{}{}", message(3), message(4))];
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let said = through_a_folder("hl7-system", &files).await;
+        assert_eq!(said, [1, 2, 3, 4].map(message));
     }
 }

@@ -21,6 +21,17 @@ struct OfLinkAndCode {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDestination {
+    destination: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDestinationAndState {
+    destination: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfState {
     state: &'static str,
 }
@@ -39,6 +50,42 @@ pub(super) struct Metrics {
     retried: Counter,
     bytes: Gauge,
     clock: Family<OfLink, Gauge<f64, AtomicU64>>,
+    outgoing: Outgoing,
+}
+
+/// Messages on their way to other systems.
+#[derive(Debug, Default)]
+struct Outgoing {
+    accepted: Family<OfDestination, Counter>,
+    held: Family<OfDestination, Counter>,
+    retried: Family<OfDestination, Counter>,
+    foreign: Family<OfDestination, Counter>,
+    queue: Family<OfDestinationAndState, Gauge>,
+    age: Family<OfDestination, Gauge>,
+}
+
+impl Outgoing {
+    fn register(&self, registry: &mut Registry) {
+        let name = |what: &str| format!("bedside_outgoing_{what}");
+        registry.register(name("accepted"), "Messages a destination accepted", self.accepted.clone());
+        registry.register(name("held"), "Messages held for a person", self.held.clone());
+        registry.register(name("retried"), "Messages that are sent again", self.retried.clone());
+        registry.register(
+            name("foreign_acknowledgements"),
+            "Acknowledgements that fitted no message on its way; discarded",
+            self.foreign.clone(),
+        );
+        registry.register(
+            name("queue"),
+            "Messages in the queue of a destination, by state",
+            self.queue.clone(),
+        );
+        registry.register(
+            name("oldest_seconds"),
+            "How long the oldest message waits that is neither accepted nor held",
+            self.age.clone(),
+        );
+    }
 }
 
 impl Metrics {
@@ -67,6 +114,35 @@ impl Metrics {
             "How far the clock of a link's device is ahead of this box; of several, the furthest off",
             self.clock.clone(),
         );
+        self.outgoing.register(registry);
+    }
+
+    pub(super) fn outgoing_accepted(&self, destination: &str) {
+        self.outgoing.accepted.get_or_create(&OfDestination { destination: destination.into() }).inc();
+    }
+
+    pub(super) fn outgoing_held(&self, destination: &str) {
+        self.outgoing.held.get_or_create(&OfDestination { destination: destination.into() }).inc();
+    }
+
+    pub(super) fn outgoing_retried(&self, destination: &str) {
+        self.outgoing.retried.get_or_create(&OfDestination { destination: destination.into() }).inc();
+    }
+
+    pub(super) fn outgoing_foreign(&self, destination: &str, count: u64) {
+        self.outgoing.foreign.get_or_create(&OfDestination { destination: destination.into() }).inc_by(count);
+    }
+
+    pub(super) fn outgoing_queue(&self, destination: &str, states: [(&'static str, u64); 3], oldest_s: u64) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (state, count) in states {
+            let of = OfDestinationAndState { destination: destination.into(), state };
+            self.outgoing.queue.get_or_create(&of).set(number(count));
+        }
+        self.outgoing
+            .age
+            .get_or_create(&OfDestination { destination: destination.into() })
+            .set(number(oldest_s));
     }
 
     pub(super) fn kept(&self, link: &str, duplicate: bool) {

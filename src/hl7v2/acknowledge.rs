@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::answers::{Answers, Outcome, is_enhanced};
 use super::charset::Charset;
 use super::escape::escape;
 use super::lines::{Lines, is_header};
@@ -49,6 +50,9 @@ impl AckCode {
 pub struct Header<'a> {
     /// MSH-10.
     pub control_id: Cow<'a, str>,
+    /// MSH-3 and MSH-4, with their components.
+    pub application: Cow<'a, str>,
+    pub facility: Cow<'a, str>,
     /// MSH-9.1, e.g. `ORU`.
     pub message_type: Cow<'a, str>,
     /// MSH-9.2, e.g. `R01`; empty in versions that do not write it.
@@ -74,6 +78,8 @@ impl Header<'_> {
         let own = |field: Cow<'_, str>| Cow::Owned(field.into_owned());
         Header {
             control_id: own(self.control_id),
+            application: own(self.application),
+            facility: own(self.facility),
             message_type: own(self.message_type),
             trigger: own(self.trigger),
             version: own(self.version),
@@ -83,17 +89,14 @@ impl Header<'_> {
         }
     }
 
-    /// Whether MSH-15 and MSH-16 leave room for an answer with `code`. [`acknowledge`] does not ask this: over
-    /// MLLP the senders in the field write `NE|NE` from a template and still wait, an answer nobody asked for
-    /// is dropped by those who do not, and a missing one stops a ward.
-    pub fn answer_wanted(&self, code: AckCode) -> bool {
-        let allows = |condition: &str| match condition {
-            "NE" => false,
-            "ER" => !code.is_positive(),
-            "SU" => code.is_positive(),
-            _ => true,
-        };
-        allows(&self.accept_condition) || allows(&self.application_condition)
+    /// The answers that MSH-15 and MSH-16 ask for.
+    pub fn answers(&self, outcome: Outcome) -> Answers {
+        Answers::asked(&self.accept_condition, &self.application_condition, outcome)
+    }
+
+    /// Whether MSH-15 and MSH-16 ask for enhanced mode.
+    pub fn is_enhanced(&self) -> bool {
+        is_enhanced(&self.accept_condition, &self.application_condition)
     }
 }
 
@@ -104,25 +107,47 @@ pub fn header(message: &[u8]) -> Option<Header<'_>> {
         return header(narrow.as_bytes()).map(Header::into_owned);
     }
     let msh = Msh::find(message)?;
-    let component = |field: u16, number: usize| {
-        let part = msh.field(field).split(|b| *b == msh.separators.component).nth(number);
-        String::from_utf8_lossy(part.unwrap_or_default())
-    };
+    let trigger = msh.field(9).split(|b| *b == msh.separators.component).nth(1);
     Some(Header {
         control_id: String::from_utf8_lossy(msh.field(10)),
-        message_type: component(9, 0),
-        trigger: component(9, 1),
-        version: component(12, 0),
+        application: String::from_utf8_lossy(msh.field(3)),
+        facility: String::from_utf8_lossy(msh.field(4)),
+        message_type: msh.word(9),
+        trigger: String::from_utf8_lossy(trigger.unwrap_or_default()),
+        version: msh.word(12),
         time_present: !msh.field(7).is_empty(),
-        accept_condition: component(15, 0),
-        application_condition: component(16, 0),
+        accept_condition: msh.word(15),
+        application_condition: msh.word(16),
     })
 }
 
 /// The header segment of a message, found in raw bytes.
 struct Msh<'a> {
-    line: &'a [u8],
+    fields: Vec<&'a [u8]>,
     separators: Separators,
+}
+
+/// The parts of a header; `double`: a byte from 0x81 on and the one after it are one letter.
+fn split(line: &[u8], sign: u8, double: bool) -> Vec<&[u8]> {
+    let mut second = false;
+    let parts = line.split(|b| {
+        if second {
+            second = false;
+            return false;
+        }
+        second = double && *b >= 0x81;
+        *b == sign
+    });
+    // More fields than a header has are nobody's.
+    parts.take(FIELDS_MAX).collect()
+}
+
+const FIELDS_MAX: usize = 64;
+
+/// Whether MSH-9 is where it should be.
+fn has_type(fields: &[&[u8]]) -> bool {
+    let kind = fields.get(8).and_then(|field| field.get(..3));
+    kind.is_some_and(|kind| kind.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()))
 }
 
 impl<'a> Msh<'a> {
@@ -131,13 +156,28 @@ impl<'a> Msh<'a> {
         let line =
             Lines::new(message).find_map(|(start, end)| message.get(start..end).filter(|l| is_header(l)))?;
         let (separators, _) = Separators::read(line)?;
-        Some(Self { line, separators })
+        let mut fields = split(line, separators.field, false);
+        // In GB18030, Shift_JIS and Big5 the second byte of a letter may look like a separator. The charset is not
+        // known here, but where the message type is.
+        if !line.is_ascii() && !has_type(&fields) {
+            let double = split(line, separators.field, true);
+            if has_type(&double) {
+                fields = double;
+            }
+        }
+        Some(Self { fields, separators })
+    }
+
+    /// First component of field `number`.
+    fn word(&self, number: u16) -> Cow<'a, str> {
+        let first = self.field(number).split(|b| *b == self.separators.component).next();
+        String::from_utf8_lossy(first.unwrap_or_default())
     }
 
     /// Field `number` from 2; MSH-1 is the separator itself.
     fn field(&self, number: u16) -> &'a [u8] {
         let nth = usize::from(number).saturating_sub(1);
-        self.line.split(|b| *b == self.separators.field).nth(nth).unwrap_or_default()
+        self.fields.get(nth).copied().unwrap_or_default()
     }
 }
 
@@ -178,6 +218,10 @@ pub fn acknowledge(
         msh.field(11).to_vec(),
         msh.field(12).to_vec(),
     ];
+    // An answer in enhanced mode asks for none (2.5 §2.9.3.2): two that answer each other never end.
+    if is_enhanced(&msh.word(15), &msh.word(16)) {
+        fields.extend([Vec::new(), Vec::new(), b"NE".to_vec(), b"NE".to_vec()]);
+    }
     // MSH-18: the echoed names are in the charset of the message.
     if !msh.field(18).is_empty() {
         fields.resize(16, Vec::new());
@@ -354,6 +398,31 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_in_enhanced_mode_asks_for_no_answer_itself() {
+        let asked = message("2.5.1").replace("|2.5.1\r", "|2.5.1|||AL|AL||UNICODE UTF-8\r");
+        let (commit, application) = (answer(&asked, AckCode::CA, ""), answer(&asked, AckCode::AA, ""));
+        assert!(commit.contains("|ACK^R01^ACK|77|P|2.5.1|||NE|NE||UNICODE UTF-8\rMSA|CA|M1\r"), "{commit}");
+        assert!(application.contains("|NE|NE||UNICODE UTF-8\rMSA|AA|M1\r"), "{application}");
+        assert!(
+            answer(&asked, AckCode::CR, "no room").contains("\rMSA|CR|M1|no room\rERR|||207^"),
+            "refused"
+        );
+    }
+
+    #[test]
+    fn a_letter_that_looks_like_a_separator_moves_no_field() {
+        // 亅 in GB18030 is 81 7C.
+        let chinese = b"MSH|^~\\&|\x81\x7C|W|||1||ORU^R01|M9|P|2.3.1||||||GB 18030-2000\r";
+        assert_eq!(header(chinese).unwrap().control_id, "M9");
+        let answer = acknowledge(chinese, AckCode::AA, "", "1", NOW).unwrap();
+        assert!(answer.windows(6).any(|part| part == b"|\x81\x7C|W|"), "{answer:?}");
+        assert!(answer.ends_with(b"GB 18030-2000\rMSA|AA|M9\r"));
+        let western = b"MSH|^~\\&|F\xFC|W|||1||ORU^R01|M9|P|2.3.1\r";
+        assert_eq!(header(western).unwrap().control_id, "M9");
+        assert_eq!(header(b"MSH|^~\\&|F\xFC|W|||1||oru|M9|P\r").unwrap().control_id, "M9");
+    }
+
+    #[test]
     fn utf_16_is_answered_in_utf_16() {
         let wide: Vec<u8> = message("2.6").encode_utf16().flat_map(u16::to_le_bytes).collect();
         let answer = acknowledge(&wide, AckCode::AA, "", "1", NOW).unwrap();
@@ -366,8 +435,9 @@ mod tests {
         let read = header(b"MSH|^~\\&|B||||||ORU^R01|M7|P|2.4^x|||NE|ER\r").unwrap();
         assert_eq!((read.control_id.as_ref(), read.message_type.as_ref()), ("M7", "ORU"));
         assert_eq!((read.trigger.as_ref(), read.version.as_ref(), read.time_present), ("R01", "2.4", false));
-        assert!(!read.answer_wanted(AckCode::AA) && read.answer_wanted(AckCode::AE));
-        assert!(header(b"MSH|^~\\&|B||||1||ORU^R01|M8|P|2.4\r").unwrap().answer_wanted(AckCode::AA));
+        assert!(read.is_enhanced() && read.answers(Outcome::Kept).is_silence());
+        assert_eq!(read.answers(Outcome::Failed).application, Some(AckCode::AE));
+        assert!(!header(b"MSH|^~\\&|B||||1||ORU^R01|M8|P|2.4\r").unwrap().is_enhanced());
         assert!(header(b"OBX|1").is_none());
     }
 }

@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Charset {
 }
 
 /// HL7 table 0211 beside the label the encoding standard uses.
-const TABLE_0211: [(&str, &str); 10] = [
+const TABLE_0211: [(&str, &str); 14] = [
     ("UNICODE", "utf-8"),
     ("UNICODE UTF-8", "utf-8"),
     ("UNICODE UTF-16", "utf-16be"),
@@ -55,6 +55,11 @@ const TABLE_0211: [(&str, &str); 10] = [
     ("ISO IR14", "shift_jis"),
     ("ISO IR87", "iso-2022-jp"),
     ("ISO IR159", "iso-2022-jp"),
+    // Names of table 0211 that other tables write otherwise, and of older versions.
+    ("GB2312", "gb18030"),
+    ("CNS 11643-1992", "big5"),
+    ("JIS X 0201-1976", "shift_jis"),
+    ("JIS X 0208-1990", "iso-2022-jp"),
 ];
 
 impl Charset {
@@ -62,15 +67,15 @@ impl Charset {
     pub fn named(name: &str) -> Option<Self> {
         let name = name.trim();
         if let Some((_, label)) = TABLE_0211.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            return Encoding::for_label(label.as_bytes()).map(Self);
+            return Encoding::for_label_no_replacement(label.as_bytes()).map(Self);
         }
         // 8859/1, 8859-1, ISO8859/15 …
         if let Some((_, part)) = name.split_once("8859").filter(|(_, part)| part.len() <= 4) {
             let number = part.trim_start_matches(['/', '-', ' ', '_']);
-            return Encoding::for_label(format!("iso-8859-{number}").as_bytes()).map(Self);
+            return Encoding::for_label_no_replacement(format!("iso-8859-{number}").as_bytes()).map(Self);
         }
         let unicode = name.strip_prefix("UNICODE ").unwrap_or(name);
-        Encoding::for_label(unicode.as_bytes()).map(Self)
+        Encoding::for_label_no_replacement(unicode.as_bytes()).map(Self)
     }
 
     /// Name by the WHATWG encoding standard, e.g. `windows-1252` for 8859/1.
@@ -80,7 +85,26 @@ impl Charset {
 
     /// The text, and whether some bytes had no meaning and became U+FFFD.
     pub(super) fn decode(self, bytes: &[u8]) -> (Cow<'_, str>, bool) {
+        if self.0 == encoding_rs::ISO_2022_JP {
+            return japanese(bytes);
+        }
         self.0.decode_without_bom_handling(bytes)
+    }
+
+    /// The bytes of `text`; `None` when some letter has none.
+    pub fn encode(self, text: &str) -> Option<Vec<u8>> {
+        if self.is_wide() {
+            let little = self.0 == encoding_rs::UTF_16LE;
+            let bytes = |unit: u16| if little { unit.to_le_bytes() } else { unit.to_be_bytes() };
+            return Some(text.encode_utf16().flat_map(bytes).collect());
+        }
+        let (bytes, _, unmappable) = self.0.encode(text);
+        (!unmappable).then(|| bytes.into_owned())
+    }
+
+    /// UTF-16: two bytes a letter.
+    pub(super) fn is_wide(self) -> bool {
+        self.0 == encoding_rs::UTF_16LE || self.0 == encoding_rs::UTF_16BE
     }
 
     /// UTF-16 shows itself by its mark or by the zero bytes of `MSH`: then the encoding and the mark's length.
@@ -114,6 +138,30 @@ impl Charset {
     }
 }
 
+/// ISO-2022-JP line by line: the alphabet begins anew with each segment, whatever the one before ended in. ISO 646-JP
+/// (`ESC ( J`) counts as ASCII: it shows the escape sign as ¥, and a sender who means ¥ cannot use the escape sign.
+fn japanese(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+    if !bytes.iter().any(|b| *b == 0x1B || *b >= 0x80) {
+        return encoding_rs::UTF_8.decode_without_bom_handling(bytes);
+    }
+    let (mut text, mut replaced) = (String::with_capacity(bytes.len()), false);
+    for line in bytes.split_inclusive(|b| matches!(b, b'\r' | b'\n')) {
+        // The end of the line is no half of a letter, also where the alphabet was left open.
+        let end = line.last().filter(|b| matches!(b, b'\r' | b'\n')).copied();
+        let mut line = line.get(..line.len() - usize::from(end.is_some())).unwrap_or_default().to_vec();
+        for at in memchr::memmem::find_iter(&line.clone(), b"\x1b(J") {
+            if let Some(letter) = line.get_mut(at + 2) {
+                *letter = b'B';
+            }
+        }
+        let (read, bad) = encoding_rs::ISO_2022_JP.decode_without_bom_handling(&line);
+        text.push_str(&read);
+        text.extend(end.map(char::from));
+        replaced |= bad;
+    }
+    (Cow::Owned(text), replaced)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +185,38 @@ mod tests {
         }
         assert!("EBCDIC".parse::<Charset>().unwrap_err().to_string().contains("EBCDIC"));
         assert!(Charset::named("8859/").is_none());
+    }
+
+    #[test]
+    fn japanese_text_is_read_segment_by_segment() {
+        let charset = Charset::named("ISO IR87").unwrap();
+        // 患者, whose second letter contains no delimiter; 検 is 0x38 0x21; ^ and | are halves of letters too.
+        let line = b"PID|||1||\x1b$B45<T\x1b(B^\x1b$BB@O:\x1b(J\\T\\\r";
+        assert_eq!(charset.decode(line), ("PID|||1||患者^太郎\\T\\\r".into(), false));
+        let open = b"NTE|1||\x1b$B45<T\rNTE|2||plain\r";
+        assert_eq!(charset.decode(open).0, "NTE|1||患者\rNTE|2||plain\r", "an alphabet left open");
+        let halves = b"\x1b$B|^5^\x1b(B|x";
+        assert!(!charset.decode(halves).0.starts_with('|') && charset.decode(halves).0.ends_with("|x"));
+        assert!(charset.decode(b"\xA1").1 && !charset.decode(b"plain").1);
+    }
+
+    #[test]
+    fn what_a_charset_can_write_it_can_read() {
+        let text = "MSH|^~\\&|é\rPID|1\r";
+        for name in ["8859/1", "UNICODE UTF-8", "UNICODE UTF-16", "windows-1252", "8859/15"] {
+            let charset = Charset::named(name).unwrap();
+            assert_eq!(charset.decode(&charset.encode(text).unwrap()), (text.into(), false), "{name}");
+        }
+        assert_eq!(Charset::named("8859/5").unwrap().encode(text), None);
+        let chinese = Charset::named("GB 18030-2000").unwrap();
+        assert_eq!(chinese.encode("张").unwrap(), b"\xD5\xC5");
+    }
+
+    #[test]
+    fn labels_without_a_decoder_are_unknown() {
+        for name in ["iso-2022-cn", "hz-gb-2312", "UNICODE UTF-32", "KS X 1001^x"] {
+            assert!(Charset::named(name).is_none(), "{name}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::charset::Charset;
 use super::escape;
-use super::lines::{Lines, is_header};
+use super::lines::{Lines, is_envelope, is_header};
 use super::path::Path;
 use super::separators::Separators;
 use super::{LENGTH_MAX, SEGMENTS_MAX};
@@ -30,6 +30,8 @@ pub struct Message<'a> {
     /// Start and end of each segment in `text`.
     segments: Vec<(usize, usize)>,
     syntax: Syntax,
+    /// What was to be taken where MSH-18 says nothing.
+    default: Charset,
 }
 
 /// What is needed to take text apart.
@@ -47,14 +49,20 @@ impl std::fmt::Debug for Message<'_> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the first message in `bytes`. `default` is used when MSH-18 leaves the charset open. Never fails;
-    /// the findings use the codes `no-msh`, `before-msh`, `odd-separators`, `unknown-charset`, `bad-bytes`,
-    /// `byte-order-mark`, `not-a-segment`, `second-message`, `too-long` and `too-many-segments`.
+    /// Reads the first message in `bytes`. `default` is used when MSH-18 leaves the charset open. Headers and trailers
+    /// of batches are no part of it. Never fails; the findings use the codes `no-msh`, `before-msh`,
+    /// `odd-separators`, `unknown-charset`, `bad-bytes`, `byte-order-mark`, `not-a-segment`, `line-break`,
+    /// `second-message`, `too-long` and `too-many-segments`.
     pub fn parse(bytes: &'a [u8], default: Charset) -> Parsed<'a> {
         let mut findings = Vec::new();
         let (text, charset) = decode(bytes, default, &mut findings);
         let mut lines = Lines::new(text.as_bytes());
-        let header = lines.by_ref().find(|(start, end)| is_header(slice(&text, *start, *end).as_bytes()));
+        let mut before = false;
+        let header = lines.by_ref().find(|(start, end)| {
+            let line = slice(&text, *start, *end).as_bytes();
+            before |= !is_header(line) && !is_envelope(line);
+            is_header(line)
+        });
         let read = header.and_then(|header| {
             Separators::read(slice(&text, header.0, header.1).as_bytes()).map(|read| (header, read))
         });
@@ -62,16 +70,45 @@ impl<'a> Message<'a> {
             note(&mut findings, "no-msh", "line 1", "No line begins with MSH and a field separator.");
             return Parsed { message: None, findings, rest: &[] };
         };
-        if header.0 > 0 {
+        if before {
             note(&mut findings, "before-msh", "line 1", "There is something before MSH; it is left out.");
         }
         if let Some(odd) = odd {
             note(&mut findings, "odd-separators", "MSH-2", odd);
         }
+        lines.separated_by(separators.field);
         let (segments, second) = collect(&text, header, lines, separators.field, &mut findings);
-        let rest = if second { second_message(bytes) } else { &[] };
-        let message = Self { text, segments, syntax: Syntax { separators, charset } };
+        let rest = match second {
+            Some(_) if !charset.is_wide() => second_message(bytes),
+            // Each letter beyond U+FFFF was two units, and a broken unit became one letter of one.
+            Some(at) => {
+                let mark = Charset::wide(bytes).map_or(0, |(_, mark)| mark);
+                let units = text.get(..at).map_or(0, |before| before.encode_utf16().count());
+                bytes.get(mark + 2 * units..).unwrap_or_default()
+            }
+            None => &[],
+        };
+        let message = Self { text, segments, syntax: Syntax { separators, charset }, default };
         Parsed { message: Some(message), findings, rest }
+    }
+
+    /// The message in its own charset, segments ended by CR: parsed with the same default it is the same message.
+    /// A message with letters its charset cannot write becomes UTF-8 with a byte order mark.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut text = String::with_capacity(self.text.len() + 1);
+        for (start, end) in &self.segments {
+            text.push_str(slice(&self.text, *start, *end));
+            text.push('\r');
+        }
+        let charset = self.syntax.charset;
+        let faithful = |bytes: &Vec<u8>| {
+            let read = decode(bytes, self.default, &mut Vec::new());
+            (read.0.as_ref(), read.1) == (text.as_str(), charset)
+        };
+        match charset.encode(&text).filter(faithful) {
+            Some(bytes) => bytes,
+            None => [b"\xEF\xBB\xBF", text.as_bytes()].concat(),
+        }
     }
 
     /// The delimiters of this message.
@@ -100,10 +137,29 @@ impl<'a> Message<'a> {
 
     /// What stands at `path`; empty when there is nothing.
     pub fn get(&self, path: &Path) -> Element<'_> {
-        match self.segment(&path.segment, path.occurrence) {
-            Some(segment) => segment.get(path),
-            None => Element::empty(self.syntax),
-        }
+        let segment = match &path.group {
+            None => self.segment(&path.segment, path.occurrence),
+            Some((head, occurrence)) => self
+                .group(head, *occurrence)
+                .filter(|segment| segment.name() == &*path.segment)
+                .nth(at(path.occurrence)),
+        };
+        segment.map_or(Element::empty(self.syntax), |segment| segment.get(path))
+    }
+
+    /// The `occurrence`-th segment called `head`, from 1, and what follows it up to the next of that name.
+    pub fn group(&self, head: &str, occurrence: u16) -> impl Iterator<Item = Segment<'_>> + use<'_> {
+        let mut count = 0;
+        let head = head.to_owned();
+        let nth = usize::from(occurrence);
+        self.segments()
+            .map(move |segment| {
+                count += usize::from(segment.name() == head);
+                (count, segment)
+            })
+            .skip_while(move |(count, _)| *count < nth || nth == 0)
+            .take_while(move |(count, _)| *count == nth)
+            .map(|(_, segment)| segment)
     }
 }
 
@@ -117,14 +173,14 @@ fn note(findings: &mut Vec<Finding>, code: &'static str, place: &str, text: &str
     }
 }
 
-/// The offsets of all segments of this message, and whether another message follows.
+/// The offsets of all segments of this message, and where another message follows.
 fn collect(
     text: &str,
     header: (usize, usize),
     lines: Lines<'_>,
     field: u8,
     findings: &mut Vec<Finding>,
-) -> (Vec<(usize, usize)>, bool) {
+) -> (Vec<(usize, usize)>, Option<usize>) {
     // A result segment is rarely shorter than 64 bytes: one allocation for most messages.
     let mut segments = Vec::with_capacity(4 + text.len() / 64);
     segments.push(header);
@@ -132,20 +188,26 @@ fn collect(
         let line = slice(text, start, end);
         if is_header(line.as_bytes()) {
             note(findings, "second-message", "MSH[2]", "A second message follows; it is read by itself.");
-            return (segments, true);
+            return (segments, Some(start));
+        }
+        if is_envelope(line.as_bytes()) {
+            continue;
         }
         if segments.len() >= SEGMENTS_MAX {
             let text = format!("More than {SEGMENTS_MAX} segments; the rest is left out.");
             note(findings, "too-many-segments", "", &text);
             break;
         }
+        let place = || format!("segment {}", segments.len() + 1);
         if !named(line, field) {
-            let place = format!("segment {}", segments.len() + 1);
-            note(findings, "not-a-segment", &place, "A line does not begin with a segment name.");
+            note(findings, "not-a-segment", &place(), "A line does not begin with a segment name.");
+        } else if memchr::memchr2(b'\r', b'\n', line.as_bytes()).is_some() {
+            let text = "A line break stands in a field without an escape; it was taken for text.";
+            note(findings, "line-break", &place(), text);
         }
         segments.push((start, end));
     }
-    (segments, false)
+    (segments, None)
 }
 
 fn named(line: &str, field: u8) -> bool {
@@ -167,8 +229,9 @@ fn decode<'a>(bytes: &'a [u8], default: Charset, findings: &mut Vec<Finding>) ->
         Some((wide, mark)) => (wide, bytes.get(mark..).unwrap_or_default()),
         None => match bytes.strip_prefix(b"\xEF\xBB\xBF") {
             Some(rest) => {
+                // The mark is in the bytes; MSH-18 is often left over from a template.
                 note(findings, "byte-order-mark", "", "Begins with a UTF-8 byte order mark.");
-                (stated(rest, Charset::default(), findings), rest)
+                (Charset::default(), rest)
             }
             None => (stated(bytes, default, findings), bytes),
         },
@@ -192,6 +255,15 @@ fn stated(bytes: &[u8], default: Charset, findings: &mut Vec<Finding>) -> Charse
     // MSH-1 is the separator itself, so MSH-18 is the 18th part counted from zero, less one.
     let field = header.split(char::from(separators.field)).nth(17).unwrap_or_default();
     match Charset::stated(field, char::from(separators.repetition)) {
+        Ok(Some(wide)) if wide.is_wide() => {
+            let text = format!(
+                "{} is stated, but each letter is one byte; {} is taken.",
+                wide.name(),
+                default.name()
+            );
+            note(findings, "unknown-charset", "MSH-18", &text);
+            default
+        }
         Ok(charset) => charset.unwrap_or(default),
         Err(unknown) => {
             let text = format!("{unknown}; the link's default {} is taken.", default.name());

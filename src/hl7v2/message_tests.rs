@@ -140,11 +140,13 @@ fn a_second_message_is_never_mixed_into_the_first() {
 fn odd_lines_are_told_and_do_not_stop_the_rest() {
     assert_eq!(codes(b"hello"), ["no-msh"]);
     assert_eq!(codes(b""), ["no-msh"]);
-    assert_eq!(codes(b"FHS|^~\\&|A\rBHS|^~\\&|A\rMSH|^~\\&|A\rPID|1\rBTS|1\r"), ["before-msh"]);
-    assert_eq!(codes(b"MSH|^~\\&|A\rgarbage\rPID|1\robx|1\rZZ\r"), ["not-a-segment", "not-a-segment"]);
+    assert!(codes(b"FHS|^~\\&|A\rBHS|^~\\&|A\rMSH|^~\\&|A\rPID|1\rBTS|1\rFTS|1\r").is_empty());
+    assert_eq!(codes(b"hello\rMSH|^~\\&|A\rPID|1\r"), ["before-msh"]);
+    assert_eq!(codes(b"MSH|^~\\&|A\rgarbage\rPID|1\robx|1\r\x1a\r"), ["not-a-segment", "not-a-segment"]);
+    assert_eq!(codes(b"MSH|^~\\&|A\rOBX|1|TX|||two\rlines||\rPID|1\r"), ["line-break"]);
     assert_eq!(codes(b"MSH|^&|A\rPID|1\r"), ["odd-separators"]);
     assert_eq!(codes("garbage\r".repeat(99).as_bytes()), ["no-msh"]);
-    let noisy = format!("MSH|^~\\&|A\r{}", "garbage\r".repeat(999));
+    let noisy = format!("MSH|^~\\&|A\r{}", "\u{1}garbage\r".repeat(999));
     assert_eq!(codes(noisy.as_bytes()).len(), FINDINGS_MAX);
 }
 
@@ -165,4 +167,173 @@ fn debug_shows_sizes_and_nothing_of_the_patient() {
     let pid = message.segment("PID", 1).unwrap();
     let shown = format!("{message:?} {pid:?} {:?}", pid.field(5));
     assert!(!shown.contains("Eva") && !shown.contains("884422"), "{shown}");
+}
+
+#[test]
+fn groups_begin_with_a_segment_and_end_before_the_next_of_its_name() {
+    let message = parse("MSH|^~\\&|A\rPID|1\rOBR|1\rOBX|1||||5\rOBX|2||||6\rNTE|1||a\rOBR|2\rOBX|1||||7\r");
+    for (path, text) in [
+        ("OBR/OBX-5", "5"),
+        ("OBR[1]/OBX[2]-5", "6"),
+        ("OBR[2]/OBX-5", "7"),
+        ("OBR[2]/OBX[2]-5", ""),
+        ("OBR[2]/NTE-3", ""),
+        ("OBR/NTE-3", "a"),
+        ("OBR[2]/OBR-1", "2"),
+        ("OBR[3]/OBX-5", ""),
+        ("ZZZ/OBX-5", ""),
+        ("OBX[3]-5", "7"),
+    ] {
+        assert_eq!(at(&message, path), text, "{path}");
+    }
+    assert_eq!(message.group("OBR", 2).count(), 2);
+    assert_eq!(message.group("OBR", 0).count(), 0);
+}
+
+#[test]
+fn a_second_message_in_utf_16_is_read_by_itself_too() {
+    let two = format!("{MONITOR}{}", MONITOR.replace("884422", "999999").replace("Eva", "\u{1F600}"));
+    for mark in [vec![], vec![0xFF, 0xFE]] {
+        let bytes = [mark, two.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()].concat();
+        let first = Message::parse(&bytes, Charset::default());
+        let second = Message::parse(first.rest, Charset::default());
+        let message = second.message.unwrap();
+        assert_eq!(
+            (at(&message, "PID-3.1").as_ref(), at(&message, "PID-5.2").as_ref()),
+            ("999999", "\u{1F600}")
+        );
+    }
+}
+
+#[test]
+fn a_charset_that_cannot_be_meant_is_told_and_not_used() {
+    let wide = b"MSH|^~\\&|A||||1||ORU^R01|1|P|2.5||||||UNICODE UTF-16\rPID|||1||M\xC3\xBCller\r";
+    let parsed = Message::parse(wide, Charset::default());
+    assert_eq!(at(&parsed.message.unwrap(), "PID-5"), "Müller");
+    assert_eq!(parsed.findings[0].code, "unknown-charset");
+    // The mark in the bytes counts for more than MSH-18.
+    let marked = "\u{FEFF}MSH|^~\\&|A||||1||ORU^R01|1|P|2.5||||||8859/1\rPID|||1||Müller\r";
+    assert_eq!(at(&parse(marked), "PID-5"), "Müller");
+}
+
+#[test]
+fn a_message_is_written_in_its_charset_and_as_utf_8_when_that_has_no_letter_for_it() {
+    let latin = b"MSH|^~\\&|A||||1||ORU^R01|1|P|2.3.1||||||8859/1\nPID|||1||M\xFCller\n\n";
+    let message = Message::parse(latin, Charset::default()).message.unwrap();
+    assert_eq!(
+        message.encode(),
+        [&latin[..latin.len() - 2], b""]
+            .concat()
+            .iter()
+            .map(|b| if *b == b'\n' { b'\r' } else { *b })
+            .chain([b'\r'])
+            .collect::<Vec<u8>>()
+    );
+    let broken = b"MSH|^~\\&|A||||1||ORU^R01|1|P|2.3.1||||||8859/7\rPID|||1||M\xFFller\r";
+    let message = Message::parse(broken, Charset::default()).message.unwrap();
+    assert!(message.encode().starts_with("\u{FEFF}MSH|".as_bytes()));
+    same(broken, Charset::default());
+}
+
+fn same(bytes: &[u8], default: Charset) {
+    let Some(message) = Message::parse(bytes, default).message else { return };
+    let written = message.encode();
+    let again = Message::parse(&written, default).message.unwrap();
+    let raws = |message: &Message<'_>| {
+        message.segments().map(|segment| segment.raw().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(raws(&again), raws(&message), "{bytes:?}");
+    assert_eq!(again.separators(), message.separators());
+    assert_eq!(again.encode(), written, "written again it is the same bytes");
+}
+
+/// Messages put together by chance from pieces that matter, in every charset, cut and joined by chance.
+#[test]
+fn parse_encode_parse_is_the_same_message_whatever_it_was() {
+    const PIECES: [&[u8]; 32] = [
+        b"MSH|^~\\&|",
+        b"MSH$*%!?#$",
+        b"\rPID|",
+        b"\nOBX|1|TX|||",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\n\n",
+        b"\r\r",
+        b"|||",
+        b"^",
+        b"~",
+        b"&",
+        b"\\F\\",
+        b"\\X41\\",
+        b"\"\"",
+        b"EVN",
+        b"NAD",
+        b"text: more",
+        b"\x1b$B45<T\x1b(B",
+        b"\x1b(J\\",
+        b"\xD5\xC5",
+        b"\x81\x7C",
+        b"\xC3\xBC",
+        b"\xFF",
+        b"\0",
+        b"\x1a",
+        b"|||||||||||||||||8859/1",
+        b"\rBTS|1",
+        b"\rFHS|^~\\&",
+        b"\rmsh|",
+        b"\xEF\xBB\xBF",
+    ];
+    const CHARSETS: [&str; 10] = [
+        "utf-8",
+        "8859/1",
+        "8859/7",
+        "GB 18030-2000",
+        "Shift_JIS",
+        "ISO IR87",
+        "BIG-5",
+        "KS X 1001",
+        "windows-1252",
+        "8859/15",
+    ];
+    let mut state = 0x2545_F491_4F6C_DD1Du64;
+    let mut next = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    for round in 0..20_000 {
+        let mut bytes = Vec::new();
+        if round % 3 == 0 {
+            let stated = CHARSETS[next(CHARSETS.len())];
+            bytes.extend(format!("MSH|^~\\&|A||||1||ORU^R01|7|P|2.5||||||{stated}").into_bytes());
+        } else if round % 3 == 1 {
+            bytes.extend(b"MSH|^~\\&|");
+        }
+        for _ in 0..next(24) {
+            bytes.extend(PIECES[next(PIECES.len())]);
+        }
+        if round % 17 == 0 {
+            bytes = String::from_utf8_lossy(&bytes).encode_utf16().flat_map(u16::to_be_bytes).collect();
+        }
+        same(&bytes, Charset::named(CHARSETS[next(CHARSETS.len())]).unwrap());
+    }
+}
+
+#[test]
+fn great_messages_are_read_whole_and_hold_little_beside_their_bytes() {
+    let many = format!("MSH|^~\\&|A\r{}", "OBX|1|NM|8867-4^Heart rate^LN||72|/min|||||F\r".repeat(99_999));
+    let message = parse(&many);
+    assert_eq!(message.segments().count(), 100_000);
+    assert!(matches!(message.text, Cow::Borrowed(_)), "the text is not copied");
+    assert!(message.segments.capacity() * size_of::<(usize, usize)>() <= many.len());
+    assert_eq!(at(&message, "OBX[60000]-5"), "72");
+    assert_eq!(message.encode(), many.as_bytes());
+
+    let report = "A".repeat(5 << 20);
+    let long = format!("MSH|^~\\&|A\rOBX|1|ED|||^AP^PDF^Base64^{report}||||||F\rOBX|2|NM|||7\r");
+    let message = parse(&long);
+    assert_eq!(at(&message, "OBX-5.5").len(), report.len());
+    assert_eq!((at(&message, "OBX-11").as_ref(), at(&message, "OBX[2]-5").as_ref()), ("F", "7"));
 }

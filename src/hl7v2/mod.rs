@@ -5,17 +5,24 @@
 //! fields are split when they are asked for. Source of the rules: HL7 v2.x chapter 2 (2.5: §2.5 to §2.10).
 
 mod acknowledge;
+mod answers;
+mod batch;
 mod charset;
 mod escape;
 mod lines;
 mod message;
+mod names;
 mod path;
 mod separators;
 mod time;
 
 pub use acknowledge::{AckCode, Header, acknowledge, header};
+pub use answers::{Answers, Outcome};
+pub use batch::{Batch, batch};
 pub use charset::{Charset, UnknownCharset};
+pub use escape::escaped;
 pub use message::{Element, Message, Parsed, Segment};
+pub use names::{Named, NamedField, Names, named};
 pub use path::{Path, PathError};
 pub use separators::Separators;
 pub use time::{Time, parse_time};
@@ -31,12 +38,15 @@ pub fn fuzz(bytes: &[u8]) {
         let parsed = Message::parse(bytes, charset);
         assert!(parsed.rest.len() < bytes.len() || bytes.is_empty() || parsed.rest.is_empty());
         let Some(message) = parsed.message else { continue };
+        same_again(&message, charset);
         for segment in message.segments() {
             for field in segment.fields() {
                 walk(&field);
             }
         }
     }
+    let pieces = batch(bytes).messages;
+    assert!(pieces.iter().map(|piece| piece.len()).sum::<usize>() <= bytes.len());
     let now = crate::clock::Timestamp::from_micros(0, true);
     let answer = acknowledge(bytes, AckCode::AE, "a|b\\c", "1", now);
     assert_eq!(answer.is_some(), header(bytes).is_some());
@@ -56,6 +66,19 @@ fn answered_id(answer: &[u8]) -> Option<String> {
     let sign = text.chars().nth(3)?;
     let line = text.split('\r').find(|line| line.starts_with("MSA"))?;
     Some(line.split(sign).nth(2).unwrap_or_default().into())
+}
+
+/// Parse, encode, parse is the same message.
+fn same_again(message: &Message<'_>, default: Charset) {
+    let bytes = message.encode();
+    let again = Message::parse(&bytes, default).message;
+    assert!(again.is_some_and(|again| {
+        again.separators() == message.separators()
+            && again
+                .segments()
+                .map(|segment| segment.raw())
+                .eq(message.segments().map(|segment| segment.raw()))
+    }));
 }
 
 fn walk(field: &Element<'_>) {

@@ -1,4 +1,4 @@
-//! Where something stands in a message: `PID-3[2].4.1`, `OBX[3]-5`, `MSH-10`.
+//! Where something stands in a message: `PID-3[2].4.1`, `OBX[3]-5`, `OBR[2]/OBX-5`, `MSH-10`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,6 +6,8 @@ use std::str::FromStr;
 /// A place in a message. All numbers count from 1, as HL7 does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
+    /// The segment that begins a group, and which of that name: `OBR[2]/` counts from there to the next of them.
+    pub group: Option<(Box<str>, u16)>,
     /// Three characters, e.g. `OBX`.
     pub segment: Box<str>,
     /// Which segment of that name; the first when not said.
@@ -24,7 +26,7 @@ pub enum PathError {
     Segment(String),
     #[error("\"{0}\" names no field: write for example PID-3")]
     NoField(String),
-    #[error("\"{path}\": \"{part}\" is not a number from 1 to 9999")]
+    #[error("\"{path}\": \"{part}\" is not a number from 1 to 65535")]
     Number { path: String, part: String },
     #[error("\"{0}\": expected SEG[n]-field[n].component.subcomponent, such as PID-3[2].4.1")]
     Shape(String),
@@ -42,11 +44,16 @@ impl FromStr for Path {
 
     fn from_str(text: &str) -> Result<Self, PathError> {
         let shape = || PathError::Shape(text.into());
-        let (segment, rest) = text.split_at_checked(3).ok_or_else(|| PathError::Segment(text.into()))?;
-        if !segment.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) {
-            return Err(PathError::Segment(text.into()));
-        }
-        let (occurrence, rest) = bracketed(text, rest)?;
+        let (group, within) = match text.split_once('/') {
+            Some((group, within)) => (Some(group), within),
+            None => (None, text),
+        };
+        let group = match group.map(|group| segment(text, group)).transpose()? {
+            Some((name, occurrence, "")) => Some((name.into(), occurrence.unwrap_or(1))),
+            Some(_) => return Err(shape()),
+            None => None,
+        };
+        let (segment, occurrence, rest) = segment(text, within)?;
         let rest = rest.strip_prefix('-').ok_or_else(|| PathError::NoField(text.into()))?;
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (field, rest) = rest.split_at_checked(digits).ok_or_else(shape)?;
@@ -63,8 +70,18 @@ impl FromStr for Path {
             subcomponent = second.map(|second| number(text, second)).transpose()?;
         }
         let occurrence = occurrence.unwrap_or(1);
-        Ok(Self { segment: segment.into(), occurrence, field, repetition, component, subcomponent })
+        Ok(Self { group, segment: segment.into(), occurrence, field, repetition, component, subcomponent })
     }
+}
+
+/// A segment's name and which of that name, at the start of `rest`, and what follows.
+fn segment<'t>(path: &str, rest: &'t str) -> Result<(&'t str, Option<u16>, &'t str), PathError> {
+    let (name, rest) = rest.split_at_checked(3).ok_or_else(|| PathError::Segment(path.into()))?;
+    if !name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) {
+        return Err(PathError::Segment(path.into()));
+    }
+    let (occurrence, rest) = bracketed(path, rest)?;
+    Ok((name, occurrence, rest))
 }
 
 /// An optional `[n]` at the start of `rest`, and what follows it.
@@ -76,12 +93,17 @@ fn bracketed<'t>(path: &str, rest: &'t str) -> Result<(Option<u16>, &'t str), Pa
 
 fn number(path: &str, part: &str) -> Result<u16, PathError> {
     let digits = part.bytes().all(|b| b.is_ascii_digit());
-    let value = part.parse().ok().filter(|value| digits && (1..=9999).contains(value));
+    let value = part.parse().ok().filter(|value| digits && *value > 0);
     value.ok_or_else(|| PathError::Number { path: path.into(), part: part.into() })
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.group {
+            Some((head, 1)) => write!(f, "{head}/")?,
+            Some((head, occurrence)) => write!(f, "{head}[{occurrence}]/")?,
+            None => {}
+        }
         f.write_str(&self.segment)?;
         if self.occurrence > 1 {
             write!(f, "[{}]", self.occurrence)?;
@@ -103,7 +125,15 @@ mod tests {
 
     #[test]
     fn a_path_is_written_as_it_was_read() {
-        for text in ["MSH-10", "PID-3[2].4.1", "OBX[3]-5", "OBX[12]-5[2]", "ZM1-1.2"] {
+        for text in [
+            "MSH-10",
+            "PID-3[2].4.1",
+            "OBX[3]-5",
+            "OBX[12]-5[2]",
+            "ZM1-1.2",
+            "OBR[2]/OBX[3]-5.1",
+            "OBR/NTE-3",
+        ] {
             assert_eq!(Path::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Path::parse("OBX[1]-5").unwrap().to_string(), "OBX-5");
@@ -126,6 +156,10 @@ mod tests {
             ("PID-3^1", "expected"),
             ("PID-3.1.2.3", "not a number"),
             ("PID-99999", "not a number"),
+            ("OBR-1/OBX-5", "expected"),
+            ("/OBX-5", "segment name"),
+            ("OBR/", "segment name"),
+            ("OBR[0]/OBX-5", "not a number"),
         ] {
             let error = Path::parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");

@@ -32,6 +32,7 @@ mod capability;
 mod config;
 mod deliver;
 mod fetch;
+pub mod hl7;
 mod http;
 pub mod keys;
 mod known;
@@ -43,7 +44,7 @@ mod token;
 mod trial;
 
 pub use config::{Auth, Config, Gzip, ModeWish, Patients};
-pub use fetch::Found as Fetched;
+pub use fetch::Walk;
 use http::{Answer, Body, Http, Request};
 use keys::{KeyError, SigningKey};
 use known::{Bounded, InFlight, Known, lock};

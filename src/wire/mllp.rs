@@ -28,12 +28,28 @@ pub struct Settings {
     /// For senders that write bare HL7 without start and end block: a message counts as whole when its last
     /// segment is ended and nothing more came for this long. Off unless set: silence is a weak sign.
     pub unframed_quiet_ms: Option<u64>,
+    /// MLLP Release 2: a block with one ACK or NAK byte says that the content block before it was kept or not.
+    pub commit_characters: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_message_bytes: 16 * 1024 * 1024, message_timeout_s: 300, unframed_quiet_ms: None }
+        Self {
+            max_message_bytes: 16 * 1024 * 1024,
+            message_timeout_s: 300,
+            unframed_quiet_ms: None,
+            commit_characters: false,
+        }
     }
+}
+
+/// The byte of a commit acknowledgement block, and that of a negative one (MLLP Release 2, §2.2).
+pub const COMMIT: u8 = 0x06;
+pub const NO_COMMIT: u8 = 0x15;
+
+/// Several messages as the body of one answer: they leave together, each in a block of its own.
+pub fn join(messages: &[Vec<u8>]) -> Vec<u8> {
+    messages.join(&[END, b'\r', START][..])
 }
 
 /// Puts `message` between start and end block.
@@ -41,6 +57,22 @@ pub fn wrap(message: &[u8]) -> Vec<u8> {
     let mut block = Vec::with_capacity(message.len() + 3);
     wrap_onto(&mut block, message);
     block
+}
+
+/// Takes the first whole block out of what a caller has read, for a caller that waits for answers: no more is looked
+/// for than start block, content, end block and carriage return. Bytes before the start block are let go.
+pub fn take_block(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let Some(start) = memchr::memchr(START, buffer) else {
+        buffer.clear();
+        return None;
+    };
+    buffer.drain(..start);
+    let end = memchr::memmem::find(buffer, &[END, b'\r'])?;
+    let rest = buffer.split_off(end + 2);
+    let mut block = std::mem::replace(buffer, rest);
+    block.truncate(end);
+    block.remove(0);
+    Some(block)
 }
 
 fn wrap_onto(block: &mut Vec<u8>, message: &[u8]) {
@@ -260,6 +292,17 @@ impl MllpFramer {
         if let Some(warning) = warning {
             self.warn_once(warning);
         }
+        if let [sign @ (COMMIT | NO_COMMIT)] = *self.body {
+            self.body.clear();
+            self.warnings.clear();
+            if sign == NO_COMMIT {
+                self.note(
+                    "not-committed",
+                    String::from("The other side did not keep a message of ours (NAK)."),
+                );
+            }
+            return;
+        }
         if let Some(step) = self.acknowledged() {
             self.body.clear();
             self.warnings.clear();
@@ -373,10 +416,14 @@ impl Framer for MllpFramer {
         }
         let mut blocks = Vec::new();
         while let Some((_, Some(_))) = self.open.front() {
-            let Some((_, Some(Answer::Kept { body } | Answer::Refused { body }))) = self.open.pop_front()
-            else {
-                break;
+            let Some((_, Some(answer))) = self.open.pop_front() else { break };
+            let (sign, body) = match answer {
+                Answer::Kept { body } => (COMMIT, body),
+                Answer::Refused { body } => (NO_COMMIT, body),
             };
+            if self.settings.commit_characters {
+                wrap_onto(&mut blocks, &[sign]);
+            }
             if let Some(body) = body {
                 wrap_onto(&mut blocks, &body);
             }
@@ -389,6 +436,10 @@ impl Framer for MllpFramer {
     fn deadline(&self) -> Option<Duration> {
         let sent = self.sent.front().map(|(_, _, until)| *until);
         self.place_deadline().into_iter().chain(sent).min()
+    }
+
+    fn holds(&self) -> usize {
+        self.body.len()
     }
 
     fn sends(&self) -> bool {

@@ -232,3 +232,45 @@ fn what_cannot_be_acknowledged_is_not_sent_and_the_queue_is_bounded() {
     }
     assert!(framer.send(ORDERS.to_vec(), Duration::ZERO).is_err());
 }
+
+#[test]
+fn release_2_says_with_one_byte_whether_a_block_was_kept_and_takes_such_bytes_for_no_message() {
+    let settings = Settings { commit_characters: true, ..Settings::default() };
+    let mut framer = MllpFramer::new(settings);
+    for (answer, sign) in [
+        (Answer::Kept { body: None }, COMMIT),
+        (Answer::Refused { body: Some(b"MSH|1".to_vec()) }, NO_COMMIT),
+    ] {
+        framer.feed(&wrap(b"MSH|^~\\&|A\r"), Duration::ZERO);
+        let Some(Step::Frame { ticket, .. }) = framer.step() else { panic!("a frame") };
+        let body = if sign == COMMIT { Vec::new() } else { wrap(b"MSH|1") };
+        framer.answer(ticket, answer, Duration::ZERO);
+        assert_eq!(steps(&mut framer), [Step::Send([wrap(&[sign]), body].concat())]);
+    }
+    framer.feed(&wrap(&[COMMIT]), Duration::ZERO);
+    assert_eq!(steps(&mut framer), []);
+    framer.feed(&wrap(&[NO_COMMIT]), Duration::ZERO);
+    assert!(matches!(&steps(&mut framer)[..], [Step::Note(warning)] if warning.code == "not-committed"));
+}
+
+#[test]
+fn joined_messages_leave_in_blocks_of_their_own() {
+    let (one, two) = (b"MSH|1\r".to_vec(), b"MSH|2\r".to_vec());
+    assert_eq!(wrap(&join(&[one.clone(), two.clone()])), [wrap(&one), wrap(&two)].concat());
+    assert_eq!(wrap(&join(std::slice::from_ref(&one))), wrap(&one));
+}
+
+#[test]
+fn a_caller_takes_whole_blocks_out_of_what_it_read() {
+    let mut read = [b"noise".as_slice(), &wrap(b"MSH|1"), b"\r\n", &wrap(b"MSH|2"), &[START, b'M']].concat();
+    assert_eq!(take_block(&mut read).unwrap(), b"MSH|1");
+    assert_eq!(take_block(&mut read).unwrap(), b"MSH|2");
+    assert_eq!(take_block(&mut read), None);
+    assert_eq!(read, [START, b'M']);
+    read.extend([END]);
+    assert_eq!(take_block(&mut read), None, "half an end");
+    read.extend(b"\r");
+    assert_eq!((take_block(&mut read), read.len()), (Some(b"M".to_vec()), 0));
+    let mut noise = b"no block".to_vec();
+    assert_eq!((take_block(&mut noise), noise.len()), (None, 0));
+}

@@ -262,6 +262,10 @@ pub enum Answer {
 
 /// One link layer over one connection. `now` is the time since an arbitrary start and never goes back.
 pub trait Framer: Send {
+    /// Bytes of a message that is not whole yet, where these can be many.
+    fn holds(&self) -> usize {
+        0
+    }
     /// Takes bytes that arrived. Nothing is lost and nothing is unbounded: past its limit a framer says
     /// [`Step::Close`] or resynchronises with a [`Step::Note`].
     fn feed(&mut self, bytes: &[u8], now: Duration);

@@ -96,6 +96,12 @@ impl Clinic {
         self.bedside = Bedside::start(self.dir.path(), &self.config, self.desk_port);
     }
 
+    /// Ends the box as a power cut would, and starts it again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.bedside.kill();
+        self.bedside = Bedside::start(self.dir.path(), &self.config, self.desk_port);
+    }
+
     /// One number of `/metrics`; 0 when there is no such line.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> u64 {
         let text = self.desk.get("/metrics").await.text;

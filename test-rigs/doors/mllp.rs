@@ -83,6 +83,7 @@ async fn an_unknown_code_is_delivered_and_repetitions_are_stored_once() {
     }
     let later = oru("T2", "P-2", "69", "");
     assert_eq!(line.say(&later).await.code, "AA");
+    assert_eq!(clinic.notes("monitors", "control-id-reused").await, 1, "one number for two messages is told");
 
     let kept = clinic.entries("accepted").await.len() as u64 + clinic.entries("waiting").await.len() as u64;
     let held = clinic.entries("held").await.len() as u64;

@@ -1,6 +1,6 @@
 //! Devices that believe nothing until it is acknowledged: two monitors over MLLP, an analyser over LIS01 on a
-//! pseudo-terminal, a kit over MQTT with QoS 1, a point-of-care device over POCT1-A. Each says the numbers 1, 2, 3 …
-//! and says a number again, with the same content, until the box has acknowledged it. A reader leaves files in a
+//! pseudo-terminal, a kit over MQTT with QoS 1, a point-of-care device over POCT1-A, a scale that is an agent of
+//! IEEE 11073-20601. Each says the numbers 1, 2, 3 … and says a number again, with the same content, until the box has acknowledged it. A reader leaves files in a
 //! folder and never looks back.
 
 use std::io;
@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bedside::demo::device::Told;
-use bedside::demo::device::poct1a::Speaker;
+use bedside::demo::actor::{Message, Said, Speaker, Told, speaker};
 use bedside::demo::pty::Pty;
+use bedside::firmware_profile::Library;
 use bedside::wire::astm::{AstmSender, Sending, Sent};
+use bedside::wire::ieee11073::apdu::{self, Event};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,17 +39,19 @@ const fn sender(way: &'static str, patient: &'static str, codes: [&'static str; 
     Sender { patient, codes, way }
 }
 
-pub(crate) const SENDERS: [Sender; 6] = [
+pub(crate) const SENDERS: [Sender; 7] = [
     sender("mllp 1", "RIG-MONITOR-1", ["8867-4", "9279-1"]),
     sender("mllp 2", "RIG-MONITOR-2", ["8867-4", "9279-1"]),
     sender("astm", "RIG-ANALYSER", ["6690-2", "777-3"]),
     sender("mqtt", "RIG-KIT", ["8867-4", "29463-7"]),
     sender("poct1a", "RIG-POCT", ["2345-7", "4548-4"]),
     sender("folder", "RIG-READER", ["1988-5", "4548-4"]),
+    sender("ieee11073", "RIG-SCALE", ["29463-7", "39156-5"]),
 ];
 
-/// The place of the analyser among the senders.
+/// The places of the analyser and of the scale among the senders.
 pub(crate) const ANALYSER: usize = 2;
+pub(crate) const SCALE: usize = 6;
 
 /// When number `n` was measured.
 pub(crate) fn taken(n: u64) -> Timestamp {
@@ -124,7 +127,8 @@ impl Device for Monitor {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let msa = answer.split('\r').find(|segment| segment.starts_with("MSA|")).unwrap_or_default();
         let fields: Vec<&str> = msa.split('|').collect();
-        Ok(fields.get(1) == Some(&"AA") && fields.get(2) == Some(&format!("P{n}").as_str()))
+        // In the enhanced mode that MSH-15 asks for, CA says that it is kept.
+        Ok(matches!(fields.get(1), Some(&("AA" | "CA"))) && fields.get(2) == Some(&format!("P{n}").as_str()))
     }
 }
 
@@ -241,27 +245,115 @@ impl Device for Kit {
     }
 }
 
-/// POCT1-A over TCP: the simulated device, which forgets an observation only when it is acknowledged.
-pub(crate) struct PointOfCare {
-    pub(crate) speaker: Speaker,
+/// The simulated device of a profile on a TCP connection it opens.
+pub(crate) struct Actor {
+    port: u16,
+    speaker: Box<dyn Speaker>,
+    /// What number `n` is in its protocol.
+    message: fn(u64) -> Vec<u8>,
+    line: Option<TcpStream>,
+    began: Instant,
 }
 
-impl Device for PointOfCare {
-    async fn say(&mut self, n: u64) -> io::Result<bool> {
-        let time = taken(n).strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string();
-        let item = |code: &str, value: &str, unit: &str| {
-            format!(
-                "<OBS><OBS.observation_id V=\"{code}\" SN=\"LN\"/><OBS.value V=\"{value}\" U=\"{unit}\"/>\
-                 <OBS.method_cd V=\"M\"/><OBS.status_cd V=\"A\"/></OBS>"
-            )
-        };
-        let body = format!(
-            "<SVC><SVC.role_cd V=\"OBS\"/><SVC.observation_dttm V=\"{time}\"/><PT><PT.patient_id V=\"RIG-POCT\"/>{}{}</PT></SVC>",
-            item("2345-7", &n.to_string(), "mg/dL"),
-            item("4548-4", &format!("{n}.5"), "%"),
-        );
-        Ok(self.speaker.say(&body).await? == Told::Acknowledged)
+impl Actor {
+    pub(crate) fn new(profile: &str, port: u16, message: fn(u64) -> Vec<u8>) -> Self {
+        let library = Library::embedded().unwrap();
+        let speaker = speaker(&library.find(profile).unwrap(), &[]).unwrap();
+        Self { port, speaker, message, line: None, began: Instant::now() }
     }
+
+    /// Says what is due; what became of the message, when it is known.
+    async fn speak(&mut self, line: &mut TcpStream) -> io::Result<Option<Told>> {
+        let mut told = None;
+        while let Some(said) = self.speaker.next() {
+            match said {
+                Said::Send(bytes) => line.write_all(&bytes).await?,
+                Said::Told(one) => told = Some(one),
+            }
+        }
+        Ok(told)
+    }
+}
+
+impl Device for Actor {
+    async fn say(&mut self, n: u64) -> io::Result<bool> {
+        let mut line = match self.line.take() {
+            Some(line) => line,
+            None => {
+                let mut line = connect(self.port).await?;
+                self.speaker.open(self.began.elapsed());
+                self.speak(&mut line).await?;
+                line
+            }
+        };
+        let message = Message::of((self.message)(n));
+        self.speaker.say(&message, self.began.elapsed());
+        let mut heard = [0; 4096];
+        loop {
+            // What was heard before the line was lost was heard.
+            if let Some(told) = self.speak(&mut line).await? {
+                self.line = Some(line);
+                return Ok(told == Told::Acknowledged);
+            }
+            match timeout(Duration::from_millis(50), line.read(&mut heard)).await {
+                Ok(Ok(0)) => return Ok(false),
+                Ok(read) => self.speaker.hear(&heard[..read?], self.began.elapsed()),
+                Err(_) => self.speaker.tick(self.began.elapsed()),
+            }
+        }
+    }
+}
+
+/// One observation with two results, as POCT1-A has it.
+pub(crate) fn observation(n: u64) -> Vec<u8> {
+    let time = taken(n).strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string();
+    let item = |code: &str, value: &str, unit: &str| {
+        format!(
+            "<OBS><OBS.observation_id V=\"{code}\" SN=\"LN\"/><OBS.value V=\"{value}\" U=\"{unit}\"/>\
+             <OBS.method_cd V=\"M\"/><OBS.status_cd V=\"A\"/></OBS>"
+        )
+    };
+    format!(
+        "<SVC><SVC.role_cd V=\"OBS\"/><SVC.observation_dttm V=\"{time}\"/><PT><PT.patient_id V=\"RIG-POCT\"/>{}{}</PT></SVC>",
+        item("2345-7", &n.to_string(), "mg/dL"),
+        item("4548-4", &format!("{n}.5"), "%"),
+    )
+    .into_bytes()
+}
+
+/// A scale's association, its configuration, its attributes and one confirmed report (ISO/IEEE 11073-20601).
+pub(crate) fn weighing(n: u64) -> Vec<u8> {
+    const SYSTEM_ID: [u8; 8] = *b"\x02RIG-SCA";
+    /// An extended configuration, which a box that was off must be told again.
+    const CONFIGURATION: u16 = 0x4001;
+    let be = |words: &[u16]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let list = |count: u16, bytes: &[u8]| [be(&[count]), apdu::counted(bytes)].concat();
+    let event = |kind, information: &[u8]| {
+        apdu::event_report(7, true, &Event { handle: 0, time: u32::MAX, kind, information })
+    };
+    // Type, unit, and what a report holds: a FLOAT (0A56) and an absolute time (0990).
+    let numeric = |handle: u16, code: u16, unit: u16| {
+        let attributes =
+            [be(&[0x092F, 4, 2, code, 0x0996, 2, unit, 0x0A55, 12]), be(&[2, 8, 0x0A56, 4, 0x0990, 8])];
+        [be(&[6, handle]), list(3, &attributes.concat())].concat()
+    };
+    // Body weight in kg; body mass index in kg/m2.
+    let objects = [numeric(1, 0xE140, 0x06C3), numeric(2, 0xE150, 0x07A0)].concat();
+    let configuration = event(apdu::NOTI_CONFIG, &[be(&[CONFIGURATION]), list(2, &objects)].concat());
+    let model = [apdu::counted(b"Rig"), apdu::counted(b"Scale")].concat();
+    let attributes = [be(&[0x0928]), apdu::counted(&model)].concat();
+    let attributes = apdu::prst(1, apdu::GET_RESULT, &[be(&[0]), list(1, &attributes)].concat());
+    let bcd: Vec<u8> =
+        digits(n).as_bytes().chunks(2).map(|two| (two[0] - b'0') << 4 | (two[1] - b'0')).collect();
+    // MDER FLOAT: eight bits of exponent and 24 of mantissa.
+    let observation = |handle: u16, exponent: u32, mantissa: u64| {
+        let float = exponent << 24 | u32::try_from(mantissa).unwrap();
+        let octets = [&float.to_be_bytes()[..], &bcd, &[0]].concat();
+        [be(&[handle]), apdu::counted(&octets)].concat()
+    };
+    let both = [observation(1, 0, n), observation(2, 0xFF, 10 * n + 5)].concat();
+    let report = event(apdu::NOTI_SCAN_FIRST, &[be(&[0xF000, 0]), list(2, &both)].concat());
+    [apdu::association_request(&SYSTEM_ID, CONFIGURATION), configuration, attributes, report].concat()
 }
 
 /// A reader that leaves each result as a file. Nobody answers it: what was left whole must arrive.

@@ -8,7 +8,7 @@ use bedside::demo::fhir_server::Store;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::devices::{ANALYSER, Analyser, SENDERS, taken};
+use crate::devices::{ANALYSER, Analyser, SCALE, SENDERS, taken};
 
 /// One measurement: sender, number, which of the two.
 type Fact = (usize, u64, usize);
@@ -132,10 +132,17 @@ impl Oracle<'_> {
         let again = number(
             "SELECT count(*) FROM entry WHERE state = 3 AND reason LIKE 'the analyser sent it again%'",
         );
-        let said: u64 = self.acknowledged.iter().sum();
-        if accepted - again != said {
-            faults
-                .push(format!("{said} numbers were acknowledged, {} entries are accepted", accepted - again));
+        // An agent's frame holds its association too: said again it is another frame of the same Observations.
+        let agents = number(
+            "SELECT count(*) FROM entry JOIN link ON link.id = entry.link WHERE state = 3 AND link.name = 'scale'",
+        );
+        let said = self.acknowledged.iter().sum::<u64>() - self.acknowledged[SCALE];
+        if accepted - again - agents != said || agents < self.acknowledged[SCALE] {
+            faults.push(format!(
+                "{:?} numbers were acknowledged, {} entries are accepted, {agents} of them the agent's",
+                self.acknowledged,
+                accepted - again
+            ));
         }
         if held > 1 {
             faults.push(format!(

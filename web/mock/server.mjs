@@ -7,6 +7,7 @@ import { STATUS_CODES, createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { Bedsides, routes as bedsideRoutes } from './associations.mjs';
 import { Desk, routes } from './pairing.mjs';
 import { DEVICES, Ward } from './ward.mjs';
 
@@ -36,6 +37,7 @@ const TYPES = {
 
 let ward = new Ward(flags.scenario);
 let desk = new Desk(ward.links());
+let bedsides = new Bedsides(flags.scenario);
 let role = 'admin';
 let user = flags.ready ? { username: 'anna', password: 'correct horse battery' } : null;
 let cutUntil = 0;
@@ -322,6 +324,7 @@ const ROUTES = [
   ['GET', /^\/upstream$/, (_, res) => send(res, 200, upstream())],
   ['POST', /^\/upstream\/test$/, (_, res) => setTimeout(() => send(res, 200, testSteps()), 700)],
   ...routes({ desk: () => desk, send, bodyOf, may, Refusal }),
+  ...bedsideRoutes({ bedsides: () => bedsides, send, bodyOf, may, Refusal }),
 ];
 
 async function api(req, res, url) {
@@ -341,6 +344,7 @@ function control(res, terms) {
   if (terms.has('scenario')) {
     ward = new Ward(terms.get('scenario'));
     desk = new Desk(ward.links());
+    bedsides = new Bedsides(terms.get('scenario'));
   }
   if (terms.has('role')) role = terms.get('role');
   if (terms.get('live') === 'cut') cutUntil = Date.now() + 20_000;

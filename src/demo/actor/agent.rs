@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Said, Speaker, Told};
+use super::{Message, Said, Speaker, Told};
 use crate::wire::ieee11073::apdu;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Reports follow so long after the association when nobody asked for attributes.
 const SETTLED: Duration = Duration::from_millis(500);
 const HEARD_MAX: usize = 64 << 10;
@@ -20,6 +20,10 @@ pub(super) struct Agent {
     reports: VecDeque<Vec<u8>>,
     until: Option<Duration>,
     report_at: Option<Duration>,
+    /// The invoke id of the report that waits for its confirmation.
+    awaiting: Option<u16>,
+    /// A report was sent that nothing confirms: the release tells that it was heard.
+    unconfirmed: bool,
     releasing: bool,
     heard: Vec<u8>,
     out: VecDeque<Said>,
@@ -33,8 +37,7 @@ impl Agent {
     }
 
     fn finish(&mut self, told: Told) {
-        self.heard.clear();
-        (self.report_at, self.releasing) = (None, false);
+        (self.report_at, self.awaiting, self.releasing) = (None, None, false);
         if self.until.take().is_some() {
             self.out.push_back(Said::Told(told));
         }
@@ -55,12 +58,17 @@ impl Agent {
                         self.send(answer);
                         self.report_at = Some(now);
                     }
-                    // A configuration that was accepted, or a report that was kept.
+                    apdu::EVENT_RESULT if self.awaiting == Some(operation.invoke) => {
+                        self.awaiting = None;
+                        self.report();
+                    }
+                    // The configuration was accepted.
+                    apdu::EVENT_RESULT if self.reports.is_empty() => {}
                     apdu::EVENT_RESULT => self.report_at = Some(now + SETTLED),
                     _ => {}
                 }
             }
-            apdu::RLRE => self.finish(Told::Acknowledged),
+            apdu::RLRE if self.releasing => self.finish(Told::Acknowledged),
             apdu::ABRT => self.finish(Told::Again("the box aborted".into())),
             _ => {}
         }
@@ -71,14 +79,19 @@ impl Agent {
         self.report_at = None;
         while let Some(report) = self.reports.pop_front() {
             let contents = report.get(4..).unwrap_or_default();
-            let confirmed = apdu::operation(contents).is_some_and(|one| one.choice == apdu::CONFIRMED_EVENT);
+            let operation = apdu::operation(contents).filter(|one| one.choice == apdu::CONFIRMED_EVENT);
+            self.awaiting = operation.map(|operation| operation.invoke);
+            self.unconfirmed |= self.awaiting.is_none();
             self.send(report);
-            if confirmed {
+            if self.awaiting.is_some() {
                 return;
             }
         }
         if !std::mem::replace(&mut self.releasing, true) {
             self.send(apdu::apdu(apdu::RLRQ, &[0, 0]));
+            if !self.unconfirmed {
+                self.finish(Told::Acknowledged);
+            }
         }
     }
 }
@@ -94,12 +107,14 @@ fn with_invoke(whole: &[u8], invoke: u16) -> Vec<u8> {
 
 impl Speaker for Agent {
     fn open(&mut self, _now: Duration) {
+        self.heard.clear();
         self.finish(Told::Again("the line was lost".into()));
     }
 
-    fn say(&mut self, message: &[u8], now: Duration) {
-        *self = Self { out: std::mem::take(&mut self.out), until: Some(now + PATIENCE), ..Self::default() };
-        for one in apdu::apdus(message) {
+    fn say(&mut self, message: &Message, now: Duration) {
+        let (out, heard) = (std::mem::take(&mut self.out), std::mem::take(&mut self.heard));
+        *self = Self { out, heard, until: Some(now + PATIENCE), ..Self::default() };
+        for one in apdu::apdus(&message.bytes) {
             let whole = apdu::apdu(one.choice, one.contents);
             if one.choice == apdu::AARQ {
                 self.association = whole;
@@ -119,6 +134,7 @@ impl Speaker for Agent {
     fn hear(&mut self, bytes: &[u8], now: Duration) {
         self.heard.extend_from_slice(bytes);
         if self.heard.len() > HEARD_MAX {
+            self.heard.clear();
             return self.finish(Told::Again("the box says what no manager says".into()));
         }
         while let Some([a, b, c, d]) = self.heard.first_chunk::<4>().copied() {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Said, Speaker, Told};
+use super::{Message, Said, Speaker, Told};
 use crate::wire::delimited;
 use crate::wire::session::Dialogue;
 
@@ -110,8 +110,8 @@ impl Speaker for Asked {
         }
     }
 
-    fn say(&mut self, message: &[u8], now: Duration) {
-        self.waiting = Some(self.framing.framed(message));
+    fn say(&mut self, message: &Message, now: Duration) {
+        self.waiting = Some(self.framing.framed(&message.bytes));
         let asked = self.any_word && !self.heard.is_empty();
         if self.polls.is_empty() && (!self.any_word || asked) {
             self.send(now);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::messages::with_cr;
-use super::{Said, Speaker, Told};
+use super::{Message, Said, Speaker, Told};
 use crate::wire::astm::{AstmSender, Sending, Sent};
 
 const ENQ: u8 = 5;
@@ -40,8 +40,8 @@ impl Speaker for Analyser {
         }
     }
 
-    fn say(&mut self, message: &[u8], now: Duration) {
-        self.sender = Some(AstmSender::new(&[&with_cr(message)], &Sending::default(), now));
+    fn say(&mut self, message: &Message, now: Duration) {
+        self.sender = Some(AstmSender::new(&[&with_cr(&message.bytes)], &Sending::default(), now));
         self.pump();
     }
 

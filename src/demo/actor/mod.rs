@@ -3,17 +3,19 @@
 
 mod agent;
 mod asked;
+pub mod intellivue;
+pub mod kit;
 mod laboratory;
+pub mod medibus;
 mod messages;
 pub mod nonin;
+mod poct1a;
 mod script;
 
 use std::time::Duration;
 
 pub use script::{Message, Script};
 
-use super::device::Told;
-use super::device::medibus::Ventilator;
 use crate::firmware_profile::FirmwareProfile;
 use crate::wire::Codec;
 
@@ -22,7 +24,7 @@ pub trait Speaker: Send {
     /// The line was opened, for the first time or again: whatever was under way begins anew.
     fn open(&mut self, now: Duration);
     /// Takes the next message to get across; asked only when [`Speaker::is_free`].
-    fn say(&mut self, message: &[u8], now: Duration);
+    fn say(&mut self, message: &Message, now: Duration);
     /// Takes what the box said.
     fn hear(&mut self, bytes: &[u8], now: Duration);
     /// Time passed.
@@ -41,10 +43,23 @@ pub enum Said {
     Told(Told),
 }
 
+/// What became of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The box said that it is kept.
+    Acknowledged,
+    /// Sent on a link that has no acknowledgements.
+    Sent,
+    /// Refused or not answered; it is said again. Why, in words.
+    Again(String),
+    /// The line is away; it is opened again. Why, in words.
+    Away(String),
+}
+
 /// The device of a profile, for a byte stream; the error says why there is none.
 ///
 /// # Errors
-/// A sentence: messages of MQTT need no device of this kind, and some protocols have none yet.
+/// A sentence: messages over MQTT are said by [`kit::Kit`].
 pub fn speaker(profile: &FirmwareProfile, captures: &[Vec<u8>]) -> Result<Box<dyn Speaker>, String> {
     Ok(match &profile.codec {
         Codec::Mllp(_) => Box::new(messages::Mllp::default()),
@@ -58,79 +73,14 @@ pub fn speaker(profile: &FirmwareProfile, captures: &[Vec<u8>]) -> Result<Box<dy
             let framing = asked::Framing::Delimited(Box::new(settings.clone()));
             Box::new(asked::Asked::new(framing, settings.ack.clone(), &profile.session, captures))
         }
-        Codec::Poct1a(_) => Box::new(messages::PointOfCare::default()),
-        Codec::Medibus(_) => Box::new(Ventilated {
-            device: Ventilator::of_capture(&[]),
-            said: None,
-            open: false,
-            out: Vec::new(),
-        }),
+        Codec::Poct1a(_) => Box::new(poct1a::PointOfCare::default()),
+        Codec::Intellivue(_) => Box::new(intellivue::Bed::default()),
+        Codec::Medibus(_) => Box::new(medibus::Ventilator::of_capture(&[])),
         Codec::Nonin(settings) => Box::new(nonin::Probe::new(settings.acknowledge)),
         Codec::Dri(_) => Box::new(asked::Asked::monitor()),
         Codec::Ieee11073(_) => Box::new(agent::Agent::default()),
         Codec::Message(_) => return Err("its messages travel over MQTT: use --mqtt".into()),
-        #[allow(unreachable_patterns, reason = "a codec that is added has no simulated device at first")]
-        other => return Err(format!("there is no simulated device that speaks {}", other.word())),
     })
-}
-
-/// A ventilator: it is asked, and answers as its message says.
-struct Ventilated {
-    device: Ventilator,
-    /// Bytes said since the message was given.
-    said: Option<usize>,
-    open: bool,
-    out: Vec<Said>,
-}
-
-/// A round of questions and answers has at least so many bytes.
-const ROUND: usize = 100;
-
-impl Ventilated {
-    fn push(&mut self, bytes: Vec<u8>) {
-        if bytes.is_empty() {
-            return;
-        }
-        if let Some(said) = &mut self.said {
-            *said += bytes.len();
-        }
-        self.out.push(Said::Send(bytes));
-        if self.device.is_open() && self.said.is_some_and(|said| said > ROUND) {
-            self.said = None;
-            self.out.push(Said::Told(Told::Sent));
-        }
-    }
-}
-
-impl Speaker for Ventilated {
-    fn open(&mut self, _now: Duration) {
-        self.open = true;
-    }
-
-    fn say(&mut self, message: &[u8], _now: Duration) {
-        self.device.show(message);
-        self.said = Some(0);
-    }
-
-    fn hear(&mut self, bytes: &[u8], now: Duration) {
-        let answer = self.device.feed(bytes, now);
-        self.push(answer);
-    }
-
-    fn tick(&mut self, now: Duration) {
-        if self.open {
-            let asked = self.device.tick(now);
-            self.push(asked);
-        }
-    }
-
-    fn next(&mut self) -> Option<Said> {
-        (!self.out.is_empty()).then(|| self.out.remove(0))
-    }
-
-    fn is_free(&self) -> bool {
-        self.said.is_none()
-    }
 }
 
 #[cfg(test)]

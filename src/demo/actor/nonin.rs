@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::{Said, Speaker, Told};
+use super::{Message, Said, Speaker, Told};
 use crate::clock::Timestamp;
 use crate::demo::template::Dice;
 use crate::wire::nonin::{FRAMES, Format};
@@ -123,8 +123,8 @@ impl Speaker for Probe {
         }
     }
 
-    fn say(&mut self, message: &[u8], now: Duration) {
-        self.out.push_back(Said::Send(message.to_vec()));
+    fn say(&mut self, message: &Message, now: Duration) {
+        self.out.push_back(Said::Send(message.bytes.clone()));
         if self.acknowledged {
             self.until = Some(now + Duration::from_secs(3));
         } else {

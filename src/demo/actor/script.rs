@@ -15,6 +15,15 @@ pub struct Message {
     /// MQTT topic, where the profile knows one.
     pub topic: Option<String>,
     pub bytes: Vec<u8>,
+    /// The device's clock when it is said first.
+    pub at: Option<Timestamp>,
+}
+
+impl Message {
+    /// One without topic and time.
+    pub const fn of(bytes: Vec<u8>) -> Self {
+        Self { topic: None, bytes, at: None }
+    }
 }
 
 /// The messages of a device, one after the other, for ever.
@@ -28,9 +37,14 @@ pub struct Script {
 
 #[derive(Clone, Debug)]
 enum Source {
-    Template(Box<Template>),
+    Template(Box<Template>, Option<String>),
     Oximeter(Oximeter),
-    Captures { messages: Vec<Message>, shift: bool },
+    /// The device says what it has by itself; a message is one round of it.
+    Own,
+    Captures {
+        messages: Vec<Message>,
+        shift: bool,
+    },
 }
 
 impl Script {
@@ -41,8 +55,10 @@ impl Script {
     pub fn of(library: &Library, id: &str, seed: u64) -> Result<Self, String> {
         let profile = library.find(id).ok_or_else(|| format!("no firmware profile \"{id}\""))?;
         if let Some(text) = library.simulation(id) {
-            let template = Template::parse(&text, seed).map_err(|fault| fault.to_string())?;
-            return Ok(Self { source: Source::Template(Box::new(template)), sequence: 0, note: None });
+            return Self::of_template(&text, topic_of(&profile, ""), seed);
+        }
+        if let Codec::Intellivue(_) = &profile.codec {
+            return Ok(Self { source: Source::Own, sequence: 0, note: None });
         }
         if let Codec::Nonin(settings) = &profile.codec {
             let source = Source::Oximeter(Oximeter::new(settings.format, seed));
@@ -54,9 +70,18 @@ impl Script {
         let messages: Vec<Message> = captures
             .into_iter()
             .filter(|(name, _)| !some || good(name))
-            .map(|(name, bytes)| Message { topic: topic_of(&profile, &name), bytes })
+            .map(|(name, bytes)| Message { topic: topic_of(&profile, &name), ..Message::of(bytes) })
             .collect();
         Self::of_messages(messages, matches!(profile.codec, Codec::Mllp(_) | Codec::Astm(_)))
+    }
+
+    /// A template, filled anew for every message.
+    ///
+    /// # Errors
+    /// A sentence: the template cannot be read.
+    pub fn of_template(text: &str, topic: Option<String>, seed: u64) -> Result<Self, String> {
+        let template = Template::parse(text, seed).map_err(|fault| fault.to_string())?;
+        Ok(Self { source: Source::Template(Box::new(template), topic), sequence: 0, note: None })
     }
 
     /// These messages in turn; `shift`: HL7 and LIS02 times are moved to now.
@@ -74,16 +99,18 @@ impl Script {
     /// The next message, at this time of the device's clock.
     pub fn next(&mut self, now: Timestamp) -> Option<Message> {
         self.sequence += 1;
+        let at = Some(now);
         match &mut self.source {
-            Source::Template(template) => {
+            Source::Template(template, topic) => {
                 let bytes = template.fill(self.sequence, now).into_bytes();
-                Some(Message { topic: None, bytes })
+                Some(Message { topic: topic.clone(), bytes, at })
             }
-            Source::Oximeter(oximeter) => Some(Message { topic: None, bytes: oximeter.next(now) }),
+            Source::Oximeter(oximeter) => Some(Message { topic: None, bytes: oximeter.next(now), at }),
+            Source::Own => Some(Message { topic: None, bytes: Vec::new(), at }),
             Source::Captures { messages, shift } => {
                 let count = u64::try_from(messages.len()).ok()?;
-                let at = usize::try_from((self.sequence - 1).checked_rem(count)?).ok()?;
-                let mut message = messages.get(at)?.clone();
+                let place = usize::try_from((self.sequence - 1).checked_rem(count)?).ok()?;
+                let mut message = Message { at, ..messages.get(place)?.clone() };
                 if *shift {
                     shifted(&mut message.bytes, now);
                 }

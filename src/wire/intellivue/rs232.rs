@@ -3,7 +3,7 @@
 
 use crate::wire::Warning;
 
-const BEGIN: u8 = 0xC0;
+pub(crate) const BEGIN: u8 = 0xC0;
 const END: u8 = 0xC1;
 const ESCAPE: u8 = 0x7D;
 const FLIP: u8 = 0x20;

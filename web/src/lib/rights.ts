@@ -1,9 +1,11 @@
 // What a role may do here. The gateway decides; the desk only hides what it would refuse.
 
-export type Right = 'pair' | 'worklist';
+export type Right = 'pair' | 'worklist' | 'associate' | 'resend';
 
 const RIGHTS: Record<Right, readonly string[]> = {
   pair: ['admin', 'engineer', 'integrator'],
+  associate: ['admin', 'engineer', 'clinician', 'integrator'],
+  resend: ['admin', 'engineer', 'integrator'],
   worklist: ['admin', 'engineer', 'clinician', 'integrator'],
 };
 

@@ -1,5 +1,6 @@
 // The words for states, units and absent values: each said once, the same on every page.
 
+import type { DoubtState } from './associations';
 import type { EntryState, LinkState, UpstreamState } from './api';
 import type { ScanState } from './pairing';
 import type { OrderState } from './orders';
@@ -67,6 +68,17 @@ export const ORDER: Record<OrderState, Word> = {
   sent: { text: 'Sent', tone: 'busy', means: 'An analyser asked and was told the tests; no result yet.' },
   done: { text: 'Done', tone: 'good', means: 'The results have come.' },
   cancelled: { text: 'Cancelled', tone: 'idle', means: 'Analysers are no longer told of it.' },
+};
+
+/** Why an entry waits for somebody to say whose it is. */
+export const DOUBT: Record<DoubtState, Word> = {
+  orphan: { text: 'Nobody known', tone: 'warn', means: 'Nothing says which patient it was taken from.' },
+  conflict: { text: 'Conflict', tone: 'bad', means: 'Two sources name different patients.' },
+  review: {
+    text: 'To be looked at',
+    tone: 'warn',
+    means: 'It is not certain which patient it was taken from.',
+  },
 };
 
 /** How a link is connected. */

@@ -1,0 +1,214 @@
+//! HL7 v2 going on to other systems: nothing lost, nothing mixed up, and one dead receiver stops nobody.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::clinic::{Clinic, PATIENCE};
+use crate::common;
+use crate::speak::{Line, oru};
+
+/// What a receiver does with the n-th message it hears (from 1): words of [`Receiver::answer`].
+type Play = Arc<dyn Fn(usize, &str) -> &'static str + Send + Sync>;
+
+/// A system that takes HL7 v2 over MLLP.
+pub(crate) struct Receiver {
+    pub(crate) port: u16,
+    /// Every message in the order it came.
+    pub(crate) heard: Arc<Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Receiver {
+    /// `AA`, `AE`, … with a blank and a text; `late`: answers after the box gave up; `other`: answers another message
+    /// first; `silent`; `close`.
+    pub(crate) async fn start(play: impl Fn(usize, &str) -> &'static str + Send + Sync + 'static) -> Self {
+        Self::on(common::free_port(), play).await
+    }
+
+    pub(crate) async fn on(
+        port: u16,
+        play: impl Fn(usize, &str) -> &'static str + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (list, play): (_, Play) = (heard.clone(), Arc::new(play));
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket, list.clone(), play.clone()));
+            }
+        });
+        Self { port, heard, task }
+    }
+
+    pub(crate) fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// MSH-10 of each message.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.heard().iter().map(|message| id(message).to_owned()).collect()
+    }
+
+    pub(crate) async fn hears(&self, count: usize) {
+        let why = format!("{count} messages arrive");
+        common::until(PATIENCE, &why, async || self.heard.lock().unwrap().len() >= count).await;
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn id(message: &str) -> &str {
+    message.split('|').nth(9).unwrap_or_default()
+}
+
+async fn serve(mut socket: TcpStream, heard: Arc<Mutex<Vec<String>>>, play: Play) {
+    let mut inbox = Vec::new();
+    loop {
+        let Some(end) = inbox.windows(2).position(|pair| pair == [0x1c, 0x0d]) else {
+            if socket.read_buf(&mut inbox).await.unwrap_or(0) == 0 {
+                return;
+            }
+            continue;
+        };
+        let block: Vec<u8> = inbox.drain(..end + 2).collect();
+        let message = String::from_utf8_lossy(&block[1..end]).into_owned();
+        let (count, id) = {
+            let mut all = heard.lock().unwrap();
+            all.push(message.clone());
+            (all.len(), id(&message).to_owned())
+        };
+        let ack = |words: &str, id: &str| {
+            let (code, text) = words.split_once(' ').unwrap_or((words, ""));
+            format!("\u{b}MSH|^~\\&|EHR|H|BOX|W|1||ACK|A{count}|P|2.5\rMSA|{code}|{id}|{text}\r\u{1c}\r")
+        };
+        let says = match play(count, &message) {
+            "silent" => continue,
+            "close" => return,
+            "late" => {
+                tokio::time::sleep(Duration::from_millis(1_400)).await;
+                ack("AA", &id)
+            }
+            "other" => format!("{}{}", ack("AE", "SOMEBODY-ELSES"), ack("AA", &id)),
+            words => ack(words, &id),
+        };
+        if socket.write_all(says.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn link(port: u16) -> String {
+    format!(
+        "[[link]]\nname = \"monitors\"\nprofile = \"ihe/pcd01-monitor\"\nmllp = {{ listen = \"127.0.0.1:{port}\" }}\n"
+    )
+}
+
+/// A destination that gets every message of the monitors as it came.
+fn passes(name: &str, port: u16, more: &str) -> String {
+    format!(
+        "[[destination]]\nname = \"{name}\"\nmllp = {{ address = \"127.0.0.1:{port}\", answer_timeout_s = 1 }}\npause_max_s = 1\n\
+         {more}\n[[route]]\nname = \"to-{name}\"\nfrom = [\"monitors\"]\nto = \"{name}\"\nhow = \"pass\"\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_destination_does_not_stop_a_live_one() {
+    let (port, nobody) = (common::free_port(), common::free_port());
+    let live = Receiver::start(|_, _| "AA").await;
+    let routes = [passes("dead", nobody, ""), passes("live", live.port, "")].concat();
+    let clinic = Clinic::open("doors-routes-dead", link(port) + &routes).await;
+    let mut line = Line::to(port).await;
+    for at in 0..20 {
+        assert_eq!(line.say(&oru(&format!("D{at}"), "P-1", &(60 + at).to_string(), "")).await.code, "AA");
+    }
+    live.hears(20).await;
+    assert_eq!(live.ids(), (0..20).map(|at| format!("D{at}")).collect::<Vec<_>>());
+    assert_eq!(live.heard()[3], oru("D3", "P-1", "63", ""), "byte for byte");
+    // The dead one comes back, and gets all of it in order.
+    let revived = Receiver::on(nobody, |_, _| "AA").await;
+    revived.hears(20).await;
+    assert_eq!(revived.ids(), live.ids());
+    clinic.settled(20, 0).await;
+    let accepted = |name: &str| format!("destination=\"{name}\"");
+    for name in ["dead", "live"] {
+        let why = format!("{name} accepted all");
+        common::until(PATIENCE, &why, async || {
+            clinic.metric("bedside_outgoing_accepted_total", &accepted(name)).await == 20
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_and_foreign_acknowledgements_belong_to_nobody() {
+    let port = common::free_port();
+    // The second message is answered too late the first time, the third after an answer to somebody else's.
+    let receiver = Receiver::start(|count, _| match count {
+        2 => "late",
+        4 => "other",
+        _ => "AA",
+    })
+    .await;
+    let clinic = Clinic::open("doors-routes-late", link(port) + &passes("ehr", receiver.port, "")).await;
+    let mut line = Line::to(port).await;
+    for (at, name) in ["L1", "L2", "L3", "L4"].iter().enumerate() {
+        assert_eq!(line.say(&oru(name, "P-1", &(60 + at).to_string(), "")).await.code, "AA");
+    }
+    receiver.hears(5).await;
+    assert_eq!(receiver.ids(), ["L1", "L2", "L2", "L3", "L4"], "the late one again, in its place");
+    assert_eq!(receiver.heard()[1], receiver.heard()[2], "the same bytes");
+    common::until(PATIENCE, "all accepted", async || {
+        clinic.metric("bedside_outgoing_accepted_total", "ehr").await == 4
+    })
+    .await;
+    assert!(clinic.metric("bedside_outgoing_foreign_acknowledgements_total", "ehr").await >= 1);
+    assert_eq!(clinic.metric("bedside_outgoing_held_total", "ehr").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_loses_nothing_and_repeats_only_what_is_the_same() {
+    let port = common::free_port();
+    let receiver = Receiver::start(|_, _| "AA").await;
+    let routes = passes("ehr", receiver.port, "");
+    let mut clinic = Clinic::open("doors-routes-kill", link(port) + &routes).await;
+    let (mut said, mut number) = (Vec::new(), 0u32);
+    for round in 0..6u64 {
+        let mut line = Line::to(port).await;
+        for _ in 0..25 {
+            number += 1;
+            let message =
+                oru(&format!("K{number}"), &format!("P-{}", number % 5), "70", &format!("NTE|1||{number}\r"));
+            assert_eq!(line.say(&message).await.code, "AA");
+            said.push(message);
+        }
+        tokio::time::sleep(Duration::from_millis(7 * round)).await;
+        clinic.kill_and_restart();
+    }
+    common::until(PATIENCE, "every message arrives", async || {
+        let ids: std::collections::HashSet<String> = receiver.ids().into_iter().collect();
+        ids.len() == said.len()
+    })
+    .await;
+    let mut of_id: HashMap<String, String> = HashMap::new();
+    let mut last_of_patient: HashMap<u32, u32> = HashMap::new();
+    for message in receiver.heard() {
+        let number: u32 = id(&message).trim_start_matches('K').parse().unwrap();
+        let known = of_id.entry(id(&message).to_owned()).or_insert_with(|| message.clone());
+        assert_eq!(*known, message, "a repetition has the same bytes");
+        let last = last_of_patient.entry(number % 5).or_insert(0);
+        assert!(number >= *last, "K{number} after K{last} of the same patient");
+        *last = number;
+    }
+    for message in &said {
+        assert_eq!(of_id.get(id(message)), Some(message));
+    }
+    println!("{} messages, {} heard", said.len(), receiver.heard().len());
+}
