@@ -6,7 +6,7 @@ use crate::buffer::{NewOutgoing, OutgoingRow, Stored, sha256};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::device::{Person, Report};
-use crate::gateway::association::Attributed;
+use crate::gateway::association::whose::Attributed;
 use crate::gateway::triage::said;
 use crate::gateway::understand::{Meaning, Understanding};
 use crate::hl7v2::{Charset, Message, header};
