@@ -25,6 +25,7 @@ pub mod recording;
 mod routes;
 #[cfg(test)]
 mod samples;
+mod segments;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -193,9 +194,10 @@ async fn purge(desk: Arc<Desk>) {
 /// For the fuzzing rig: what the desk itself takes apart. The first byte chooses.
 pub fn fuzz(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else { return };
-    match choice % 3 {
+    match choice % 4 {
         0 => routes::fuzz(rest),
         1 => guard::fuzz(rest),
-        _ => raw::fuzz(rest),
+        2 => raw::fuzz(rest),
+        _ => segments::fuzz(rest),
     }
 }

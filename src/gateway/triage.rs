@@ -238,7 +238,7 @@ impl Triage {
             bound_patient,
             distrusted: understood.findings.iter().any(off),
         };
-        for report in &understood.reports {
+        for report in &*understood.delivered_reports() {
             self.live.report(report, &sighting);
         }
     }

@@ -101,6 +101,7 @@ const ROUTES: &[Route] = &[
     get("/api/v1/devices/{}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call))),
     get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))),
     get("/api/v1/entries/{}", READ, |desk, call| Box::pin(look::entry(desk, call))),
+    get("/api/v1/entries/{}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))),
     post("/api/v1/entries/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call))),
     post("/api/v1/entries/{}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call))),
     get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))),
@@ -142,7 +143,9 @@ const ROUTES: &[Route] = &[
     get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call))),
     get("/api/v1/associations/devices/{}", ASSOCIATE, |desk, call| Box::pin(associate::timeline(desk, call))),
     get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call))),
-    get("/api/v1/associations/find", ASSOCIATE, |desk, call| Box::pin(associate::find(desk, call))),
+    post("/api/v1/associations/find", ASSOCIATE, SMALL_BODY, |desk, call| {
+        Box::pin(associate::find(desk, call))
+    }),
     post("/api/v1/associations", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::associate(desk, call))
     }),
