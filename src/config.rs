@@ -28,7 +28,7 @@ use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 pub use destinations::Destination;
-pub use patients::{Patients, Worklist};
+pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 pub use worklist::Worklist;
