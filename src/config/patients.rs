@@ -1,4 +1,4 @@
-//! `[patients]` and `[worklist]`: what is known of patients and orders beside what hospital systems send on their links.
+//! `[patients]`: what is known of patients beside what hospital systems send on their links.
 
 use std::collections::BTreeMap;
 
