@@ -1,28 +1,10 @@
-//! `[patients]` and `[worklist]`: what is known of patients and orders beside what hospital systems send on their links.
+//! `[patients]`: what is known of patients beside what hospital systems send on their links.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use crate::identity::Unknown;
-
-/// Orders for analysers beside those of the desk and of HL7 links.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Worklist {
-    /// Takes the ServiceRequests of `[upstream]`.
-    pub fhir: bool,
-    /// Seconds between two looks.
-    pub every_s: u64,
-    /// Further parameters of the search, e.g. `performer=Organization/lab`.
-    pub query: String,
-}
-
-impl Default for Worklist {
-    fn default() -> Self {
-        Self { fhir: false, every_s: 30, query: String::new() }
-    }
-}
 
 /// Who is who, and in which bed.
 #[derive(Clone, Debug, Deserialize)]
