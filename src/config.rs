@@ -255,6 +255,7 @@ struct File {
     worklist: Worklist,
     #[serde(default)]
     association: association::Policy,
+    #[serde(default)]
     patients: Patients,
     #[serde(default)]
     log: Log,
