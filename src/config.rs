@@ -8,6 +8,7 @@ mod destinations;
 mod patients;
 mod system;
 mod waveforms;
+mod worklist;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub use destinations::Destination;
 pub use patients::{Patients, Worklist};
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
+pub use worklist::Worklist;
 
 /// How the box is built, checked and ready to run.
 #[derive(Debug)]
@@ -367,16 +369,8 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if let Some(upstream) = &file.upstream {
         upstream.check().map_err(|wrong| fault("[upstream]", "", wrong.to_string()))?;
     }
-    if file.worklist.fhir && file.upstream.is_none() {
-        return Err(fault(
-            "[worklist]",
-            "fhir",
-            "the worklist's orders come from [upstream], and there is none".into(),
-        ));
-    }
-    if !(5..=86_400).contains(&file.worklist.every_s) {
-        return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
-    }
+    let worklist = file.worklist.check(file.upstream.is_some());
+    worklist.map_err(|(key, message)| fault("[worklist]", key, message))?;
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;

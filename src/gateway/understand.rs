@@ -5,6 +5,7 @@
 
 mod system;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -332,6 +333,14 @@ pub(super) fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
 }
 
 impl Understood {
+    /// The reports as they are delivered: each with the person it is attributed to, and cut where it is two people's.
+    pub(super) fn delivered_reports(&self) -> Cow<'_, [Report]> {
+        match self.whose.as_ref().filter(|whose| !whose.attributions.is_empty()) {
+            Some(whose) => Cow::Owned(whose.with_people(&self.reports)),
+            None => Cow::Borrowed(&self.reports),
+        }
+    }
+
     fn unread(said: &Said<'_>, summary: &str, meaning: Meaning) -> Self {
         Self {
             device: said.link.into(),
