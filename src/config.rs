@@ -3,9 +3,12 @@
 //! Each room owns its section's type; this file only composes them. Rooms are handed their own section and never
 //! see the whole.
 
+pub mod association;
 mod destinations;
+mod patients;
 mod system;
 mod waveforms;
+mod worklist;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -25,8 +28,10 @@ use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 pub use destinations::Destination;
+pub use patients::{Patients, Worklist};
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
+pub use worklist::Worklist;
 
 /// How the box is built, checked and ready to run.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub struct Config {
     pub library: Arc<Library>,
     pub delivery: Delivery,
     pub worklist: Worklist,
+    pub association: association::Policy,
+    pub patients: Patients,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
@@ -96,24 +103,6 @@ impl Default for Delivery {
     }
 }
 
-/// Orders for analysers beside those of the desk and of HL7 links.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Worklist {
-    /// Takes the ServiceRequests of `[upstream]`.
-    pub fhir: bool,
-    /// Seconds between two looks.
-    pub every_s: u64,
-    /// Further parameters of the search, e.g. `performer=Organization/lab`.
-    pub query: String,
-}
-
-impl Default for Worklist {
-    fn default() -> Self {
-        Self { fhir: false, every_s: 30, query: String::new() }
-    }
-}
-
 /// How logs are written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,6 +134,8 @@ pub struct Link {
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
     pub waveforms: Waveforms,
+    /// Whoever asks on it is told of patients: who somebody is, who lies where.
+    pub answers_patients: bool,
     /// Of HL7 messages whose MSH-18 says none.
     pub charset: Charset,
     pub transport: Transport,
@@ -265,6 +256,10 @@ struct File {
     #[serde(default)]
     worklist: Worklist,
     #[serde(default)]
+    association: association::Policy,
+    #[serde(default)]
+    patients: Patients,
+    #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
     secrets: PathBuf,
@@ -295,6 +290,7 @@ struct LinkFile {
     #[serde(default)]
     charset: Charset,
     system: Option<system::SystemFile>,
+    answers_patients: Option<bool>,
     mllp: Option<connector::mllp::Config>,
     serial: Option<connector::serial::Config>,
     tcp: Option<connector::tcp::Config>,
@@ -360,6 +356,8 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         library,
         delivery: file.delivery,
         worklist: file.worklist,
+        association: file.association,
+        patients: file.patients,
         log: file.log,
         secrets: file.secrets,
     })
@@ -371,16 +369,11 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if let Some(upstream) = &file.upstream {
         upstream.check().map_err(|wrong| fault("[upstream]", "", wrong.to_string()))?;
     }
-    if file.worklist.fhir && file.upstream.is_none() {
-        return Err(fault(
-            "[worklist]",
-            "fhir",
-            "the worklist's orders come from [upstream], and there is none".into(),
-        ));
-    }
-    if !(5..=86_400).contains(&file.worklist.every_s) {
-        return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
-    }
+    let worklist = file.worklist.check(file.upstream.is_some());
+    worklist.map_err(|(key, message)| fault("[worklist]", key, message))?;
+    file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
+    let patients = file.patients.check(file.upstream.is_some());
+    patients.map_err(|(key, message)| fault("[patients]", key, message))?;
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }
@@ -457,6 +450,7 @@ fn resolve(
         link.patient.map(|p| Identifier { system: p.system.into(), value: p.value.into(), kind: None });
     Ok(Link {
         name: name.into(),
+        answers_patients: link.answers_patients.unwrap_or(matches!(reads, Reads::System(_))),
         reads,
         zone,
         zone_name: zone_name.into(),

@@ -25,7 +25,7 @@ pub mod fhir;
 // ── meaning ──
 /// Firmware profiles: one folder describes one device; frame + profile → measurements.
 pub mod firmware_profile;
-/// Persons, their identifiers and their beds over time.
+/// Persons, their identifiers and their beds over time, and whose an observation is.
 pub mod identity;
 /// Measurements → FHIR resources, by kind of value.
 pub mod translate;

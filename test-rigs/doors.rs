@@ -17,6 +17,8 @@ mod desk;
 #[path = "doors/speak.rs"]
 mod speak;
 
+#[path = "doors/association.rs"]
+mod association;
 #[path = "doors/alarms.rs"]
 mod alarms;
 #[path = "doors/astm.rs"]
@@ -31,6 +33,8 @@ mod lines;
 mod mllp;
 #[path = "doors/pairing.rs"]
 mod pairing;
+#[path = "doors/people.rs"]
+mod people;
 #[path = "doors/mqtt.rs"]
 mod mqtt;
 #[path = "doors/routes.rs"]

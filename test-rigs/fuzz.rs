@@ -28,7 +28,9 @@ use bedside::firmware_profile::Library;
 use bedside::wire::{
     astm, delimited, dri, ieee11073, intellivue, lines, medibus, mllp, nonin, poct1a, sparkplug, tape,
 };
-use bedside::{access, admin, config, connector, demo, fhir, firmware_profile, hl7v2, upstream};
+use bedside::{
+    access, admin, config, connector, demo, fhir, firmware_profile, gateway, hl7v2, identity, upstream,
+};
 
 /// Longest input that is tried.
 const INPUT_MAX: usize = 8 << 10;
@@ -71,6 +73,12 @@ fn bodies() -> Vec<Body> {
             captures(&["ieee11073/agent", "ieee11073/blood-pressure"]),
         ),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
+        body("route", bedside::route::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
+        body("upstream::hl7", upstream::hl7::fuzz, 20_000, acknowledgements()),
+        body("identity::adt", identity::adt::fuzz, 6000, on_patients()),
+        body("identity::query", identity::query::fuzz, 6000, on_patients()),
+        body("arriving orders", firmware_profile::fuzz_orders, 6000, captures(&["generic/hl7-orders"])),
+        body("orders of a FHIR server", gateway::fuzz_fhir, 6000, on_fhir()),
         body("fhir::answer", fhir::fuzz, 40_000, answers()),
         body("upstream", upstream::fuzz, 20_000, answers()),
         body("firmware_profile", firmware_profile::fuzz, 6000, with_choice(captures(&ids()))),
@@ -88,6 +96,35 @@ fn bodies() -> Vec<Body> {
         body("config", config::fuzz, 4000, configurations()),
         body("demo::template", demo::template::fuzz, 40_000, templates()),
     ]
+}
+
+/// ADT messages and questions about patients.
+fn on_patients() -> Vec<Vec<u8>> {
+    let message = |event: &str, rest: &str| {
+        format!("MSH|^~\\&|HIS|A|||20260314120000||{event}|1|P|2.5\rEVN||20260314120000+0100|||||\r{rest}")
+            .into_bytes()
+    };
+    let patient = "PID|1||7^^^H&1.2&ISO^MR~8^^^^PI||DOE^JANE||19800102|F||||||||||A1\rPV1|1|I|ICU^4^2^N||||||||||||||||V1\r";
+    vec![
+        message("ADT^A01", patient),
+        message("ADT^A17", &format!("{patient}{patient}")),
+        message("ADT^A40", &format!("{patient}MRG|9^^^H~\"\"||A2||V2\r")),
+        message(
+            "QBP^ZV1^QBP_Q21",
+            "QPD|N|T|@PID.3.1^1~@PID.5.1.1^D*~@PV1.3^A^B^C^D||||||^^^&1&ISO\rRCP|I|5^RD\rDSC|P1|I\r",
+        ),
+        message("QRY^A19", "QRD|1|R|I|Q|||1^RD|7^D^J|DEM|\r"),
+    ]
+}
+
+/// What a FHIR server says of orders, patients and beds.
+fn on_fhir() -> Vec<Vec<u8>> {
+    let text = r##"[{"resourceType":"ServiceRequest","id":"r","status":"active","intent":"order","code":{"coding":[{"system":"http://loinc.org","code":"2345-7"}]},
+        "subject":{"reference":"Patient/p"},"specimen":[{"reference":"#s"}],"contained":[{"resourceType":"Specimen","id":"s","accessionIdentifier":{"value":"A"}}],"meta":{"lastUpdated":"2026-03-14T08:00:00Z"}},
+        {"resourceType":"Patient","id":"p","identifier":[{"system":"urn:x","value":"7"}],"link":[{"type":"replaced-by","other":{"reference":"Patient/p"}}],"meta":{"lastUpdated":"2026-03-14T08:00:00Z"}},
+        {"resourceType":"Encounter","id":"e","status":"in-progress","subject":{"reference":"Patient/p"},"location":[{"location":{"reference":"Location/b"},"period":{"start":"2026-03-14T08:00:00Z"}}],"meta":{"lastUpdated":"2026-03-14T08:00:00Z"}},
+        {"resourceType":"Location","id":"b","name":"2","partOf":{"reference":"Location/b"}}]"##;
+    vec![text.as_bytes().to_vec()]
 }
 
 fn tapes() -> Vec<Vec<u8>> {
@@ -354,6 +391,15 @@ fn on_delimited() -> Vec<Vec<u8>> {
         b"pH 7.41 pCO2 40.1",
     ];
     seeds.map(<[u8]>::to_vec).into()
+}
+
+fn acknowledgements() -> Vec<Vec<u8>> {
+    [
+        "MSH|^~\\&|EHR|H|||1||ACK^R01^ACK|9|P|2.5|||AL\rMSA|AE|M1|bad\rERR|||207^Application internal error^HL70357|E||||x\r",
+        "MSH|^~\\&|EHR|H|||1||ACK|9|P|2.3\rMSA|AR|M1||||203^Unsupported version id\rERR|^^^207&Internal&HL70357\r",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
 }
 
 fn answers() -> Vec<Vec<u8>> {

@@ -35,6 +35,8 @@ pub enum Permission {
     Pair,
     /// See and change what analysers are to measure.
     Worklist,
+    /// See who is on which device, and say so.
+    Associate,
 }
 
 impl Role {
@@ -44,12 +46,14 @@ impl Role {
 
     /// Whether this role may.
     pub const fn may(self, permission: Permission) -> bool {
-        use Permission::{Look, Pair, Presence, ReadMessages, Resend, TestUpstream, Worklist};
+        use Permission::{Associate, Look, Pair, Presence, ReadMessages, Resend, TestUpstream, Worklist};
         match (self, permission) {
             (Self::Admin, _) | (_, Presence) => true,
             (Self::Engineer | Self::Integrator, _) => true,
-            (Self::Clinician, permission) => matches!(permission, Look | ReadMessages | Worklist),
-            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream | Pair | Worklist) => false,
+            (Self::Clinician, permission) => matches!(permission, Look | ReadMessages | Worklist | Associate),
+            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream | Pair | Worklist | Associate) => {
+                false
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! a line in the audit trail. Nothing here waits for a device or for upstream.
 
 mod answer;
+pub mod association;
 pub mod command;
 mod desk;
 pub mod explain;
@@ -15,13 +16,16 @@ mod json;
 mod kept;
 mod listener;
 pub mod live;
+pub mod outgoing;
 mod pages;
 pub mod pairing;
+pub mod people;
 mod raw;
 pub mod recording;
 mod routes;
 #[cfg(test)]
 mod samples;
+mod segments;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -40,6 +44,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::SharedClock;
 use crate::secret::{Secret, SecretError};
+use association::Associations;
 use command::Command;
 use desk::Desk;
 use explain::Explain;
@@ -47,8 +52,10 @@ pub use identity::Identity;
 pub use kept::Kept;
 use listener::Patience;
 use live::Live;
+use outgoing::Outgoing;
 use pages::Pages;
 use pairing::Pairing;
+use people::People;
 use recording::Recording;
 use store::Store;
 use worklist::Worklist;
@@ -99,6 +106,9 @@ pub struct Services {
     pub pairing: Arc<dyn Pairing>,
     pub recording: Arc<dyn Recording>,
     pub worklist: Arc<dyn Worklist>,
+    pub outgoing: Arc<dyn Outgoing>,
+    pub associations: Arc<dyn Associations>,
+    pub people: Arc<dyn People>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,
@@ -184,9 +194,10 @@ async fn purge(desk: Arc<Desk>) {
 /// For the fuzzing rig: what the desk itself takes apart. The first byte chooses.
 pub fn fuzz(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else { return };
-    match choice % 3 {
+    match choice % 4 {
         0 => routes::fuzz(rest),
         1 => guard::fuzz(rest),
-        _ => raw::fuzz(rest),
+        2 => raw::fuzz(rest),
+        _ => segments::fuzz(rest),
     }
 }

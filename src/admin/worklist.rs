@@ -169,6 +169,16 @@ impl OrderWanted {
 }
 
 impl PatientWanted {
+    /// Cuts blanks, drops what was left empty, and says per field what is wrong.
+    ///
+    /// # Errors
+    /// Sentences, each with its field's name before a colon.
+    pub fn checked(self) -> Result<Self, Vec<String>> {
+        let (patient, mut faults) = (self.trimmed(), Vec::new());
+        patient.check(&mut faults);
+        if faults.is_empty() { Ok(patient) } else { Err(faults) }
+    }
+
     fn trimmed(self) -> Self {
         let cut =
             |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());

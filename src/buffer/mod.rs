@@ -26,6 +26,7 @@
 //! into the database (`checkpoint`), so that this never stands between a frame and its answer.
 //! [`Reader`] has read-only connections of its own. `schema` tells what is on the disk and why.
 
+mod association;
 mod browse;
 mod checkpoint;
 mod compact;
@@ -62,13 +63,18 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::{SharedClock, Timestamp};
 
+pub(crate) use association::PersonText;
+pub use association::{
+    AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, NewAssociation,
+};
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use entry::{IllegalMark, Mark, State, Transition};
 pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use outgoing::{NewOutgoing, OutgoingChange, Step as OutgoingStep};
 pub use people::{
-    Lookup, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow, look_at_people,
+    Lookup, Matching, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow,
+    look_at_people, look_at_person,
 };
 pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow};
 pub use reader::{Reader, Stored, Waiting};

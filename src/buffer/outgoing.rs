@@ -39,6 +39,8 @@ pub enum OutgoingChange {
     Step { id: i64, step: Step },
     /// Stops or goes on with a destination, for a person.
     Pause { destination: String, paused: bool },
+    /// Lets all held messages of a destination go: the same bytes, where there are some.
+    ReleaseAll { destination: String },
     /// Lets the messages of an entry go that are held and were never sent: what held them may be mended.
     ReleaseEntry { entry: i64 },
 }
@@ -104,6 +106,13 @@ pub(super) fn apply(
             if changed == 0 {
                 return Ok(Err(format!("there is no destination \"{destination}\"")));
             }
+        }
+        OutgoingChange::ReleaseAll { destination } => {
+            conn.execute(
+                "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL, committed = NULL WHERE state = 2
+                 AND destination = (SELECT id FROM destination WHERE name = ?1)",
+                [destination],
+            )?;
         }
         OutgoingChange::ReleaseEntry { entry } => {
             conn.execute(

@@ -99,6 +99,22 @@ impl Reader {
         })
     }
 
+    /// Runs `ask` at once, on the caller's thread: for a few rows by their key, where the caller cannot wait.
+    pub(super) fn read_now<T>(
+        &self,
+        doing: &'static str,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, BufferError> {
+        self.pool.with_connection(&self.shared, ask).map_err(|source| {
+            if store::damaged(&source)
+                && let Some(writer) = self.writer.upgrade()
+            {
+                writer.suspect();
+            }
+            BufferError::Storage { doing, source }
+        })
+    }
+
     /// Entries waiting for delivery after `after`, in the order they came, at most `limit` of them and about
     /// `max_bytes` (one is always given). What has a `retry_after` in the future is left out, and so is everything
     /// behind it that is of the same device, or of the same link while its device is not known: nothing is
@@ -215,6 +231,10 @@ impl Reader {
     /// [`BufferError::Storage`].
     pub async fn verify_audit(&self) -> Result<AuditCheck, BufferError> {
         self.read("checking the audit trail", registry::verify_audit).await
+    }
+
+    pub(super) fn shared_clock(&self) -> &crate::clock::SharedClock {
+        &self.shared.clock
     }
 
     /// How many entries there are in each state, as of the last commit.

@@ -9,6 +9,7 @@ use std::fmt;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::association::{self, AssociationChange};
 use super::outgoing::{self, OutgoingChange};
 use super::people::{self, PeopleChange};
 use super::sha256;
@@ -128,6 +129,7 @@ pub enum Change {
     },
     Audit(NewAudit),
     Work(WorkChange),
+    Association(AssociationChange),
     Outgoing(OutgoingChange),
     People(PeopleChange),
 }
@@ -198,6 +200,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
         }
         Change::Audit(row) => append_audit(conn, row, now)?,
         Change::Work(work) => return worklist::apply(conn, work, now),
+        Change::Association(change) => return association::apply(conn, change, now),
         Change::Outgoing(change) => return outgoing::apply(conn, change, now),
         Change::People(people) => return people::apply(conn, people, now),
     }

@@ -17,7 +17,7 @@ use super::repetition::prefix;
 use super::{BufferError, compact, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
-const TABLES: [&str; 19] = [
+const TABLES: [&str; 24] = [
     "link",
     "device",
     "user",
@@ -27,6 +27,11 @@ const TABLES: [&str; 19] = [
     "part",
     "work_order",
     "work_asked",
+    "association",
+    "device_home",
+    "unattributed",
+    "attribution",
+    "attributed",
     "destination",
     "outgoing",
     "person",

@@ -29,12 +29,17 @@
 //! work_order  id, specimen, tests (JSON), urgent, person (JSON), kind, collected, number, source (0 desk, 1 HL7, 2 FHIR),
 //!             source_key, author, created, state (0 open, 1 sent, 2 done, 3 cancelled), changed, note
 //! work_asked  id, work_order, at, link, outcome      what analysers were told of an order
+//! association  id, device, person (JSON), since, until, scanned, overrules, author, made, reason, ended_by, ended_why, ended,
+//!              void, void_by, void_why, replaced_by          who was on a device; never deleted, made void when wrong
+//! device_home  id, device, place, since, until, author, made      where a device stands
+//! unattributed entry, device, state (0 orphan, 1 conflict, 2 review), why, first, last      why an entry is held
+//! attributed   entry, attribution → attribution(id, parts JSON), decided, withdrawn   under whom an entry went upstream
 //! destination  id, name, through (entries up to it were looked at), wanted (the file names it), paused, heard_at,
 //!              heard (last acknowledgement)
 //! outgoing  id, destination, entry, part, route, lane, state (as of an entry), attempts, revision, queued, next_try, sent_at,
 //!           committed, answered_at, reason, control (MSH-10), answer, message (null: built when it is first sent)
 //! person   id, family, given (JSON), birth_date, gender, name_told, birth_told, gender_told, words (for searching),
-//!          merged_into, removed, source, told, entry
+//!          merged_into, removed, source, told, heard (by this box's clock), entry
 //! person_identifier  folded, system, person, value, kind, since, retired, entry
 //! person_merge       id, survivor, gone, at, entry, undone, undone_by
 //! encounter id, person, system, number                      visits
@@ -57,7 +62,7 @@ use super::BufferError;
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 5] = [FIRST, PACKED, WORKLIST, PEOPLE, ROUTES];
+const STEPS: [&str; 6] = [FIRST, PACKED, WORKLIST, PEOPLE, ROUTES, super::association::TABLES];
 
 /// The schema this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -115,7 +120,8 @@ const PEOPLE: &str = "
 CREATE TABLE person (
   id INTEGER PRIMARY KEY AUTOINCREMENT, family TEXT, given TEXT NOT NULL, birth_date TEXT, gender TEXT,
   name_told INTEGER NOT NULL, birth_told INTEGER NOT NULL, gender_told INTEGER NOT NULL, words TEXT NOT NULL,
-  merged_into INTEGER, removed INTEGER NOT NULL, source TEXT NOT NULL, told INTEGER NOT NULL, entry INTEGER) STRICT;
+  merged_into INTEGER, removed INTEGER NOT NULL, source TEXT NOT NULL, told INTEGER NOT NULL, heard INTEGER NOT NULL,
+  entry INTEGER) STRICT;
 CREATE INDEX person_merged ON person (merged_into) WHERE merged_into IS NOT NULL;
 CREATE TABLE person_identifier (
   folded TEXT NOT NULL, system TEXT NOT NULL, person INTEGER NOT NULL, value TEXT NOT NULL, kind TEXT NOT NULL,

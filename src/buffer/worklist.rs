@@ -367,6 +367,20 @@ impl Reader {
         self.read("reading the worklist", find).await
     }
 
+    /// The people of the orders for a specimen, cancelled ones aside; for whoever must know now.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub fn people_of_specimen_now(&self, specimen: &str) -> Result<Vec<Person>, BufferError> {
+        self.read_now("reading the worklist", |conn| {
+            let mut found = conn.prepare_cached(&format!(
+                "{COLUMNS} WHERE specimen = ?1 AND state < 3 AND person IS NOT NULL ORDER BY id"
+            ))?;
+            let rows: Vec<OrderRow> = found.query_map([specimen], row)?.collect::<rusqlite::Result<_>>()?;
+            Ok(rows.into_iter().filter_map(|row| row.person).collect())
+        })
+    }
+
     /// Open and sent orders, the oldest first.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod demo;
 mod devices;
 mod hl7;
 mod keys;
+mod patients;
 mod profile;
 mod promote;
 mod replay;
@@ -73,6 +74,9 @@ enum Command {
     /// What analysers are to measure: list, add or cancel orders
     #[command(subcommand)]
     Worklist(worklist::Command),
+    /// Who this box knows, and who lies where
+    #[command(subcommand)]
+    Patients(patients::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
 }
@@ -138,6 +142,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Keys(command) => keys::main(command),
         Command::Hl7(command) => hl7::main(command),
+        Command::Patients(command) => patients::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
     }

@@ -95,6 +95,9 @@ fn span(word: &str, text: &str) -> Result<Duration, FaultError> {
     seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// How long an unplugged line is away; it is back for the whole time between two of them.
+const AWAY: Duration = Duration::from_secs(3);
+
 /// Faults as they come and go on one line.
 #[derive(Clone, Debug)]
 pub struct FaultyLine {
@@ -153,8 +156,8 @@ impl FaultyLine {
     /// Whether the line goes away now; for how long.
     pub fn unplugged(&mut self, now: Duration) -> Option<Duration> {
         let due = self.next_unplug.filter(|due| now >= *due)?;
-        self.next_unplug = self.faults.unplug.map(|every| due.max(now) + every);
-        Some(Duration::from_secs(3))
+        self.next_unplug = self.faults.unplug.map(|every| due.max(now) + AWAY + every);
+        Some(AWAY)
     }
 }
 
@@ -221,6 +224,7 @@ mod tests {
         assert_eq!(refused(b"MSH|\rMSA|AA|1\r"), b"MSH|\rMSA|AE|1\r");
         assert_eq!(line.unplugged(Duration::from_secs(29)), None);
         assert_eq!(line.unplugged(Duration::from_secs(31)), Some(Duration::from_secs(3)));
-        assert_eq!(line.unplugged(Duration::from_secs(32)), None);
+        assert_eq!(line.unplugged(Duration::from_secs(63)), None, "it is back for 30 s");
+        assert_eq!(line.unplugged(Duration::from_secs(64)), Some(Duration::from_secs(3)));
     }
 }

@@ -37,13 +37,13 @@ const DEVICES: [(&str, &str, u64); 6] = [
     ("oximeter", OXIMETER, 1),
     ("chemistry-analyser", ANALYSER, 7),
     ("vital-signs-kit", KIT, 4),
-    ("haematology-analyser", HAEMATOLOGY, 9),
+    ("chemistry-analyser-2", CHEMISTRY, 9),
     ("scale", SCALE, 11),
 ];
 const OXIMETER: &str = "masimo/ascii1";
 const ANALYSER: &str = "generic/astm-analyser";
 const KIT: &str = "ble-gateway/vital-kit";
-const HAEMATOLOGY: &str = "mindray/bs-chemistry";
+const CHEMISTRY: &str = "mindray/bs-chemistry";
 const SCALE: &str = "denver/line-scale";
 
 /// A seventh that nobody has paired: it waits on the Pairing page. Its identity and patient are its own.
@@ -122,7 +122,7 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
 /// Ports nobody listens on right now.
 struct Ports {
     monitors: u16,
-    haematology: u16,
+    chemistry: u16,
     newcomers: u16,
     broker: u16,
 }
@@ -136,7 +136,7 @@ impl Ports {
         };
         // All are held until all are chosen, so that no two are the same.
         let (a, b, c, d) = (free()?, free()?, free()?, free()?);
-        Ok(Self { monitors: a.1, haematology: b.1, newcomers: c.1, broker: d.1 })
+        Ok(Self { monitors: a.1, chemistry: b.1, newcomers: c.1, broker: d.1 })
     }
 }
 
@@ -155,12 +155,12 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
          [[link]]\nname = \"oximeter\"\nprofile = \"{OXIMETER}\"\nserial = {{ port = \"{folder}/oximeter\" }}\n{p2}\
          [[link]]\nname = \"chemistry-analyser\"\nprofile = \"{ANALYSER}\"\nserial = {{ port = \"{folder}/chemistry-analyser\" }}\n\
          [[link]]\nname = \"vital-signs-kit\"\nprofile = \"{KIT}\"\nbroker = {{ topics = [\"kits/#\"] }}\n\
-         [[link]]\nname = \"haematology-analyser\"\nprofile = \"{HAEMATOLOGY}\"\nmllp = {{ listen = \"127.0.0.1:{haematology}\" }}\n\
+         [[link]]\nname = \"chemistry-analyser-2\"\nprofile = \"{CHEMISTRY}\"\nmllp = {{ listen = \"127.0.0.1:{chemistry}\" }}\n\
          [[link]]\nname = \"{newcomers}\"\nprofile = \"by-sender\"\nmllp = {{ listen = \"127.0.0.1:{door}\" }}\n\
          [[link]]\nname = \"scale\"\nprofile = \"{SCALE}\"\nserial = {{ port = \"{folder}/scale\" }}\n{p4}",
         broker = ports.broker,
         monitors = ports.monitors,
-        haematology = ports.haematology,
+        chemistry = ports.chemistry,
         newcomers = STRANGER.0,
         door = ports.newcomers,
         p2 = patient(2),
@@ -171,7 +171,7 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
 fn place(folder: &Path, name: &str, profile: &str, ports: &Ports) -> Place {
     let port = match profile {
         OXIMETER | SCALE | ANALYSER => return Place::Pty(folder.join(name)),
-        HAEMATOLOGY => ports.haematology,
+        CHEMISTRY => ports.chemistry,
         KIT => ports.broker,
         _ => ports.monitors,
     };

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -22,6 +23,8 @@ pub struct Pty {
     /// What the gateway opens: the link when one was asked for, else the pts itself.
     pub path: PathBuf,
     link: Option<PathBuf>,
+    /// Somebody was seen to read.
+    is_read: AtomicBool,
 }
 
 impl Pty {
@@ -52,7 +55,7 @@ impl Pty {
             reason = "its successor is unsafe to call; a File keeps its descriptor until it is dropped"
         )]
         let near = AsyncFd::new(File::from(near))?;
-        Ok(Self { near, far, path, link: link.map(Path::to_path_buf) })
+        Ok(Self { near, far, path, link: link.map(Path::to_path_buf), is_read: AtomicBool::new(false) })
     }
 
     /// Writes all bytes, waiting while the other side does not read.
@@ -68,18 +71,21 @@ impl Pty {
 
     /// Waits until the other side has read all that was written.
     pub async fn until_read(&self) -> io::Result<()> {
-        loop {
-            // What was written reaches the far end's queue a moment later.
-            tokio::time::sleep(Duration::from_millis(3)).await;
-            if rustix::io::ioctl_fionread(&self.far)? == 0 {
-                return Ok(());
-            }
+        // What was written reaches the far end's queue a moment later: an empty queue says little before somebody read.
+        let wanted = if self.is_read.load(Ordering::Relaxed) { 1 } else { 40 };
+        let mut empty = 0;
+        while empty < wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            empty = if rustix::io::ioctl_fionread(&self.far)? == 0 { empty + 1 } else { 0 };
         }
+        self.is_read.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What the kernel does to a real port when the last program that had it open ends: what that one did not read is
     /// gone, and another may open it. Here the far end is held open, so somebody has to say it.
     pub fn last_close(&self) -> io::Result<()> {
+        self.is_read.store(false, Ordering::Relaxed);
         rustix::termios::tcflush(&self.far, QueueSelector::IFlush)?;
         Ok(rustix::termios::ioctl_tiocnxcl(&self.far)?)
     }

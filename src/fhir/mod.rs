@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 pub use answer::{Answer, AnswerError, BODY_BYTES_MAX, EntryAnswer, Issue, Outcome, fuzz};
 pub use bundle::{Mode, Placement, Transaction, identifier_query, query_value};
 pub use resources::{
-    Component, Device, DeviceMetric, DeviceName, DeviceVersion, HumanName, Observation, Patient,
-    ReferenceRange, Specialization, Specimen,
+    AgentReference, Component, Device, DeviceMetric, DeviceName, DeviceVersion, HumanName, Observation,
+    Patient, Provenance, ProvenanceAgent, ReferenceRange, Specialization, Specimen,
 };
 pub use types::{
     Annotation, CodeableConcept, Coding, Effective, Extension, ExtensionValue, Identifier, Meta,
@@ -58,6 +58,7 @@ impl Resource {
             "DeviceMetric" => 1,
             "Patient" => 2,
             "Specimen" => 3,
+            "Provenance" => 5,
             _ => 4,
         }
     }

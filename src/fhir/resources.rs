@@ -190,3 +190,36 @@ pub struct Specimen<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Reference<'a>>,
 }
+
+/// `Provenance` (R4 6.3): who had results taken back and delivered again, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "resourceType", rename_all = "camelCase")]
+pub struct Provenance<'a> {
+    pub id: &'a str,
+    #[serde(skip_serializing_if = "Meta::is_empty")]
+    pub meta: Meta<'a>,
+    /// What was made and what was taken back.
+    pub target: Vec<Reference<'a>>,
+    /// R4 `instant`.
+    pub recorded: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reason: Vec<CodeableConcept<'a>>,
+    pub activity: CodeableConcept<'a>,
+    pub agent: Vec<ProvenanceAgent<'a>>,
+}
+
+/// `Provenance.agent`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProvenanceAgent<'a> {
+    #[serde(rename = "type")]
+    pub kind: CodeableConcept<'a>,
+    pub who: AgentReference<'a>,
+}
+
+/// Who, as people read it, and by identifier where there is one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AgentReference<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<Identifier<'a>>,
+    pub display: Cow<'a, str>,
+}

@@ -293,6 +293,19 @@ fn test(service: &Element<'_>) -> Result<OrderedTest, String> {
     }
 }
 
+/// Fuzz body: any bytes may come as orders, and only a bug panics; what is neither taken nor told why is one.
+pub fn fuzz(bytes: &[u8]) {
+    let page = "[device]\nmanufacturer = \"F\"\nmodel = \"F\"\nverified = \"simulator\"\n[link]\ncodec = \"mllp\"\n[record]\ngrammar = \"hl7\"\n";
+    let Ok(page) = FirmwareProfile::parse("fuzz/page", page) else { return };
+    let received = Timestamp::from_micros(1_773_477_000_000_000, true);
+    let Some(context) = LinkContext::new("fuzz", "UTC", received) else { return };
+    if let Some(arrival) = page.arriving_orders(bytes, &context) {
+        assert!(
+            arrival.orders.iter().all(|order| !order.number.is_empty() && order.tests.len() <= ORDERS_MAX)
+        );
+    }
+}
+
 /// A word of a message that may stand in a sentence.
 fn word(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).take(12).collect()

@@ -66,8 +66,8 @@ fn identifier(
     })
 }
 
-/// HD: namespace & universal id & its type, as a URI.
-fn authority(hd: &Element<'_>) -> Option<Arc<str>> {
+/// HD (2.5 §2.A.33): namespace & universal id & its type, as a URI; a bare name under `urn:bedside:authority:`.
+pub fn authority(hd: &Element<'_>) -> Option<Arc<str>> {
     let part = |number| hd.subcomponent(number).value().map(|text| text.trim().to_owned());
     named_system(part(1), part(2), part(3))
 }

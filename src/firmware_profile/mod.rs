@@ -60,11 +60,13 @@ pub use check::missing_captures;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor_json::schema as page_schema;
 pub use fault::Fault;
-pub use hl7_orders::{Arrival, Placed, Wish};
+pub use hl7_orders::{Arrival, Placed, Wish, fuzz as fuzz_orders};
+pub use hl7_person::authority;
 pub use hl7_query::Answered;
 pub use library::{Library, LibraryError};
 pub use mask::{Masked, MaskedFrame, NoProfile, fuzz as fuzz_mask, mask};
 pub use ordered::{OrderedTest, is_loinc};
+pub use person::{birth_date, gender, is_filler};
 pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Udp, Verified};
 
 use crate::clock::Timestamp;

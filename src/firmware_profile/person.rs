@@ -51,9 +51,7 @@ pub(super) fn place(subject: &Subject, fields: &impl Fields) -> Option<Place> {
 /// Whether an identifier is only a filler: zeros, dashes, a word for nobody, or what the profile lists. Two people
 /// with the same filler are not one person.
 pub(super) fn names_nobody(subject: &Subject, id: &str, findings: &mut Vec<Finding>) -> bool {
-    const WORDS: [&str; 8] = ["unknown", "none", "n/a", "na", "null", "nil", "anonymous", "test"];
-    let filler =
-        id.chars().all(|c| "0-?*.xX_ ".contains(c)) || WORDS.iter().any(|word| id.eq_ignore_ascii_case(word));
+    let filler = is_filler(id);
     let nobody = filler || subject.unknown.iter().any(|unknown| unknown == id);
     if nobody {
         findings.push(finding(
@@ -65,8 +63,14 @@ pub(super) fn names_nobody(subject: &Subject, id: &str, findings: &mut Vec<Findi
     nobody
 }
 
+/// Whether an identifier is zeros, dashes or a word for nobody.
+pub fn is_filler(id: &str) -> bool {
+    const WORDS: [&str; 8] = ["unknown", "none", "n/a", "na", "null", "nil", "anonymous", "test"];
+    id.chars().all(|c| "0-?*.xX_ ".contains(c)) || WORDS.iter().any(|word| id.eq_ignore_ascii_case(word))
+}
+
 /// `YYYY[MM[DD…]]` or `YYYY-MM-DD` → FHIR date. Years of the Thai calendar are counted back, and that is told.
-pub(super) fn birth_date(text: &str, findings: &mut Vec<Finding>) -> Option<Arc<str>> {
+pub fn birth_date(text: &str, findings: &mut Vec<Finding>) -> Option<Arc<str>> {
     let digits: String =
         text.chars().take_while(|c| c.is_ascii_digit() || *c == '-').filter(|c| *c != '-').collect();
     let part = |from: usize, to: usize| digits.get(from..to).and_then(|part| part.parse::<i16>().ok());
@@ -97,7 +101,7 @@ pub(super) fn birth_date(text: &str, findings: &mut Vec<Finding>) -> Option<Arc<
 }
 
 /// HL7 table 0001, ISO/IEC 5218 and words → FHIR administrative gender.
-pub(super) fn gender(text: &str) -> Option<&'static str> {
+pub fn gender(text: &str) -> Option<&'static str> {
     Some(match text.trim().to_ascii_lowercase().as_str() {
         "m" | "male" | "1" => "male",
         "f" | "female" | "2" => "female",

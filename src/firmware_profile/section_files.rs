@@ -1,13 +1,13 @@
-//! Reads what a page says of files: the grammars `csv` and `gdt`, and `[transport.folder]`.
+//! Reads what a page says of files: the grammars `csv` and `gdt`, `[transport.folder]`; and of results of controls.
 
 use super::charset::Charset;
 use super::csv::Csv;
 use super::gdt::GdtGrammar;
 use super::layout;
 use super::locate::GrammarKind;
-use super::schema::Folder;
+use super::schema::{ControlResult, Folder};
 use super::section::Section;
-use super::sections::{layouts, locators, pattern};
+use super::sections::{layouts, locator, locators, pattern};
 
 pub(super) fn csv(section: &Section<'_>, kind: GrammarKind) -> Csv {
     let header = pattern(section, "header");
@@ -52,4 +52,18 @@ pub(super) fn folder(section: Section<'_>) -> Folder {
     let settle = section.integer("settle_s", 0..=3600).and_then(|at| u32::try_from(at.value).ok());
     section.finish();
     Folder { files, settle_s: settle.unwrap_or(5) }
+}
+
+/// `[quality_control.result]`
+pub(super) fn control_result(section: Section<'_>, kind: GrammarKind) -> Option<ControlResult> {
+    if kind != GrammarKind::Hl7 {
+        section.fault(section.span.clone(), "`result` has a meaning in the hl7 grammar alone");
+    }
+    let required = |key| section.required(key).and_then(|text| locator(&section, &text, kind));
+    let one = |key| section.text(key).and_then(|text| locator(&section, &text, kind));
+    let (code, value) = (required("code"), required("value"));
+    let (name, unit, taken) = (one("name"), one("unit"), one("taken"));
+    let remarks = locators(&section, "remarks", kind);
+    section.finish();
+    Some(ControlResult { code: code?, value: value?, name, unit, taken, remarks })
 }

@@ -16,8 +16,8 @@ use super::locate::{GrammarKind, Locator};
 use super::metric::mdc_coding;
 use super::native::Native;
 use super::schema::{
-    Caveat, ControlResult, ControlRule, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp,
-    TestCase, Transport, Udp, Verified,
+    Caveat, ControlRule, Grammar, IdKind, Identify, IgnoreRule, Mqtt, Serial, Subject, Tcp, TestCase,
+    Transport, Udp, Verified,
 };
 use super::section::{At, Section};
 use super::text::{Joined, Shape, TextGrammar};
@@ -354,26 +354,14 @@ fn ignore_rule(section: Section<'_>, kind: GrammarKind) -> Option<IgnoreRule> {
     Some(IgnoreRule { at: at.map(|at| (at, equals)), absent, matches, reason: reason?.value })
 }
 
-fn control_result(section: Section<'_>, kind: GrammarKind) -> Option<ControlResult> {
-    if kind != GrammarKind::Hl7 {
-        section.fault(section.span.clone(), "`result` has a meaning in the hl7 grammar alone");
-    }
-    let required = |key| section.required(key).and_then(|text| locator(&section, &text, kind));
-    let one = |key| section.text(key).and_then(|text| locator(&section, &text, kind));
-    let (code, value) = (required("code"), required("value"));
-    let (name, unit, taken) = (one("name"), one("unit"), one("taken"));
-    let remarks = locators(&section, "remarks", kind);
-    section.finish();
-    Some(ControlResult { code: code?, value: value?, name, unit, taken, remarks })
-}
-
 /// `[[quality_control]]`: where it stands that a result is of a control.
 pub(super) fn quality_control(root: &Section<'_>, kind: GrammarKind) -> Vec<ControlRule> {
     let rule = |section: Section<'_>| {
         let at = section.required("at").and_then(|text| locator(&section, &text, kind));
         let equals = section.texts("equals").into_iter().map(|at| at.value).collect();
         let matches = pattern(&section, "matches");
-        let result = section.section("result").and_then(|section| control_result(section, kind));
+        let result =
+            section.section("result").and_then(|section| section_files::control_result(section, kind));
         section.finish();
         Some(ControlRule { at: at?, equals, matches, result })
     };

@@ -14,13 +14,14 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::live::Live;
-use crate::buffer::{Buffer, BufferError, Mark, Reader, Stored, Transition};
+use crate::buffer::{AssociationChange, Buffer, BufferError, Change, Mark, Reader, Stored, Transition};
 use crate::clock::SharedClock;
 use crate::config::Delivery;
 use crate::connector::Stop;
 use crate::connector::backoff::jittered;
 use crate::fhir::Resource;
 use crate::firmware_profile::Arrival;
+use crate::gateway::association::{Associations, doubt_of};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::translated::Translated;
 use crate::gateway::triage::said;
@@ -39,6 +40,7 @@ pub(super) struct Deliver {
     pub reader: Reader,
     pub understanding: Arc<Understanding>,
     pub translated: Arc<Translated>,
+    pub associations: Arc<Associations>,
     pub upstream: Arc<Upstream>,
     pub live: Arc<Live>,
     pub metrics: Arc<Metrics>,
@@ -57,6 +59,19 @@ struct Ready {
     id: i64,
     attempts: u32,
     resources: Vec<Resource>,
+    /// Under whom, where that is written down.
+    attributed: Option<String>,
+    /// What it was delivered under before and is not any more.
+    takes_back: Vec<String>,
+    /// It is held with this reason once the server has taken it back.
+    then_held: Option<String>,
+}
+
+impl Ready {
+    const fn first(one: &Stored, resources: Vec<Resource>, attributed: Option<String>) -> Self {
+        let (id, attempts) = (one.id, one.attempts);
+        Self { id, attempts, resources, attributed, takes_back: Vec::new(), then_held: None }
+    }
 }
 
 /// Entries for requests that may go side by side, and what became clear of others while they were made ready.
@@ -65,6 +80,10 @@ struct Round {
     marks: Vec<Mark>,
     /// Released entries that hold orders: (entry, link, orders).
     orders: Vec<(i64, Arc<str>, Arrival)>,
+    /// Why held ones among them cannot be attributed.
+    doubts: Vec<Change>,
+    /// Of the facts by which they were attributed.
+    generation: u64,
 }
 
 /// What is to be done next.
@@ -110,12 +129,21 @@ impl Deliver {
 
     /// Sends one round while the next is made ready; returns how long to wait, and the next if it may follow.
     async fn turn(&self, round: Round, patience: &mut Patience) -> (Duration, Option<Next>) {
-        let Round { batches, mut marks, orders } = round;
+        let Round { batches, mut marks, orders, doubts, generation } = round;
+        if generation != self.associations.generation() {
+            // Somebody said meanwhile whose they are: they are read again.
+            return (Duration::ZERO, None);
+        }
         for (id, link, arrival) in orders {
             marks.push(Mark { id, to: worklist::take(&self.buffer, &link, arrival).await });
         }
         let held = marks.iter().filter(|mark| matches!(mark.to, Transition::Held { .. }));
         held.for_each(|_| self.metrics.held());
+        let going = batches.iter().flatten().filter_map(|r| Some((r.id, r.attributed.clone()?)));
+        if let Err(fault) = self.associations.note(going.collect(), doubts).await {
+            tracing::error!(%fault, "Under whom entries go out could not be written down; nothing was sent.");
+            return (PAUSE_MIN, None);
+        }
         let batches = match self.mark_sent(batches).await {
             Ok(batches) => batches,
             Err(fault) => {
@@ -123,13 +151,20 @@ impl Deliver {
                 return (PAUSE_MIN, None);
             }
         };
+        let mut changes = Vec::new();
         let was_patient = patience.failures > 0;
         let sent = async {
             let verdicts = self.send(batches).await;
-            self.judge(verdicts, &mut marks, patience)
+            self.judge(verdicts, &mut marks, &mut changes, patience)
         };
         let ahead = async { if was_patient { None } else { Some(self.next(&Patience::default()).await) } };
         let ((pause, all_final), ahead) = tokio::join!(sent, ahead);
+        if !changes.is_empty()
+            && let Err(fault) = self.buffer.change(changes).await
+        {
+            // It is taken back once more when it goes out again.
+            tracing::error!(%fault, "What the server has taken back could not be written down.");
+        }
         if let Err(fault) = self.buffer.mark(marks).await {
             // Not lost: the entries stay as they were and are sent again, which the server sees as the same.
             tracing::error!(%fault, "The server's verdicts could not be written down.");
@@ -159,7 +194,11 @@ impl Deliver {
         }
         let batches = side_by_side(stored, self.config.entries_max, self.config.bytes_max);
         let (understanding, translated) = (Arc::clone(&self.understanding), Arc::clone(&self.translated));
-        let prepared = tokio::task::spawn_blocking(move || prepare(&batches, &understanding, &translated));
+        let generation = self.associations.generation();
+        let associations = Arc::clone(&self.associations);
+        let prepared = tokio::task::spawn_blocking(move || {
+            prepare(&batches, &understanding, &translated, &associations, generation)
+        });
         match prepared.await {
             Ok(round) => Next::Send(round),
             Err(fault) => {
@@ -201,12 +240,12 @@ impl Deliver {
     }
 
     /// All batches at once; each entry with what became of it.
-    async fn send(&self, batches: Vec<Vec<Ready>>) -> Vec<(i64, u32, Verdict)> {
-        let requests = batches.into_iter().filter(|batch| !batch.is_empty()).map(|batch| async {
-            let (about, lists): (Vec<(i64, u32)>, Vec<Vec<Resource>>) =
-                batch.into_iter().map(|r| ((r.id, r.attempts), r.resources)).unzip();
+    async fn send(&self, batches: Vec<Vec<Ready>>) -> Vec<(Ready, Verdict)> {
+        let requests = batches.into_iter().filter(|batch| !batch.is_empty()).map(|mut batch| async {
+            let lists: Vec<Vec<Resource>> =
+                batch.iter_mut().map(|ready| std::mem::take(&mut ready.resources)).collect();
             let verdicts = self.upstream.deliver(&lists).await;
-            about.into_iter().zip(verdicts).map(|((id, attempts), verdict)| (id, attempts, verdict))
+            batch.into_iter().zip(verdicts)
         });
         let answered = join_all(requests).await;
         crate::gateway::watch::show_upstream(&self.live, &self.upstream);
@@ -216,23 +255,25 @@ impl Deliver {
     /// Turns verdicts into marks; returns how long to wait, and whether every verdict was final.
     fn judge(
         &self,
-        verdicts: Vec<(i64, u32, Verdict)>,
+        verdicts: Vec<(Ready, Verdict)>,
         marks: &mut Vec<Mark>,
+        changes: &mut Vec<Change>,
         patience: &mut Patience,
     ) -> (Duration, bool) {
-        let retried = verdicts.iter().filter(|(_, _, v)| matches!(v, Verdict::Retry { .. })).count();
+        let retried = verdicts.iter().filter(|(_, v)| matches!(v, Verdict::Retry { .. })).count();
         let nobody_answered = retried > 0 && retried == verdicts.len();
         let mut pause = Duration::ZERO;
         if nobody_answered {
             patience.failures = patience.failures.saturating_add(1);
-            let asked = verdicts.iter().filter_map(|(_, _, verdict)| asked_pause(verdict)).max();
+            let asked = verdicts.iter().filter_map(|(_, verdict)| asked_pause(verdict)).max();
             pause = self.backoff(patience.failures, asked);
         } else {
             patience.failures = 0;
         }
         self.translated.flows(patience.failures == 0);
-        for (id, attempts, verdict) in verdicts {
-            marks.push(Mark { id, to: self.judged(verdict, attempts, nobody_answered) });
+        for (ready, verdict) in verdicts {
+            let to = self.judged(verdict, ready.attempts, nobody_answered);
+            marks.push(Mark { id: ready.id, to: taken_back(ready, to, changes) });
         }
         (pause, retried == 0)
     }
@@ -264,6 +305,19 @@ impl Deliver {
         let longest = Duration::from_secs(self.config.pause_max_s.max(1));
         let full = PAUSE_MIN.saturating_mul(1u32 << failures.saturating_sub(1).min(16)).min(longest);
         jittered(full).max(asked.unwrap_or_default().min(Duration::from_secs(3600)))
+    }
+}
+
+/// What a verdict means for an entry that was delivered under somebody else before.
+fn taken_back(ready: Ready, to: Transition, changes: &mut Vec<Change>) -> Transition {
+    let Transition::Accepted { answer } = to else { return to };
+    if !ready.takes_back.is_empty() {
+        let withdrawn = AssociationChange::Withdrawn { entry: ready.id, parts: ready.takes_back };
+        changes.push(Change::Association(withdrawn));
+    }
+    match ready.then_held {
+        Some(reason) => Transition::Held { reason, answer: Some(answer) },
+        None => Transition::Accepted { answer },
     }
 }
 
@@ -300,34 +354,75 @@ fn side_by_side(stored: Vec<Stored>, entries_max: usize, bytes_max: usize) -> Ve
 }
 
 /// Decodes and translates what is not translated yet.
-fn prepare(batches: &[Vec<Stored>], understanding: &Understanding, translated: &Translated) -> Round {
-    let (mut marks, mut orders) = (Vec::new(), Vec::new());
-    let meaning = |one: &Stored| match translated.take(one.id) {
-        Some(resources) => Meaning::Deliver { resources },
-        None => understanding.read(&said(one)).meaning,
-    };
-    let mut ready = |one: &Stored| match meaning(one) {
-        Meaning::Deliver { resources } => Some(Ready { id: one.id, attempts: one.attempts, resources }),
-        Meaning::Hold(reason) => {
-            marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
-            None
+fn prepare(
+    batches: &[Vec<Stored>],
+    understanding: &Understanding,
+    translated: &Translated,
+    associations: &Associations,
+    generation: u64,
+) -> Round {
+    let mut round =
+        Round { batches: Vec::new(), marks: Vec::new(), orders: Vec::new(), doubts: Vec::new(), generation };
+    for batch in batches {
+        let ready =
+            batch.iter().filter_map(|one| ready(one, understanding, translated, associations, &mut round));
+        let ready = ready.collect();
+        round.batches.push(ready);
+    }
+    round
+}
+
+/// One entry, ready to go; what becomes of it when it is not goes into the round.
+fn ready(
+    one: &Stored,
+    understanding: &Understanding,
+    translated: &Translated,
+    associations: &Associations,
+    round: &mut Round,
+) -> Option<Ready> {
+    if let Some((resources, attributed)) = translated.take(one.id, round.generation)
+        && one.attempts == 0
+    {
+        return Some(Ready::first(one, resources, attributed));
+    }
+    let understood = understanding.read(&said(one));
+    if one.attempts > 0 {
+        match associations.outgoing(one.id, &said(one), &understood) {
+            Ok(None) => {}
+            Ok(Some(out)) => {
+                if let Some(reason) = &out.then_held {
+                    round.doubts.extend(doubt_of(one.id, &understood, reason).map(|(_, doubt)| doubt));
+                }
+                let ready = Ready::first(one, out.resources, out.attributed);
+                return Some(Ready { takes_back: out.takes_back, then_held: out.then_held, ..ready });
+            }
+            Err(reason) => {
+                round.marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
+                return None;
+            }
         }
-        Meaning::Stranger(who) => {
-            let reason = Meaning::reason(&who);
-            marks.push(Mark { id: one.id, to: Transition::Held { reason, answer: None } });
-            None
+    }
+    if let Meaning::Hold(reason) = &understood.meaning
+        && let Some((seen, doubt)) = doubt_of(one.id, &understood, reason)
+    {
+        round.marks.push(seen);
+        round.doubts.push(doubt);
+    }
+    let attributed = understood.whose.and_then(|whose| whose.text);
+    let to = match understood.meaning {
+        Meaning::Deliver { resources } => {
+            return Some(Ready::first(one, resources, attributed));
         }
         Meaning::Orders(arrival) => {
-            orders.push((one.id, Arc::clone(&one.link), arrival));
-            None
+            round.orders.push((one.id, Arc::clone(&one.link), arrival));
+            return None;
         }
-        Meaning::Nothing(reason) => {
-            marks.push(Mark { id: one.id, to: Transition::Ignored { reason } });
-            None
-        }
+        Meaning::Hold(reason) => Transition::Held { reason, answer: None },
+        Meaning::Stranger(who) => Transition::Held { reason: Meaning::reason(&who), answer: None },
+        Meaning::Nothing(reason) => Transition::Ignored { reason },
     };
-    let batches = batches.iter().map(|batch| batch.iter().filter_map(&mut ready).collect()).collect();
-    Round { batches, marks, orders }
+    round.marks.push(Mark { id: one.id, to });
+    None
 }
 
 #[cfg(test)]

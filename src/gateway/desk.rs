@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::admin::command::{Command, Refusal, TestStep};
 use crate::admin::explain::{Explain, Explained, MeasurementView, StoredFrame};
 use crate::admin::{self, Identity};
-use crate::buffer::{Buffer, BufferError, Mark, State, Transition};
+use crate::buffer::{Buffer, BufferError, Change, Mark, OutgoingChange, State, Transition};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::connector::Stop;
@@ -121,7 +121,11 @@ async fn again(buffer: &Buffer, id: i64, only_held: bool) -> Result<(), Refusal>
     }
     let to = Transition::Waiting { retry_after: None, reason: None };
     match buffer.mark(vec![Mark { id, to }]).await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            // What held it back from other systems may be mended too.
+            let release = OutgoingChange::ReleaseEntry { entry: id };
+            buffer.change(vec![Change::Outgoing(release)]).await.map_err(|e| Refusal::Failed(e.to_string()))
+        }
         Err(fault @ BufferError::IllegalMarks(_)) => Err(Refusal::Conflict(fault.to_string())),
         Err(fault) => Err(Refusal::Failed(fault.to_string())),
     }

@@ -1,6 +1,6 @@
 //! The way in: a frame goes to the buffer, and its sender is answered only after the commit.
 //!
-//! Nothing is decoded here, but a query for orders, after it is kept. An answer depends on storage alone, so a wrong profile can never make the box refuse
+//! Nothing is decoded here, but a query for orders or patients, after it is kept. An answer depends on storage alone, so a wrong profile can never make the box refuse
 //! what a device has to say.
 
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use crate::buffer::{Buffer, NewFrame};
 use crate::connector::{Frame, Intake, Later, LinkState, Receipt, Reply};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::numbers::Numbers;
+use crate::gateway::people::People;
 use crate::gateway::recording::Recordings;
 use crate::gateway::understand::Understanding;
 use crate::gateway::worklist::Worklist;
@@ -29,6 +30,7 @@ pub(super) struct Ingest {
     understanding: Arc<Understanding>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
+    people: Arc<People>,
     /// Birth certificates in force, by link.
     births: Mutex<HashMap<Arc<str>, Births>>,
     numbers: Numbers,
@@ -44,6 +46,7 @@ impl Ingest {
         understanding: Arc<Understanding>,
         recordings: Arc<Recordings>,
         worklist: Arc<Worklist>,
+        people: Arc<People>,
     ) -> Self {
         Self {
             buffer,
@@ -52,6 +55,7 @@ impl Ingest {
             understanding,
             recordings,
             worklist,
+            people,
             births: Mutex::default(),
             numbers: Numbers::default(),
             arrived: Arc::new(Notify::new()),
@@ -206,7 +210,12 @@ impl Intake for Ingest {
     }
 
     fn reply(&self, frame: Frame) -> Later<'_, Option<Reply>> {
-        Box::pin(async move { self.worklist.reply(&frame).await })
+        Box::pin(async move {
+            match self.people.reply(&frame).await {
+                Some(reply) => Some(reply),
+                None => self.worklist.reply(&frame).await,
+            }
+        })
     }
 
     fn replied(&self, link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
@@ -266,7 +275,9 @@ mod tests {
         let live = Live::new(clock.clone());
         let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
         let recordings = Recordings::new(dir, clock.clone(), understanding.clone(), live.clone());
-        let intake = Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist);
+        let people = Arc::new(People::new(buffer.clone(), understanding.clone(), 50));
+        let intake =
+            Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist, people);
         (Arc::new(intake), buffer)
     }
 

@@ -1,5 +1,6 @@
 //! Builds the box from its configuration, joins the rooms, supervises them, and stops them in order.
 
+pub(crate) mod association;
 mod background;
 mod deliver;
 mod desk;
@@ -8,6 +9,7 @@ mod links;
 mod metrics;
 mod numbers;
 pub(crate) mod pairing;
+mod people;
 mod recording;
 mod routes;
 mod translated;
@@ -32,14 +34,17 @@ use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
+use association::Associations;
+use association::witness::Witness;
 use background::Background;
 use deliver::Deliver;
 use ingest::Ingest;
 use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
+use people::People;
 use recording::Recordings;
-use routes::Routes;
+use routes::{Building, Routes};
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
@@ -100,23 +105,31 @@ pub async fn run(
         None => None,
     };
     let me = identity(&buffer, &config).await.map_err(opening)?;
+    let me_id = me.id.value.clone();
     let links = std::mem::take(&mut config.links);
-    let understanding = Arc::new(Understanding::new(links, me, config.site.simulated));
+    let understanding = Understanding::new(links, me, config.site.simulated);
+    let understanding = Arc::new(understanding.naming(config.patients.systems.clone()));
     let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
+    let wake = Arc::new(Notify::new());
+    let associations = associations(&buffer, &understanding, &config, &clock, &wake);
+    let (index, known) = (buffer.clone(), understanding.clone());
+    let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let metrics: Arc<Metrics> = Arc::default();
-    let routes =
-        Arc::new(Routes::new(buffer.clone(), understanding.clone(), metrics.clone(), &config, clock.clone()));
-    let parts =
-        Parts { buffer, live, metrics, understanding, pairing, recordings, worklist, upstream, clock, stop };
+    let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
+    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
+    #[rustfmt::skip]
+    let parts = Parts {
+        buffer, live, metrics, understanding, pairing, recordings, worklist, associations, people, routes,
+        upstream, clock, stop,
+    };
 
     let mut tasks = JoinSet::new();
-    let wake = Arc::new(Notify::new());
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
-    routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
+    parts.routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
@@ -147,6 +160,9 @@ struct Parts {
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
+    routes: Arc<Routes>,
+    associations: Arc<Associations>,
+    people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -168,6 +184,7 @@ impl Parts {
             self.understanding.clone(),
             self.recordings.clone(),
             self.worklist.clone(),
+            self.people.clone(),
         ));
         let (seen, seen_up_to) = tokio::sync::watch::channel(0);
         let translated = Arc::new(Translated::default());
@@ -180,9 +197,13 @@ impl Parts {
             arrived: intake.arrived.clone(),
             pairing: self.pairing.clone(),
             worklist: self.worklist.clone(),
+            associations: self.associations.clone(),
+            people: self.people.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
+            onward: self.upstream.is_none() && !config.routes.is_empty(),
             seen,
         };
+        background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
         if let Some(upstream) = self.upstream.clone() {
@@ -191,6 +212,7 @@ impl Parts {
                 reader: self.buffer.reader(),
                 understanding: self.understanding.clone(),
                 translated,
+                associations: self.associations.clone(),
                 in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
                 upstream,
                 live: self.live.clone(),
@@ -206,6 +228,11 @@ impl Parts {
             let every = std::time::Duration::from_secs(config.worklist.every_s);
             let looks = worklist::fhir::Looks { every, query: config.worklist.query.clone() };
             background.spawn(tasks, self.worklist.clone().follow(upstream, looks, self.stop.clone()));
+        }
+        if let Some(upstream) = self.upstream.clone().filter(|_| config.patients.fhir) {
+            let every = std::time::Duration::from_secs(config.patients.every_s);
+            let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
+            background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
         }
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
@@ -237,6 +264,9 @@ impl Parts {
             pairing: self.pairing.clone(),
             recording: self.recordings.clone(),
             worklist: self.worklist.clone(),
+            outgoing: self.routes.clone(),
+            associations: self.associations.clone(),
+            people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: Arc::new(registry),
             metrics_token: opened.metrics_token,
@@ -247,6 +277,11 @@ impl Parts {
             admin::serve(opened.listener, services, async move { stop.wait().await }).await
         });
     }
+}
+
+/// Fuzz body: resources of a FHIR server, whatever they are, become orders and facts about patients, or nothing.
+pub fn fuzz_fhir(bytes: &[u8]) {
+    worklist::fhir::fuzz(bytes);
 }
 
 /// Waits for the word, then for everybody to put down what they hold, then closes the buffer last.
@@ -273,6 +308,21 @@ async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer) {
     tasks.abort_all();
     buffer.close().await;
     tracing::info!("Stopped.");
+}
+
+/// Devices and patients, who answer from now on whose an observation is.
+fn associations(
+    buffer: &Buffer,
+    understanding: &Arc<Understanding>,
+    config: &Config,
+    clock: &SharedClock,
+    wake: &Arc<Notify>,
+) -> Arc<Associations> {
+    let mut policy = config.association.clone();
+    policy.unknown = config.patients.unknown;
+    let issuers = understanding.issuers().clone();
+    let witness = Witness::new(buffer.reader(), policy, issuers, config.site.clock_limit_s);
+    Arc::new(Associations::new(buffer.clone(), understanding.clone(), witness, clock.clone(), wake.clone()))
 }
 
 /// This box, as FHIR names it: a UUID made at the first start and kept with what it kept.
@@ -310,6 +360,9 @@ fn upstream(
     let Some(mut upstream) = config.upstream.clone() else { return Ok(None) };
     if config.worklist.fhir {
         worklist::fhir::widen(&mut upstream);
+    }
+    if config.patients.fhir {
+        people::fhir::widen(&mut upstream);
     }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;

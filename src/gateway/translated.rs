@@ -20,22 +20,25 @@ pub(super) struct Translated {
     taken: Notify,
 }
 
+/// What is to be sent of an entry, and under whom, where that is written down.
+pub(super) type Ready = (Vec<Resource>, Option<String>);
+
 #[derive(Default)]
 struct Kept {
-    of_entry: BTreeMap<i64, (usize, Vec<Resource>)>,
+    of_entry: BTreeMap<i64, (usize, u64, Ready)>,
     bytes: usize,
     /// The server takes what it is given.
     flows: bool,
 }
 
 impl Translated {
-    /// Keeps the resources of an entry if there is room.
-    pub(super) fn put(&self, id: i64, resources: Vec<Resource>) {
-        let bytes = resources.iter().map(|resource| resource.json.get().len()).sum();
+    /// Keeps the resources of an entry if there is room. `generation`: of the facts it was understood with.
+    pub(super) fn put(&self, id: i64, generation: u64, ready: Ready) {
+        let bytes = ready.0.iter().map(|resource| resource.json.get().len()).sum();
         self.change(|kept| {
             if kept.flows && kept.bytes + bytes <= BYTES_MAX {
                 kept.bytes += bytes;
-                kept.of_entry.insert(id, (bytes, resources));
+                kept.of_entry.insert(id, (bytes, generation, ready));
             }
         });
     }
@@ -62,13 +65,13 @@ impl Translated {
         drop(tokio::time::timeout(PATIENCE, room).await);
     }
 
-    /// The resources of an entry, once.
-    pub(super) fn take(&self, id: i64) -> Option<Vec<Resource>> {
+    /// The resources of an entry, once; not when the facts are others now.
+    pub(super) fn take(&self, id: i64, generation: u64) -> Option<Ready> {
         self.change(|kept| {
-            let (bytes, resources) = kept.of_entry.remove(&id)?;
+            let (bytes, of, ready) = kept.of_entry.remove(&id)?;
             kept.bytes -= bytes;
             self.taken.notify_one();
-            Some(resources)
+            (of == generation).then_some(ready)
         })
     }
 
@@ -77,7 +80,7 @@ impl Translated {
         self.change(|kept| {
             let later = kept.of_entry.split_off(&first);
             let gone = std::mem::replace(&mut kept.of_entry, later);
-            kept.bytes -= gone.values().map(|(bytes, _)| bytes).sum::<usize>();
+            kept.bytes -= gone.values().map(|(bytes, ..)| bytes).sum::<usize>();
         });
         self.taken.notify_one();
     }
@@ -110,39 +113,47 @@ mod tests {
         let translated = flowing();
         let mut room = std::pin::pin!(translated.room());
         assert!(room.as_mut().poll(&mut context).is_ready(), "there is room at first");
-        translated.put(1, resources(BYTES_MAX - 100));
+        translated.put(1, 0, (resources(BYTES_MAX - 100), None));
         let mut room = std::pin::pin!(translated.room());
         assert!(room.as_mut().poll(&mut context).is_pending());
-        assert!(translated.take(1).is_some());
+        assert!(translated.take(1, 0).is_some());
         assert!(room.as_mut().poll(&mut context).is_ready(), "delivery took it");
-        translated.put(2, resources(BYTES_MAX - 100));
+        translated.put(2, 0, (resources(BYTES_MAX - 100), None));
         let mut room = std::pin::pin!(translated.room());
         assert!(room.as_mut().poll(&mut context).is_pending());
         translated.flows(false);
         assert!(room.as_mut().poll(&mut context).is_ready(), "the server is down");
-        assert!(translated.take(2).is_none());
+        assert!(translated.take(2, 0).is_none());
+    }
+
+    #[test]
+    fn what_was_understood_with_other_facts_is_read_again() {
+        let translated = flowing();
+        translated.put(7, 1, (resources(10), None));
+        assert!(translated.take(7, 2).is_none());
+        assert_eq!(translated.change(|kept| kept.bytes), 0);
     }
 
     #[test]
     fn what_was_put_is_taken_once() {
         let translated = flowing();
-        translated.put(7, resources(10));
-        assert_eq!(translated.take(7).map(|list| list.len()), Some(1));
-        assert!(translated.take(7).is_none());
+        translated.put(7, 0, (resources(10), None));
+        assert_eq!(translated.take(7, 0).map(|ready| ready.0.len()), Some(1));
+        assert!(translated.take(7, 0).is_none());
         assert_eq!(translated.change(|kept| kept.bytes), 0);
     }
 
     #[test]
     fn a_full_store_takes_no_more_and_forgets_what_nobody_waits_for() {
         let translated = flowing();
-        translated.put(1, resources(BYTES_MAX / 2));
-        translated.put(2, resources(BYTES_MAX / 2 - 100));
-        translated.put(3, resources(200));
-        assert!(translated.take(3).is_none());
+        translated.put(1, 0, (resources(BYTES_MAX / 2), None));
+        translated.put(2, 0, (resources(BYTES_MAX / 2 - 100), None));
+        translated.put(3, 0, (resources(200), None));
+        assert!(translated.take(3, 0).is_none());
         translated.forget_before(2);
-        assert!(translated.take(1).is_none());
-        translated.put(4, resources(200));
-        assert!(translated.take(4).is_some() && translated.take(2).is_some());
+        assert!(translated.take(1, 0).is_none());
+        translated.put(4, 0, (resources(200), None));
+        assert!(translated.take(4, 0).is_some() && translated.take(2, 0).is_some());
         assert_eq!(translated.change(|kept| kept.bytes), 0);
     }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::live::{Live, ProfileView, Sighting};
-use crate::buffer::{Buffer, EntryFilter, Mark, Reader, State, Stored, Transition};
+use crate::buffer::{Buffer, Change, EntryFilter, Mark, Reader, State, Stored, Transition};
 use crate::clock::Timestamp;
 use crate::connector::Stop;
 use crate::device::{Finding, Report};
 use crate::firmware_profile::FirmwareProfile;
+use crate::gateway::association::{self, Associations, doubt_of};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
+use crate::gateway::people::People;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::gateway::worklist::{self, Worklist};
@@ -41,8 +43,12 @@ pub(super) struct Triage {
     pub arrived: Arc<Notify>,
     pub pairing: Arc<Pairing>,
     pub worklist: Arc<Worklist>,
+    pub associations: Arc<Associations>,
+    pub people: Arc<People>,
     /// Takes what was translated, where there is somebody to deliver it.
     pub translated: Option<Arc<Translated>>,
+    /// There is no FHIR server, and other systems get the results: what is understood is done with here.
+    pub onward: bool,
     /// The last entry that was looked at: delivery never goes past it.
     pub seen: watch::Sender<i64>,
 }
@@ -78,15 +84,31 @@ impl Triage {
 
     async fn look(&self, batch: &[Stored]) {
         let mut marks = Vec::with_capacity(batch.len());
-        let mut results = Vec::new();
+        let (mut results, mut doubts) = (Vec::new(), Vec::new());
         for stored in batch {
-            marks.push(self.one(stored, &mut results).await);
+            let mark = self.one(stored, &mut results, &mut doubts).await;
+            marks.push(mark);
+        }
+        let (seen, doubts): (Vec<Mark>, Vec<Change>) = doubts.into_iter().unzip();
+        marks.splice(0..0, seen);
+        if !doubts.is_empty()
+            && let Err(fault) = self.buffer.change(doubts).await
+        {
+            tracing::error!(%fault, "What waits for a patient could not be written down.");
         }
         if !results.is_empty() {
             self.worklist.measured(results).await;
         }
         for stored in batch {
             marks.extend(self.beginnings_of(stored).await);
+        }
+        if self.onward {
+            let seen = marks.iter().filter(|mark| matches!(mark.to, Transition::Seen { .. }));
+            let reason = "there is no FHIR server to deliver it to; see Routes for where it goes";
+            let done: Vec<Mark> = seen
+                .map(|mark| Mark { id: mark.id, to: Transition::Ignored { reason: reason.into() } })
+                .collect();
+            marks.extend(done);
         }
         if let Err(fault) = self.buffer.mark(marks).await {
             tracing::error!(%fault, "What the first look found could not be written down.");
@@ -120,12 +142,22 @@ impl Triage {
     }
 
     /// `results` takes what may be the result of an order.
-    async fn one(&self, stored: &Stored, results: &mut Vec<Results>) -> Mark {
+    async fn one(
+        &self,
+        stored: &Stored,
+        results: &mut Vec<Results>,
+        doubts: &mut Vec<(Mark, Change)>,
+    ) -> Mark {
+        let generation = self.associations.generation();
         let understood = self.understanding.read(&said(stored));
         for finding in &understood.findings {
             self.metrics.found(&stored.link, finding.code);
         }
         self.show(stored, &understood);
+        if let Meaning::Hold(reason) = &understood.meaning {
+            doubts.extend(doubt_of(stored.id, &understood, reason));
+        }
+        let attributed = understood.whose.as_ref().and_then(|whose| whose.text.clone());
         let named = |report: &Report| report.specimen.as_ref().is_some_and(|one| one.identifier.is_some());
         if understood.reports.iter().any(named)
             && let Some(link) = self.understanding.link(&stored.link)
@@ -133,7 +165,15 @@ impl Triage {
         {
             results.push((page, stored.received, understood.reports));
         }
-        let to = match understood.meaning {
+        let since = association::earliest(&understood.people);
+        let meaning = match self.people.tell(&stored.link, stored.id, understood.people).await {
+            Ok(()) => {
+                since.into_iter().for_each(|since| self.associations.told(since));
+                understood.meaning
+            }
+            Err(why) => Meaning::Hold(why),
+        };
+        let to = match meaning {
             Meaning::Orders(arrival) => {
                 let to = worklist::take(&self.buffer, &stored.link, arrival).await;
                 if matches!(to, Transition::Held { .. }) {
@@ -143,7 +183,7 @@ impl Triage {
             }
             Meaning::Deliver { resources } => {
                 if let Some(translated) = &self.translated {
-                    translated.put(stored.id, resources);
+                    translated.put(stored.id, generation, (resources, attributed));
                 }
                 Transition::Seen { device: understood.device, summary: understood.summary }
             }
@@ -198,7 +238,7 @@ impl Triage {
             bound_patient,
             distrusted: understood.findings.iter().any(off),
         };
-        for report in &understood.reports {
+        for report in &*understood.delivered_reports() {
             self.live.report(report, &sighting);
         }
     }

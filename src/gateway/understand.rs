@@ -3,17 +3,22 @@
 //! A pure function of what is on disk and of the configuration, computed again whenever it is needed: for the
 //! desk, for delivery, after a profile was repaired. Nothing derived is ever stored in its place.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+mod system;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::admin::pairing::Sender;
+use crate::buffer::Doubt;
 use crate::clock::Timestamp;
-use crate::config::{Link, Reads, SystemReads};
+use crate::config::{Link, Reads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
+use crate::gateway::association::whose::{self, Attributed, Whose};
 use crate::gateway::pairing::sender_of;
-use crate::hl7v2;
+use crate::identity::{Attribution, Issuers, adt::Adt};
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
@@ -22,7 +27,10 @@ pub struct Understanding {
     /// Senders a person has accepted, on links that take many.
     senders: RwLock<HashMap<Sender, Arc<FirmwareProfile>>>,
     gateway: translate::Gateway,
+    issuers: Issuers,
     simulated: bool,
+    /// Who says whose an observation is, once the box is built; the frame and the link alone until then.
+    whose: OnceLock<Arc<dyn Whose>>,
 }
 
 /// What is to become of a frame.
@@ -54,7 +62,11 @@ pub struct Understood {
     pub summary: String,
     pub reports: Vec<Report>,
     pub findings: Vec<Finding>,
+    /// What it says of patients; the first look tells it to the index, whatever else becomes of the frame.
+    pub people: Vec<Adt>,
     pub meaning: Meaning,
+    /// Under whom it is delivered, or why nobody can say.
+    pub(crate) whose: Option<Attributed>,
 }
 
 /// The parts of a kept frame that reading it needs.
@@ -73,7 +85,32 @@ impl Understanding {
     /// `gateway` is this box as FHIR will name it.
     pub fn new(links: Vec<Link>, gateway: translate::Gateway, simulated: bool) -> Self {
         let links = links.into_iter().map(|link| (link.name.clone(), Arc::new(link))).collect();
-        Self { links: RwLock::new(links), senders: RwLock::default(), gateway, simulated }
+        let issuers = Issuers { site: gateway.patient_system.clone(), ..Issuers::default() };
+        Self {
+            links: RwLock::new(links),
+            senders: RwLock::default(),
+            gateway,
+            issuers,
+            simulated,
+            whose: OnceLock::new(),
+        }
+    }
+
+    /// From now on `whose` is asked; once.
+    pub(super) fn ask(&self, whose: Arc<dyn Whose>) {
+        drop(self.whose.set(whose));
+    }
+
+    /// With the names under which assigning authorities go at this site.
+    #[must_use]
+    pub fn naming(mut self, systems: BTreeMap<String, String>) -> Self {
+        self.issuers.named = systems;
+        self
+    }
+
+    /// By what names issuers go at this site.
+    pub const fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// The link of that name, unless it was removed since.
@@ -160,25 +197,6 @@ impl Understanding {
         guarded(reading).unwrap_or_else(|| self.failed(link, &profile.id, said))
     }
 
-    /// Reads a message of a hospital system: orders for the worklist; what nothing uses is kept and let be.
-    fn read_system(&self, link: &Link, system: &SystemReads, said: &Said<'_>) -> Understood {
-        let reading = || {
-            let context = context(link, said.received);
-            if let Some(arrival) = system.orders.arriving_orders(said.bytes, &context) {
-                return Understood::unread(said, "orders", Meaning::Orders(arrival));
-            }
-            let Some(header) = hl7v2::header(said.bytes) else {
-                return Understood::unread(said, "not HL7", Meaning::Hold("not HL7: no MSH".into()));
-            };
-            let plain =
-                |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>();
-            let kind = format!("{}^{}", plain(&header.message_type), plain(&header.trigger));
-            let reason = format!("{kind}: nothing on this link uses it");
-            Understood::unread(said, &kind, Meaning::Nothing(reason))
-        };
-        guarded(reading).unwrap_or_else(|| self.failed(link, crate::config::HL7_SYSTEM, said))
-    }
-
     fn failed(&self, link: &Link, profile: &str, said: &Said<'_>) -> Understood {
         tracing::error!(link = %link.name, profile, "Reading a frame failed: a fault of Bedside.");
         let reason = "Bedside failed on this frame: tell its makers, and release it after an update";
@@ -200,7 +218,9 @@ impl Understanding {
                 if kept == 1 { "" } else { "s" }
             ));
         }
-        let meaning = match self.meaning(link, said, &decoded, delivered) {
+        let whose = Attributed::ask(self.whose.get(), link, said, &decoded);
+        let mut doubt = None;
+        let meaning = match self.meaning(link, said, &decoded, delivered, &whose, &mut doubt) {
             Meaning::Deliver { resources } if resources.is_empty() && kept > 0 => Meaning::Nothing(
                 "waveforms only, which this link keeps and does not deliver ([[link]] waveforms)".into(),
             ),
@@ -209,16 +229,21 @@ impl Understanding {
             }
             other => other,
         };
-        Understood { device, summary, reports: decoded.reports, findings: decoded.findings, meaning }
+        let (reports, findings) = (decoded.reports, decoded.findings);
+        let whose = Some(Attributed { doubt, ..whose });
+        Understood { device, summary, reports, findings, people: Vec::new(), meaning, whose }
     }
 
-    fn meaning(&self, link: &Link, said: &Said<'_>, decoded: &Decoded, waveforms: bool) -> Meaning {
-        if let Some(reason) = &decoded.held {
-            return Meaning::Hold(reason.clone());
-        }
-        if let Some(reason) = &decoded.ignored {
-            return Meaning::Nothing(reason.clone());
-        }
+    /// The reports of a frame as FHIR.
+    fn translated(
+        &self,
+        link: &Link,
+        said: &Said<'_>,
+        reports: &[Report],
+        attributions: &[Option<Attribution>],
+        waveforms: bool,
+        withdrawn: bool,
+    ) -> translate::Translation {
         let sequence = hex(&said.sha256);
         let context = Context {
             gateway: &self.gateway,
@@ -230,8 +255,68 @@ impl Understanding {
             bound_patient: link.patient.as_ref(),
             waveforms,
             sequence: &sequence,
+            attributions,
+            withdrawn,
         };
-        let translation = translate::translate_frame(&decoded.reports, &context);
+        translate::translate_frame(reports, &context)
+    }
+
+    /// What a frame gives when it is delivered as was written down once; `withdrawn`: taken back.
+    ///
+    /// # Errors
+    /// A sentence: the frame or what was written cannot be read any more.
+    pub(super) fn under(
+        &self,
+        said: &Said<'_>,
+        text: &str,
+        withdrawn: bool,
+    ) -> Result<Vec<Resource>, String> {
+        let gone =
+            "what it was delivered as can no longer be told: its link, its profile or the page changed";
+        let link = self.link(said.link).ok_or(gone)?;
+        let profile = self.page(&link, said).map_err(|_| gone)?;
+        let reading = || {
+            let mut decoded = profile.decode(said.bytes, said.topic, &context(&link, said.received));
+            translate::join_waveforms(&mut decoded.reports, link.waveforms.period());
+            let whose = Attributed::written(text, &decoded.reports)?;
+            let reports = whose.reports.as_deref().unwrap_or(&decoded.reports);
+            let delivered = link.waveforms.delivered(&profile.codec);
+            Some(self.translated(&link, said, reports, &whose.attributions, delivered, withdrawn).resources)
+        };
+        guarded(reading).flatten().ok_or_else(|| gone.into())
+    }
+
+    /// The Provenance of a correction.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn provenance(
+        &self,
+        targets: &[&Resource],
+        correction: &translate::Correction<'_>,
+    ) -> Result<Resource, String> {
+        translate::provenance(targets, correction, &self.gateway, self.simulated)
+            .map_err(|fault| fault.to_string())
+    }
+
+    fn meaning(
+        &self,
+        link: &Link,
+        said: &Said<'_>,
+        decoded: &Decoded,
+        waveforms: bool,
+        whose: &Attributed,
+        doubt: &mut Option<Doubt>,
+    ) -> Meaning {
+        if let Some(reason) = &decoded.held {
+            return Meaning::Hold(reason.clone());
+        }
+        if let Some(reason) = &decoded.ignored {
+            return Meaning::Nothing(reason.clone());
+        }
+        let reports = whose.reports.as_deref().unwrap_or(&decoded.reports);
+        let translation = self.translated(link, said, reports, &whose.attributions, waveforms, false);
+        *doubt = whose::doubt(&translation.held);
         // All or nothing per frame: half a frame delivered is a result nobody will look for.
         if !translation.held.is_empty() {
             let mut reasons: Vec<String> = translation.held.iter().map(ToString::to_string).collect();
@@ -248,13 +333,23 @@ pub(super) fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
 }
 
 impl Understood {
+    /// The reports as they are delivered: each with the person it is attributed to, and cut where it is two people's.
+    pub(super) fn delivered_reports(&self) -> Cow<'_, [Report]> {
+        match self.whose.as_ref().filter(|whose| !whose.attributions.is_empty()) {
+            Some(whose) => Cow::Owned(whose.with_people(&self.reports)),
+            None => Cow::Borrowed(&self.reports),
+        }
+    }
+
     fn unread(said: &Said<'_>, summary: &str, meaning: Meaning) -> Self {
         Self {
             device: said.link.into(),
             summary: summary.into(),
             reports: Vec::new(),
             findings: Vec::new(),
+            people: Vec::new(),
             meaning,
+            whose: None,
         }
     }
 }
@@ -270,7 +365,7 @@ pub(super) fn context(link: &Link, received: Timestamp) -> LinkContext {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.

@@ -74,8 +74,8 @@ pub enum Fact {
     Merged { person: Said, old: Vec<Identifier> },
     /// The person's numbers were changed: `old` is used no longer.
     Renumbered { person: Said, old: Vec<Identifier> },
-    /// The visit was told of the wrong person and belongs to `person`.
-    VisitMoved { person: Said, visit: Visit },
+    /// The visit `from` was told of another person or under another number: it is `to` of `person`.
+    VisitMoved { person: Said, from: Visit, to: Visit },
     /// Two persons changed places, and it was not said to which.
     Swapped { first: Said, second: Said, at: i64 },
     /// The person was deleted at the source.

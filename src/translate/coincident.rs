@@ -152,6 +152,8 @@ mod tests {
             bound_patient: None,
             waveforms: true,
             sequence: "s",
+            attributions: &[],
+            withdrawn: false,
         };
         let all = translate(report, &context).unwrap();
         all.iter().filter(|r| r.kind == "Observation").map(crate::fhir::Resource::value).collect()

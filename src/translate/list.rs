@@ -32,6 +32,14 @@ pub(super) fn key(kind: &str, parts: &[&str]) -> String {
     format!("urn:uuid:{}", fhir::id(kind, "urn:bedside:key", &text))
 }
 
+/// What every resource says of itself.
+pub(super) fn meta(simulated: bool) -> Meta<'static> {
+    match simulated {
+        true => Meta { profile: Vec::new(), security: vec![status::HTEST], tag: vec![SIMULATED] },
+        false => Meta::default(),
+    }
+}
+
 /// The list in the making.
 pub(super) struct List<'a> {
     context: &'a Context<'a>,
@@ -58,10 +66,7 @@ impl<'a> List<'a> {
 
     /// What every resource of this list says of itself.
     pub(super) fn meta(&self) -> Meta<'static> {
-        match self.context.simulated {
-            true => Meta { profile: Vec::new(), security: vec![status::HTEST], tag: vec![SIMULATED] },
-            false => Meta::default(),
-        }
+        meta(self.context.simulated)
     }
 
     /// Adds a resource; the same id again replaces it.

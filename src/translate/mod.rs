@@ -17,6 +17,7 @@ mod coincident;
 mod devices;
 mod list;
 mod observation;
+mod provenance;
 mod range;
 mod status;
 mod subject;
@@ -32,7 +33,9 @@ use serde::Deserialize;
 use crate::clock::Timestamp;
 use crate::device::{Domain, Identifier, Measurement, Precision, Report, Value};
 use crate::fhir::Resource;
+use crate::identity::Attribution;
 
+pub use provenance::{Correction, provenance};
 pub use waveform::join_waveforms;
 
 /// Code system of the tags Bedside puts on resources.
@@ -90,6 +93,11 @@ pub struct Context<'a> {
     pub waveforms: bool,
     /// What tells this frame from every other when the device states no time (the frame's hash).
     pub sequence: &'a str,
+    /// Whose each report is, report by report, where somebody else than the frame and the link had a say. `None`, and
+    /// reports beyond the list: the frame and the link alone.
+    pub attributions: &'a [Option<Attribution>],
+    /// The results are taken back: the same Observations, `entered-in-error`.
+    pub withdrawn: bool,
 }
 
 /// Why a report waits for a person. The text holds no patient data.
@@ -105,6 +113,14 @@ pub enum Held {
          the device's patient, then release"
     )]
     OtherPatient { link: String },
+    #[error(
+        "conflict, whose result it is: {why}; correct what is wrong at the desk (Patients & associations)"
+    )]
+    Conflict { why: String },
+    #[error(
+        "to be reviewed, whose result it is: {why}; say at the desk whom the device was with (Patients & associations)"
+    )]
+    Review { why: String },
     #[error("quality control result, not a patient result")]
     QualityControl,
     #[error(
@@ -131,7 +147,7 @@ pub struct Translation {
 /// or none of it: a report that holds one measurement nobody may deliver is held as a whole.
 pub fn translate(report: &Report, context: &Context) -> Result<Vec<Resource>, Held> {
     let mut list = list::List::new(context);
-    add_report(report, context, &mut list)?;
+    add_report(report, attribution(context, 0), context, &mut list)?;
     Ok(list.finish())
 }
 
@@ -139,8 +155,18 @@ pub fn translate(report: &Report, context: &Context) -> Result<Vec<Resource>, He
 /// that say different things under one key stay two Observations, which [`translate`] alone cannot see.
 pub fn translate_frame(reports: &[Report], context: &Context) -> Translation {
     let mut list = list::List::new(context);
-    let held = reports.iter().filter_map(|report| add_report(report, context, &mut list).err()).collect();
+    let held = reports
+        .iter()
+        .enumerate()
+        .filter_map(|(place, report)| {
+            add_report(report, attribution(context, place), context, &mut list).err()
+        })
+        .collect();
     Translation { resources: list.finish(), held }
+}
+
+fn attribution<'a>(context: &Context<'a>, place: usize) -> Option<&'a Attribution> {
+    context.attributions.get(place)?.as_ref()
 }
 
 /// Whether this is a run of samples.
@@ -150,6 +176,7 @@ pub fn is_waveform(measurement: &Measurement) -> bool {
 
 fn add_report<'a>(
     report: &'a Report,
+    attribution: Option<&'a Attribution>,
     context: &'a Context<'a>,
     list: &mut list::List<'a>,
 ) -> Result<(), Held> {
@@ -157,7 +184,7 @@ fn add_report<'a>(
         return Err(Held::Empty);
     }
     // Everything that may hold the report is asked before the first resource is made.
-    let subject = subject::find(report, context)?;
+    let subject = subject::find(report, attribution, context)?;
     let mut facts = Vec::with_capacity(report.measurements.len());
     let wanted = |m: &&Measurement| context.waveforms || !is_waveform(m);
     if !report.measurements.iter().any(|m| wanted(&m)) {

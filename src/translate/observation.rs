@@ -63,6 +63,7 @@ pub(super) fn add<'a>(
         identifier: [fhir::Identifier { kind: None, system: Some(URI.into()), value: own.as_str().into() }],
         based_on: order(scene.report, measurement).into_iter().collect(),
         status: match measurement.result_status {
+            _ if list.context().withdrawn => "entered-in-error",
             ResultStatus::Final => warning.map_or("final", alarm::observation_status),
             ResultStatus::Preliminary => "preliminary",
             ResultStatus::Corrected => "corrected",
@@ -97,7 +98,9 @@ pub(super) fn add<'a>(
         reference_range: reference_range(measurement, scene.source.point_of_care).into_iter().collect(),
         component,
     };
-    let overwrites = replaces(measurement.result_status) || warning.is_some_and(alarm::replaces);
+    let overwrites = list.context().withdrawn
+        || replaces(measurement.result_status)
+        || warning.is_some_and(alarm::replaces);
     list.add("Observation", id.clone(), (URI.into(), own.clone()), overwrites, &resource)
 }
 

@@ -7,13 +7,12 @@ use std::borrow::Cow;
 
 use crate::device::{Domain, Identifier, Measurement, MetricClass, Person, Report};
 use crate::fhir::{self, CodeableConcept, Coding, HumanName, Reference};
+use crate::identity::{Attribution, has_issuer, same_identifier};
 
 use super::list::{List, key};
 use super::{Context, Held, QualityControl, Unidentified, clean};
 
 const IDENTIFIER_TYPE: &str = "http://terminology.hl7.org/CodeSystem/v2-0203";
-/// What a bare assigning authority is kept under. Without a name, or with the word for none, it issued nothing.
-const AUTHORITY: &str = "urn:bedside:authority:";
 
 /// The patient of a report, by the identifier that stands for the person.
 #[derive(Clone, Debug)]
@@ -44,12 +43,30 @@ pub(super) enum About {
 }
 
 /// The patient of `report`, or the reason why it cannot be told.
-pub(super) fn find<'a>(report: &'a Report, context: &Context<'a>) -> Result<Option<Subject<'a>>, Held> {
+pub(super) fn find<'a>(
+    report: &'a Report,
+    attribution: Option<&'a Attribution>,
+    context: &Context<'a>,
+) -> Result<Option<Subject<'a>>, Held> {
+    match attribution {
+        None => stated(report, context),
+        Some(Attribution::Matched { whom, .. }) => Ok(whom.person().and_then(|person| {
+            let own = chosen(&person.identifiers)?;
+            Subject::new(own, Some(&**person), context)
+        })),
+        Some(Attribution::Orphan) => Ok(None),
+        Some(Attribution::Conflict { why }) => Err(Held::Conflict { why: why.clone() }),
+        Some(Attribution::Review { why }) => Err(Held::Review { why: why.clone() }),
+    }
+}
+
+/// The patient as the frame and the link alone say it.
+fn stated<'a>(report: &'a Report, context: &Context<'a>) -> Result<Option<Subject<'a>>, Held> {
     let person = report.person.as_ref();
     let named = person.and_then(|person| chosen(&person.identifiers));
     match (named, context.bound_patient) {
         (Some(_), Some(bound))
-            if !person.is_some_and(|p| p.identifiers.iter().any(|own| same(own, bound))) =>
+            if !person.is_some_and(|p| p.identifiers.iter().any(|own| same_identifier(own, bound))) =>
         {
             Err(Held::OtherPatient { link: context.link.into() })
         }
@@ -91,17 +108,6 @@ fn chosen(identifiers: &[Identifier]) -> Option<&Identifier> {
     let usable = || identifiers.iter().filter(|i| clean::text(&i.value).is_some());
     let of = |kind: &str| usable().find(|i| i.kind.as_deref() == Some(kind));
     of("MR").or_else(|| of("PI")).or_else(|| usable().next())
-}
-
-fn same(own: &Identifier, bound: &Identifier) -> bool {
-    own.value.trim() == bound.value.trim()
-        && (own.system == bound.system || !has_issuer(&own.system) || !has_issuer(&bound.system))
-}
-
-fn has_issuer(system: &str) -> bool {
-    let system = system.trim();
-    let authority = system.strip_prefix(AUTHORITY).unwrap_or(system).trim();
-    !matches!(authority, "" | "unstated")
 }
 
 fn identifier<'a>(raw: &'a Identifier, context: &Context<'a>) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
@@ -253,12 +259,12 @@ mod tests {
     #[test]
     fn a_bound_patient_matches_by_value_and_by_issuer_where_both_have_one() {
         let bound = identifier("urn:oid:1.2", "7", None);
-        assert!(same(&identifier("urn:oid:1.2", "7 ", None), &bound));
-        assert!(same(&identifier("urn:bedside:authority:", "7", None), &bound));
-        assert!(same(&identifier("urn:bedside:authority:unstated", "7", None), &bound));
-        assert!(!same(&identifier("urn:bedside:authority:HOSPITAL", "7", None), &bound));
-        assert!(!same(&identifier("urn:oid:1.3", "7", None), &bound));
-        assert!(!same(&identifier("urn:oid:1.2", "07", None), &bound));
+        assert!(same_identifier(&identifier("urn:oid:1.2", "7 ", None), &bound));
+        assert!(same_identifier(&identifier("urn:bedside:authority:", "7", None), &bound));
+        assert!(same_identifier(&identifier("urn:bedside:authority:unstated", "7", None), &bound));
+        assert!(!same_identifier(&identifier("urn:bedside:authority:HOSPITAL", "7", None), &bound));
+        assert!(!same_identifier(&identifier("urn:oid:1.3", "7", None), &bound));
+        assert!(!same_identifier(&identifier("urn:oid:1.2", "07", None), &bound));
     }
 
     #[test]

@@ -257,6 +257,10 @@ impl<'a> Round<'a> {
         whole: bool,
         mode: Mode,
     ) -> Option<Placement> {
+        if resource.kind == "Provenance" && mode != Mode::Put {
+            // It has no identifier to be found by: sent twice it would be there twice. The box's own trail has it.
+            return None;
+        }
         let known = &self.up.known;
         let held = digest.is_some_and(|digest| known.holds(own, digest));
         if held && (!whole || known.is_theirs(own)) {

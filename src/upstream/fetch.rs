@@ -3,6 +3,8 @@
 //! A page names the next one by address (FHIR R4 §3.1.1.4.2). It is followed only under the server's own base: the
 //! token goes nowhere else.
 
+use std::collections::HashSet;
+
 use reqwest::{Method, Url};
 use serde_json::Value;
 
@@ -10,48 +12,25 @@ use super::http::{Answer, Body};
 use super::{Upstream, answer};
 use crate::fhir;
 
-/// A search that goes on for longer is cut; what is left comes with the next one.
-const PAGES_MAX: usize = 50;
+/// A search with more pages than this never ends: the server gives the same ones again under other addresses.
+const PAGES_MAX: usize = 100_000;
 
-/// What a search found.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// Matches and what they include, in the order of the server.
-    pub resources: Vec<Value>,
-    /// There were more pages than are read in one go.
-    pub cut: bool,
+/// A search on its way, one page at a time.
+pub struct Walk<'u> {
+    upstream: &'u Upstream,
+    /// What is searched, for messages to people.
+    kind: String,
+    next: Option<Url>,
+    seen: HashSet<String>,
 }
 
 impl Upstream {
-    /// All pages of `query`, such as `ServiceRequest?status=active`.
-    ///
-    /// # Errors
-    /// In words for a person: the server could not be reached, does not let this box in, or answers something else.
-    pub async fn search_pages(&self, query: &str) -> Result<Found, String> {
+    /// Begins a search such as `ServiceRequest?status=active`.
+    pub fn walk(&self, query: &str) -> Walk<'_> {
         let (kind, parameters) = query.split_once('?').unwrap_or((query, ""));
         let mut url = self.url(kind);
         url.set_query(Some(parameters).filter(|text| !text.is_empty()));
-        let mut found = Found::default();
-        for _ in 0..PAGES_MAX {
-            let answer =
-                self.ask(Method::GET, url.clone(), || Body::None).await.map_err(|setback| setback.words)?;
-            if answer.status != 200 {
-                return Err(refused(&answer));
-            }
-            let bundle: Value = serde_json::from_slice(&answer.body)
-                .map_err(|_| String::from("the server's answer to a search is no FHIR Bundle"))?;
-            if bundle.get("resourceType").and_then(Value::as_str) != Some("Bundle") {
-                return Err("the server's answer to a search is no FHIR Bundle".into());
-            }
-            let entries = bundle.get("entry").and_then(Value::as_array).into_iter().flatten();
-            found.resources.extend(entries.filter_map(|entry| entry.get("resource").cloned()));
-            match self.next(&bundle)? {
-                Some(next) if next != url => url = next,
-                _ => return Ok(found),
-            }
-        }
-        found.cut = true;
-        Ok(found)
+        Walk { upstream: self, kind: kind.to_owned(), next: Some(url), seen: HashSet::new() }
     }
 
     /// The address of the next page, under our own base.
@@ -62,7 +41,7 @@ impl Upstream {
             .find_map(|link| link.get("url").and_then(Value::as_str));
         let Some(next) = next else { return Ok(None) };
         let base = self.url("");
-        let url = Url::options().base_url(Some(&self.url("ServiceRequest"))).parse(next);
+        let url = Url::options().base_url(Some(&self.url("metadata"))).parse(next);
         let url =
             url.map_err(|_| String::from("the server names its next page by something that is no address"))?;
         let ours = url.origin() == base.origin() && url.path().starts_with(base.path());
@@ -77,7 +56,34 @@ impl Upstream {
     }
 }
 
-fn refused(answer: &Answer) -> String {
+impl Walk<'_> {
+    /// The next page: matches and what they include, in the order of the server. `None` behind the last: only then was
+    /// everything read.
+    ///
+    /// # Errors
+    /// In words for a person: the server could not be reached, does not let this box in, or answers something else.
+    pub async fn page(&mut self) -> Result<Option<Vec<Value>>, String> {
+        let Some(url) = self.next.take() else { return Ok(None) };
+        if self.seen.len() >= PAGES_MAX || !self.seen.insert(url.to_string()) {
+            return Err("the server's pages of a search lead back to one another".into());
+        }
+        let answer =
+            self.upstream.ask(Method::GET, url, || Body::None).await.map_err(|setback| setback.words)?;
+        if answer.status != 200 {
+            return Err(refused(&answer, &self.kind));
+        }
+        let bundle: Value = serde_json::from_slice(&answer.body)
+            .map_err(|_| String::from("the server's answer to a search is no FHIR Bundle"))?;
+        if bundle.get("resourceType").and_then(Value::as_str) != Some("Bundle") {
+            return Err("the server's answer to a search is no FHIR Bundle".into());
+        }
+        self.next = self.upstream.next(&bundle)?;
+        let entries = bundle.get("entry").and_then(Value::as_array).into_iter().flatten();
+        Ok(Some(entries.filter_map(|entry| entry.get("resource").cloned()).collect()))
+    }
+}
+
+fn refused(answer: &Answer, kind: &str) -> String {
     let outcome = match fhir::Answer::read(&answer.body) {
         Ok(fhir::Answer::Outcome(outcome)) => Some(outcome),
         _ => None,
@@ -85,8 +91,8 @@ fn refused(answer: &Answer) -> String {
     let words = answer::words(answer, outcome.as_ref());
     match answer.status {
         401 | 403 => format!(
-            "the server does not let this box search ({words}); ask its people for system/ServiceRequest.rs, \
-             system/Patient.rs and system/Specimen.rs"
+            "the server does not let this box search ({words}); ask its people for system/{kind}.rs and the same for what \
+             these resources refer to"
         ),
         _ => format!("the server did not answer the search ({words})"),
     }

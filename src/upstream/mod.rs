@@ -44,7 +44,7 @@ mod token;
 mod trial;
 
 pub use config::{Auth, Config, Gzip, ModeWish, Patients};
-pub use fetch::Found as Fetched;
+pub use fetch::Walk;
 use http::{Answer, Body, Http, Request};
 use keys::{KeyError, SigningKey};
 use known::{Bounded, InFlight, Known, lock};

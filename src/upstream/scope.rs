@@ -6,6 +6,9 @@
 /// What Bedside writes, and searches to find out whether a lost answer was a success.
 const KINDS: [&str; 5] = ["Observation", "Device", "DeviceMetric", "Patient", "Specimen"];
 
+/// Written when results are put right; a server that does not take it takes all the rest.
+const PROVENANCE: &str = "Provenance";
+
 /// The scopes asked for when the configuration names none, `reads` being what is only read, spelled as the server's `capabilities` ask.
 pub(super) fn defaults(capabilities: &[String], reads: &[&str]) -> Vec<String> {
     let says = |word: &str| capabilities.iter().any(|capability| capability == word);
@@ -13,6 +16,7 @@ pub(super) fn defaults(capabilities: &[String], reads: &[&str]) -> Vec<String> {
         return v1_defaults(reads);
     }
     let written = KINDS.iter().map(|kind| format!("system/{kind}.crus"));
+    let written = written.chain([format!("system/{PROVENANCE}.cu")]);
     written.chain(reads.iter().map(|kind| format!("system/{kind}.rs"))).collect()
 }
 
@@ -20,12 +24,14 @@ pub(super) fn defaults(capabilities: &[String], reads: &[&str]) -> Vec<String> {
 pub(super) fn v1_defaults(reads: &[&str]) -> Vec<String> {
     let written =
         KINDS.iter().flat_map(|kind| [format!("system/{kind}.read"), format!("system/{kind}.write")]);
+    let written = written.chain([format!("system/{PROVENANCE}.write")]);
     written.chain(reads.iter().map(|kind| format!("system/{kind}.read"))).collect()
 }
 
 /// The kinds that were asked for with writing but may not be created and updated; empty when all is well.
 pub(super) fn missing_writes(asked: &str, granted: &str) -> Vec<String> {
     let wanted = asked.split_ascii_whitespace().filter_map(parse).filter(Rights::writes);
+    let wanted = wanted.filter(|want| want.kind != PROVENANCE);
     let held: Vec<Rights<'_>> = granted.split_ascii_whitespace().filter_map(parse).collect();
     let mut missing: Vec<String> = Vec::new();
     for want in wanted {

@@ -58,6 +58,8 @@ pub(crate) fn read(
         bound_patient: None,
         waveforms: true,
         sequence: "rig-sequence",
+        attributions: &[],
+        withdrawn: false,
     };
     let translation = translate::translate_frame(&decoded.reports, &context);
     (decoded, translation)

@@ -35,6 +35,8 @@ pub(crate) fn context(gateway: &Gateway) -> Context<'_> {
         bound_patient: None,
         waveforms: true,
         sequence: "5f3c",
+        attributions: &[],
+        withdrawn: false,
     }
 }
 

@@ -127,7 +127,8 @@ impl Device for Monitor {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let msa = answer.split('\r').find(|segment| segment.starts_with("MSA|")).unwrap_or_default();
         let fields: Vec<&str> = msa.split('|').collect();
-        Ok(fields.get(1) == Some(&"AA") && fields.get(2) == Some(&format!("P{n}").as_str()))
+        // In the enhanced mode that MSH-15 asks for, CA says that it is kept.
+        Ok(matches!(fields.get(1), Some(&("AA" | "CA"))) && fields.get(2) == Some(&format!("P{n}").as_str()))
     }
 }
 

@@ -1,11 +1,14 @@
 //! The desk over real TLS sockets, as browsers, scrapers and attackers meet it.
 
 mod act;
+mod associate;
 mod client;
 mod enter;
 mod live;
 mod memory;
+mod onward;
 mod pair;
+mod people;
 mod record;
 mod walk;
 mod wire;
@@ -80,6 +83,9 @@ impl Rig {
             pairing: Arc::new(pair::Ward::default()),
             recording: Arc::new(record::Shelf),
             worklist: Arc::new(work::Bench::new(store.clone())),
+            outgoing: Arc::new(onward::Rack::default()),
+            associations: Arc::new(associate::Ward::default()),
+            people: people::index(),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

@@ -32,6 +32,8 @@ pub(super) struct Telling<'t> {
     pub(super) source: &'t str,
     pub(super) entry: Option<i64>,
     pub(super) told: i64,
+    /// By the box's own clock.
+    pub(super) now: Timestamp,
     /// Persons whose ways are to be worked out anew.
     pub(super) touched: BTreeSet<i64>,
 }
@@ -60,7 +62,7 @@ fn heard(conn: &Connection, source: &str, now: Timestamp) -> Result<(), No> {
     Ok(())
 }
 
-fn tell(conn: &Connection, entry: Option<i64>, source: &str, said: &Adt, now: Timestamp) -> Result<(), No> {
+fn tell(conn: &Connection, entry: Option<i64>, source: &str, said: &[Adt], now: Timestamp) -> Result<(), No> {
     if let Some(entry) = entry {
         let known: i64 = conn
             .prepare_cached("SELECT count(*) FROM person_entry WHERE entry = ?1")?
@@ -70,18 +72,20 @@ fn tell(conn: &Connection, entry: Option<i64>, source: &str, said: &Adt, now: Ti
         }
     }
     heard(conn, source, now)?;
-    let mut telling = Telling { conn, source, entry, told: said.told, touched: BTreeSet::new() };
-    for fact in &said.facts {
-        telling.fact(fact)?;
-    }
-    for person in std::mem::take(&mut telling.touched) {
-        if let Some(entry) = entry {
-            conn.prepare_cached(
-                "INSERT OR IGNORE INTO person_entry (entry, person, event, told) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![entry, person, said.event, said.told])?;
+    for adt in said {
+        let mut telling = Telling { conn, source, entry, told: adt.told, now, touched: BTreeSet::new() };
+        for fact in &adt.facts {
+            telling.fact(fact)?;
         }
-        ways::work_out(conn, survivor(conn, person)?)?;
+        for person in std::mem::take(&mut telling.touched) {
+            if let Some(entry) = entry {
+                conn.prepare_cached(
+                    "INSERT OR IGNORE INTO person_entry (entry, person, event, told) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![entry, person, adt.event, adt.told])?;
+            }
+            ways::work_out(conn, survivor(conn, person)?)?;
+        }
     }
     Ok(())
 }
@@ -91,18 +95,19 @@ impl Telling<'_> {
         match fact {
             Fact::Person(said) => drop(self.person(said)?),
             Fact::Moved(said, movement) => {
-                let person = self.person(said)?;
-                ways::add(self, person, movement)?;
+                self.person(said)?;
+                ways::add(self, self.origin(said)?, movement)?;
             }
             Fact::Merged { person, old } => merge::merge(self, person, old)?,
             Fact::Renumbered { person, old } => merge::renumber(self, person, old)?,
-            Fact::VisitMoved { person, visit } => {
-                let person = self.person(person)?;
-                ways::give_visit(self, person, visit)?;
+            Fact::VisitMoved { person, from, to } => {
+                self.person(person)?;
+                ways::move_visit(self, self.origin(person)?, from, to)?;
             }
             Fact::Swapped { first, second, at } => {
-                let (first, second) = (self.person(first)?, self.person(second)?);
-                ways::swap(self, first, second, *at)?;
+                self.person(first)?;
+                self.person(second)?;
+                ways::swap(self, self.origin(first)?, self.origin(second)?, *at)?;
             }
             Fact::Removed(said) => {
                 if let Some(person) = resolve(self.conn, &said.identifiers)? {
@@ -110,19 +115,15 @@ impl Telling<'_> {
                         "UPDATE person SET removed = 1, told = max(told, ?2) WHERE id = ?1",
                         params![person, self.told],
                     )?;
-                    let left = Movement {
-                        step: Step::Left,
-                        visit: None,
-                        place: None,
-                        at: self.told,
-                        told: self.told,
-                    };
-                    ways::add(self, person, &left)?;
+                    let (at, told) = (self.told, self.told);
+                    let left = Movement { step: Step::Left, visit: None, place: None, at, told };
+                    ways::add(self, self.origin(said)?, &left)?;
+                    self.touched.insert(person);
                 }
             }
             Fact::VisitSeen { person, visit, places, over } => {
-                let person = self.person(person)?;
-                ways::replace_visit(self, person, visit, places, *over)?;
+                self.person(person)?;
+                ways::replace_visit(self, self.origin(person)?, visit, places, *over)?;
             }
         }
         Ok(())
@@ -142,6 +143,15 @@ impl Telling<'_> {
         Ok(person)
     }
 
+    /// Whose own number leads: what is told under it is theirs, also while another person answers for them.
+    fn origin(&self, said: &Said) -> Result<i64, No> {
+        let known =
+            resolve(self.conn, &said.identifiers)?.ok_or_else(|| No::Because("nobody is named".into()))?;
+        let leading = said.identifiers.first().map(|leading| owners(self.conn, leading)).transpose()?;
+        let own = leading.unwrap_or_default().into_iter().find(|owner| owner.survivor == known);
+        Ok(own.map_or(known, |owner| owner.person))
+    }
+
     fn insert(&self) -> Result<i64, No> {
         let count: i64 = self
             .conn
@@ -152,10 +162,10 @@ impl Telling<'_> {
         }
         self.conn
             .prepare_cached(
-                "INSERT INTO person (given, name_told, birth_told, gender_told, words, removed, source, told, entry)
-                 VALUES ('[]', -9223372036854775808, -9223372036854775808, -9223372036854775808, '', 0, ?1, ?2, ?3)",
+                "INSERT INTO person (given, name_told, birth_told, gender_told, words, removed, source, told, heard, entry)
+                 VALUES ('[]', -9223372036854775808, -9223372036854775808, -9223372036854775808, '', 0, ?1, ?2, ?3, ?4)",
             )?
-            .execute(params![self.source, self.told, self.entry])?;
+            .execute(params![self.source, self.told, self.now.micros, self.entry])?;
         Ok(self.conn.last_insert_rowid())
     }
 
@@ -190,6 +200,7 @@ impl Telling<'_> {
                 self.conn.prepare_cached(&set)?.execute(params![person, told])?;
             }
         }
+        self.conn.execute("UPDATE person SET heard = ?2 WHERE id = ?1", params![person, self.now.micros])?;
         // Said again at the source: there again.
         self.conn.execute(
             "UPDATE person SET removed = 0, told = ?2, source = ?3, entry = coalesce(?4, entry) WHERE id = ?1 AND told <= ?2",

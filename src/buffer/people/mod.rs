@@ -5,7 +5,10 @@
 //! survivor, so that a merge can be taken back whole.
 
 mod apply;
+mod ask;
+mod forget;
 mod merge;
+mod now;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -18,7 +21,9 @@ use crate::device::{Identifier, Person};
 use crate::identity::{Place, Told, Visit, adt::Adt};
 
 pub(super) use apply::apply;
-pub use read::look_at_people;
+pub use ask::Matching;
+pub(super) use forget::forget;
+pub use read::{look_at_people, look_at_person};
 
 /// A person of the index.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,8 +117,8 @@ pub struct PeopleCounts {
 /// A change of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeopleChange {
-    /// A source said this. `entry`: the kept message; the same message twice changes nothing.
-    Tell { entry: Option<i64>, source: String, said: Adt },
+    /// A source said this. `entry`: the kept frame; the same frame twice changes nothing.
+    Tell { entry: Option<i64>, source: String, said: Vec<Adt> },
     /// A person takes a merge back.
     Unmerge { merge: i64, by: String },
     /// A source answered, though it may have had no news.

@@ -19,7 +19,7 @@ const SHOWN_MAX: u32 = 200;
 /// Persons looked at for one bed.
 const BED_MAX: usize = 64;
 
-const PEOPLE: &str = "reading the patient index";
+pub(super) const PEOPLE: &str = "reading the patient index";
 
 fn time(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros, true)
@@ -84,7 +84,7 @@ impl Reader {
         self.read(PEOPLE, move |conn| detail(conn, id)).await
     }
 
-    /// Everyone who is somewhere now, by place.
+    /// Everyone who is in a bed or a room now, by place.
     ///
     /// # Errors
     /// [`BufferError::Storage`].
@@ -125,7 +125,18 @@ pub fn look_at_people(
     looked.map_err(|source| BufferError::Storage { doing: PEOPLE, source })
 }
 
-fn find(conn: &Connection, identifiers: &[Identifier]) -> rusqlite::Result<Lookup> {
+/// As [`look_at_people`], everything about one person.
+///
+/// # Errors
+/// As [`look_at_people`].
+pub fn look_at_person(dir: &Path, id: i64) -> Result<Option<PersonDetail>, BufferError> {
+    let path = dir.join(files::DATABASE);
+    schema::refuse_what_is_not_ours(&path)?;
+    let looked = schema::connect_querying(&path).and_then(|conn| detail(&conn, id));
+    looked.map_err(|source| BufferError::Storage { doing: PEOPLE, source })
+}
+
+pub(super) fn find(conn: &Connection, identifiers: &[Identifier]) -> rusqlite::Result<Lookup> {
     let mut all = BTreeSet::new();
     for identifier in identifiers {
         let exact = has_issuer(&identifier.system);
@@ -159,7 +170,7 @@ fn one_has(conn: &Connection, person: i64, identifier: &Identifier) -> rusqlite:
 }
 
 /// One person as they stand; `None` when there is no such row.
-fn one(conn: &Connection, id: i64) -> rusqlite::Result<Option<PersonRow>> {
+pub(super) fn one(conn: &Connection, id: i64) -> rusqlite::Result<Option<PersonRow>> {
     let row = conn
         .prepare_cached("SELECT family, given, birth_date, gender, told, removed FROM person WHERE id = ?1")?
         .query_row([id], |row| {
@@ -180,7 +191,7 @@ fn one(conn: &Connection, id: i64) -> rusqlite::Result<Option<PersonRow>> {
     Ok(Some(row))
 }
 
-fn identifiers(conn: &Connection, id: i64, retired: bool) -> rusqlite::Result<Vec<Identifier>> {
+pub(super) fn identifiers(conn: &Connection, id: i64, retired: bool) -> rusqlite::Result<Vec<Identifier>> {
     let mut all: Vec<(u8, i64, Identifier)> = Vec::new();
     for person in family(conn, id)? {
         let mut found = conn.prepare_cached(
@@ -203,11 +214,11 @@ fn identifiers(conn: &Connection, id: i64, retired: bool) -> rusqlite::Result<Ve
     Ok(all.into_iter().map(|(_, _, identifier)| identifier).collect())
 }
 
-const STAY: &str =
+pub(super) const STAY: &str =
     "SELECT stay.person, facility, point_of_care, room, bed, since, until, on_leave, system, number
      FROM stay LEFT JOIN encounter ON encounter.id = stay.encounter";
 
-fn stay(row: &Row<'_>) -> rusqlite::Result<StayRow> {
+pub(super) fn stay(row: &Row<'_>) -> rusqlite::Result<StayRow> {
     let visit = match (row.get::<_, Option<String>>(8)?, row.get::<_, Option<String>>(9)?) {
         (Some(system), Some(number)) => Some(Visit { system, number }),
         _ => None,
@@ -222,7 +233,7 @@ fn stay(row: &Row<'_>) -> rusqlite::Result<StayRow> {
     })
 }
 
-fn stays(conn: &Connection, person: i64) -> rusqlite::Result<Vec<StayRow>> {
+pub(super) fn stays(conn: &Connection, person: i64) -> rusqlite::Result<Vec<StayRow>> {
     let ask = format!("{STAY} WHERE stay.person = ?1 ORDER BY since DESC, stay.id DESC");
     conn.prepare_cached(&ask)?.query_map([person], stay)?.collect()
 }
@@ -249,7 +260,10 @@ fn occupants(conn: &Connection, place: &Place, at: i64) -> rusqlite::Result<Vec<
 }
 
 fn who_is_in(conn: &Connection) -> rusqlite::Result<Vec<(PersonRow, StayRow)>> {
-    let ask = format!("{STAY} WHERE until IS NULL ORDER BY facility, point_of_care, room, bed, since");
+    let ask = format!(
+        "{STAY} WHERE until IS NULL AND (bed IS NOT NULL OR room IS NOT NULL)
+         ORDER BY facility, point_of_care, room, bed, since"
+    );
     let mut found = conn.prepare_cached(&ask)?;
     let open: Vec<StayRow> = found.query_map([], stay)?.collect::<rusqlite::Result<_>>()?;
     let mut all = Vec::with_capacity(open.len());

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{No, Telling, family};
+use super::apply::{No, Telling, family, survivor};
 use crate::identity::{Movement, Place, Step, Visit, stays};
 
 /// More than this was said of nobody's ways.
@@ -100,7 +100,7 @@ pub(super) fn add(telling: &Telling<'_>, person: i64, movement: &Movement) -> Re
 
 /// The visit's row, made when it is new.
 fn encounter(telling: &Telling<'_>, person: i64, visit: &Visit) -> Result<i64, No> {
-    for one in family(telling.conn, person)? {
+    for one in family(telling.conn, survivor(telling.conn, person)?)? {
         let known = telling
             .conn
             .prepare_cached("SELECT id FROM encounter WHERE number = ?1 AND system = ?2 AND person = ?3")?
@@ -117,16 +117,18 @@ fn encounter(telling: &Telling<'_>, person: i64, visit: &Visit) -> Result<i64, N
     Ok(telling.conn.last_insert_rowid())
 }
 
-/// The visit was told of another person.
-pub(super) fn give_visit(telling: &mut Telling<'_>, person: i64, visit: &Visit) -> Result<(), No> {
-    let mine = family(telling.conn, person)?;
+/// The visit `from`, whoever it was told of, is `to` of this person.
+pub(super) fn move_visit(telling: &mut Telling<'_>, person: i64, from: &Visit, to: &Visit) -> Result<(), No> {
     let mut found =
         telling.conn.prepare_cached("SELECT id, person FROM encounter WHERE number = ?1 AND system = ?2")?;
-    let theirs: Vec<(i64, i64)> = found
-        .query_map(params![visit.number, visit.system], |row| Ok((row.get(0)?, row.get(1)?)))?
+    let known: Vec<(i64, i64)> = found
+        .query_map(params![from.number, from.system], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    for (encounter, owner) in theirs.into_iter().filter(|(_, owner)| !mine.contains(owner)) {
-        let own = self::encounter(telling, person, visit)?;
+    for (encounter, owner) in known {
+        let own = self::encounter(telling, person, to)?;
+        if own == encounter {
+            continue;
+        }
         telling.conn.execute(
             "UPDATE movement SET person = ?1, encounter = ?2 WHERE encounter = ?3",
             params![person, own, encounter],
@@ -140,6 +142,7 @@ pub(super) fn give_visit(telling: &mut Telling<'_>, person: i64, visit: &Visit) 
 /// Two persons changed beds.
 pub(super) fn swap(telling: &Telling<'_>, first: i64, second: i64, at: i64) -> Result<(), No> {
     let bed = |person: i64| -> Result<Place, No> {
+        let person = survivor(telling.conn, person)?;
         let mut open = telling.conn.prepare_cached(
             "SELECT facility, point_of_care, room, bed FROM stay WHERE person = ?1 AND until IS NULL AND bed IS NOT NULL",
         )?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::retention::{Purged, Which};
-use super::super::{checkpoint, store, worklist};
+use super::super::{association, checkpoint, people, store, worklist};
 use super::{COMMIT_BYTES, Open, Writer};
 
 /// Bytes of log after which it is copied while frames arrive, and when nobody is there.
@@ -106,6 +106,8 @@ impl Writer {
         };
         if by_age {
             worklist::forget(&store.conn, now)?;
+            association::forget(&store.conn)?;
+            people::forget(&store.conn, now)?;
         }
         if by_age && !crowded && !purged.more {
             self.purge_at = Instant::now() + PURGE_EVERY;

@@ -327,7 +327,7 @@ impl Server {
     }
 }
 
-/// The places that `_include=ServiceRequest:…` names.
+/// The places that `_include=ServiceRequest:…` and `Encounter:…` name.
 fn included(resource: &Value, wanted: &[&str]) -> Vec<String> {
     let reference =
         |of: Option<&Value>| of.and_then(|of| of.get("reference")).and_then(Value::as_str).map(str::to_owned);
@@ -337,7 +337,13 @@ fn included(resource: &Value, wanted: &[&str]) -> Vec<String> {
                 let places = resource.get("specimen").and_then(Value::as_array).into_iter().flatten();
                 places.filter_map(|one| reference(Some(one))).collect()
             }
-            "ServiceRequest:patient" => reference(resource.get("subject")).into_iter().collect(),
+            "Encounter:location" => {
+                let places = resource.get("location").and_then(Value::as_array).into_iter().flatten();
+                places.filter_map(|one| reference(one.get("location"))).collect()
+            }
+            "ServiceRequest:patient" | "Encounter:patient" => {
+                reference(resource.get("subject")).into_iter().collect()
+            }
             _ => Vec::new(),
         }
     };

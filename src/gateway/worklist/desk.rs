@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::Worklist;
 use crate::admin::command::Refusal;
-use crate::admin::worklist::{self, AskedView, OrderView, OrderWanted, Orders, PatientView};
+use crate::admin::worklist::{self, AskedView, OrderView, OrderWanted, Orders, PatientView, PatientWanted};
 use crate::buffer::{
     BufferError, Change, NewAudit, NewOrder, OrderRow, WorkChange, WorkFilter, WorkSource, WorkState,
 };
@@ -55,9 +55,9 @@ fn refusal(fault: BufferError) -> Refusal {
     }
 }
 
-/// An order as a person at the desk, or on the command line, wants it.
-pub(crate) fn new_order(wanted: OrderWanted, key: &str, who: &str) -> NewOrder {
-    let person = wanted.patient.map(|patient| Person {
+/// A patient as typed.
+pub(crate) fn person(patient: PatientWanted) -> Person {
+    Person {
         identifiers: vec![Identifier {
             system: patient.system.as_deref().unwrap_or(NO_AUTHORITY).into(),
             value: patient.id.as_str().into(),
@@ -67,12 +67,16 @@ pub(crate) fn new_order(wanted: OrderWanted, key: &str, who: &str) -> NewOrder {
         given: patient.given.map(Into::into).into_iter().collect(),
         birth_date: patient.birth_date.map(Into::into),
         gender: patient.gender.map(Into::into),
-    });
+    }
+}
+
+/// An order as a person at the desk, or on the command line, wants it.
+pub(crate) fn new_order(wanted: OrderWanted, key: &str, who: &str) -> NewOrder {
     NewOrder {
         specimen: wanted.specimen,
         tests: wanted.tests.iter().map(|test| OrderedTest::typed(test)).collect(),
         urgent: wanted.priority.is_some_and(|priority| priority.is_urgent()),
-        person,
+        person: wanted.patient.map(person),
         kind: wanted.specimen_kind.unwrap_or_default(),
         collected: wanted.collected.and_then(|at| worklist::instant(&at)),
         number: String::new(),

@@ -1,8 +1,10 @@
 //! Orders from the FHIR server: `ServiceRequest`s that changed since the last look, with their specimens and patients.
 //!
-//! The time up to which everything was seen is written with the orders themselves, so a power cut repeats a look and
-//! never skips one. Each look goes back a little further than the last one ended: servers index late, and an order that
-//! is told twice is one order.
+//! A look follows the server's pages to the last one, and takes the orders of each page before it asks for the next.
+//! Only when the last page was read is the latest `meta.lastUpdated` among them written down as the time up to which
+//! everything was seen; a look that broke off, or a power cut, repeats. So the server need not sort. Each look goes back
+//! a little further than the last one ended: servers index late, and an order that is told twice is one order. What a
+//! server shifts from one page to another while it is read (paging by offset) is only seen when it changes again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Worklist;
-use crate::buffer::{Change, NewOrder, WorkChange, WorkSource, WorkState};
+use crate::buffer::{BufferError, Change, NewOrder, WorkChange, WorkSource, WorkState};
 use crate::clock::Timestamp;
 use crate::connector::Stop;
 use crate::device::{Identifier, Person};
@@ -25,8 +27,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(14 * 86_400);
 const OVERLAP_MICROS: i64 = 60_000_000;
 /// Longest pause after looks that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
-/// Changes written in one transaction.
-const BATCH: usize = 200;
+/// Specimens and patients remembered from one page to the next.
+const OTHERS_MAX: usize = 20_000;
 
 /// What the server is asked for beside the time.
 pub(in crate::gateway) struct Looks {
@@ -72,30 +74,51 @@ impl Worklist {
         let back = i64::try_from(FIRST_LOOK.as_micros()).unwrap_or(i64::MAX);
         let since =
             seen.map_or(self.now().micros.saturating_sub(back), |at| at.saturating_sub(OVERLAP_MICROS));
-        let found = upstream.search_pages(&search(since, query)).await?;
-        let (changes, left_out, latest) = read(&found.resources, &upstream.state().base);
-        for why in &left_out {
-            tracing::warn!(why, "A ServiceRequest of the FHIR server cannot be used.");
-        }
-        let count = changes.len();
-        for batch in changes.chunks(BATCH) {
-            for change in batch {
-                // One that is not allowed must not keep the others back.
-                if let Err(fault) = self.buffer.change(vec![Change::Work(change.clone())]).await {
-                    match fault {
-                        crate::buffer::BufferError::NotAllowed(why) => {
-                            tracing::warn!(why, "A ServiceRequest of the FHIR server was not taken.");
-                        }
-                        other => return Err(other.to_string()),
-                    }
-                }
+        let mut walk = upstream.walk(&search(since, query));
+        let (mut count, mut latest, mut others) = (0, None, HashMap::new());
+        while let Some(page) = walk.page().await? {
+            keep(&page, &mut others);
+            let (changes, left_out, last) = read(&page, &others, &upstream.state().base);
+            latest = latest.max(last);
+            for why in &left_out {
+                tracing::warn!(why, "A ServiceRequest of the FHIR server cannot be used.");
             }
+            count += changes.len();
+            self.take(changes).await?;
         }
         if let Some(latest) = latest.filter(|latest| seen.is_none_or(|seen| *latest > seen)) {
             let text = Timestamp::from_micros(latest, true).rfc3339();
             self.buffer.put_setting(SEEN, &text).await.map_err(|fault| fault.to_string())?;
         }
         Ok(count)
+    }
+
+    async fn take(&self, changes: Vec<WorkChange>) -> Result<(), String> {
+        for change in changes {
+            match self.buffer.change(vec![Change::Work(change)]).await {
+                Ok(()) => {}
+                // One that is not allowed must not keep the others back.
+                Err(BufferError::NotAllowed(why)) => {
+                    tracing::warn!(why, "A ServiceRequest of the FHIR server was not taken.");
+                }
+                Err(other) => return Err(other.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Remembers what requests refer to: a server may include it on an earlier page only.
+fn keep(page: &[Value], others: &mut HashMap<String, Value>) {
+    if others.len() > OTHERS_MAX {
+        others.clear();
+    }
+    for resource in page {
+        if let (Some(kind), Some(id)) = (text(resource, "/resourceType"), text(resource, "/id"))
+            && kind != "ServiceRequest"
+        {
+            others.insert(format!("{kind}/{id}"), resource.clone());
+        }
     }
 }
 
@@ -114,20 +137,18 @@ fn search(micros: i64, query: &str) -> String {
     search
 }
 
-/// What the resources of a search mean: changes, what cannot be used and why, and the latest change among them.
-fn read(resources: &[Value], base: &str) -> (Vec<WorkChange>, Vec<String>, Option<i64>) {
-    let mut others: HashMap<String, &Value> = HashMap::new();
-    for resource in resources {
-        if let (Some(kind), Some(id)) = (text(resource, "/resourceType"), text(resource, "/id")) {
-            others.insert(format!("{kind}/{id}"), resource);
-        }
-    }
+/// What the requests of a page mean: changes, what cannot be used and why, and the latest change among them.
+fn read(
+    resources: &[Value],
+    others: &HashMap<String, Value>,
+    base: &str,
+) -> (Vec<WorkChange>, Vec<String>, Option<i64>) {
     let (mut changes, mut left_out, mut latest) = (Vec::new(), Vec::new(), None);
     for request in resources.iter().filter(|one| text(one, "/resourceType") == Some("ServiceRequest")) {
         let Some(id) = text(request, "/id") else { continue };
         let updated = text(request, "/meta/lastUpdated").and_then(|at| at.parse::<jiff::Timestamp>().ok());
         latest = latest.max(updated.map(|at| at.as_microsecond()));
-        match change(request, id, base, &others) {
+        match change(request, id, base, others) {
             Ok(Some(change)) => changes.push(change),
             Ok(None) => {}
             Err(why) => left_out.push(format!("ServiceRequest/{id}: {why}")),
@@ -140,7 +161,7 @@ fn change(
     request: &Value,
     id: &str,
     base: &str,
-    others: &HashMap<String, &Value>,
+    others: &HashMap<String, Value>,
 ) -> Result<Option<WorkChange>, &'static str> {
     let key = format!("fhir:{base}:{id}");
     let ended = |state| Ok(Some(WorkChange::End { key: key.clone(), state, tests: Vec::new() }));
@@ -211,7 +232,7 @@ fn test(concept: &Value) -> Option<OrderedTest> {
 /// The barcode: the accession of the specimen, else its identifier, else the identifier the reference itself carries.
 fn specimen(
     request: &Value,
-    others: &HashMap<String, &Value>,
+    others: &HashMap<String, Value>,
 ) -> Result<(String, String, Option<Timestamp>), &'static str> {
     let references = request.get("specimen").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let reference = match references {
@@ -234,17 +255,17 @@ fn specimen(
 }
 
 /// A contained resource (`#id`), or one of the same search.
-fn resolve<'j>(at: &str, request: &'j Value, others: &HashMap<String, &'j Value>) -> Option<&'j Value> {
+fn resolve<'j>(at: &str, request: &'j Value, others: &'j HashMap<String, Value>) -> Option<&'j Value> {
     if let Some(id) = at.strip_prefix('#') {
         let mut contained = request.get("contained").and_then(Value::as_array)?.iter();
         return contained.find(|one| text(one, "/id") == Some(id));
     }
     let mut parts = at.split("/_history/").next()?.rsplit('/');
     let (id, kind) = (parts.next()?, parts.next()?);
-    others.get(&format!("{kind}/{id}")).copied()
+    others.get(&format!("{kind}/{id}"))
 }
 
-fn person(request: &Value, others: &HashMap<String, &Value>) -> Option<Person> {
+fn person(request: &Value, others: &HashMap<String, Value>) -> Option<Person> {
     let subject = request.get("subject")?;
     let held = text(subject, "/reference").and_then(|at| resolve(at, request, others));
     let held = held.filter(|held| text(held, "/resourceType") == Some("Patient"));
@@ -273,9 +294,31 @@ fn person(request: &Value, others: &HashMap<String, &Value>) -> Option<Person> {
     })
 }
 
+/// Fuzz body: see [`crate::gateway::fuzz_fhir`].
+pub(in crate::gateway) fn fuzz(bytes: &[u8]) {
+    let Ok(Value::Array(page)) = serde_json::from_slice(bytes) else { return };
+    let (mut others, issuers) = (HashMap::new(), crate::identity::Issuers::default());
+    keep(&page, &mut others);
+    let (changes, _, _) = read(&page, &others, "https://x.example");
+    for change in changes {
+        if let WorkChange::Place { order, .. } = change {
+            assert!(!order.specimen.is_empty() && !order.tests.is_empty());
+        }
+    }
+    drop(crate::identity::fhir::missing(&page, &others));
+    for one in &page {
+        drop(crate::identity::fhir::merges(one, &others, &issuers));
+        if let Ok(Some((_, crate::identity::Fact::VisitSeen { person, .. }))) =
+            crate::identity::fhir::encounter(one, &others, "https://x.example", &issuers)
+        {
+            assert!(!person.identifiers.is_empty());
+        }
+    }
+}
+
 /// Lets the token read orders, where the configuration names no scopes of its own.
 pub(in crate::gateway) fn widen(config: &mut upstream::Config) {
-    config.reads = vec!["ServiceRequest"];
+    config.reads.push("ServiceRequest");
 }
 
 #[cfg(test)]

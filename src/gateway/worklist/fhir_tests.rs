@@ -35,7 +35,9 @@ fn patient() -> Value {
 }
 
 fn placed(resources: &[Value]) -> (Vec<NewOrder>, Vec<String>) {
-    let (changes, left_out, _) = read(resources, BASE);
+    let mut others = HashMap::new();
+    keep(resources, &mut others);
+    let (changes, left_out, _) = read(resources, &others, BASE);
     let orders = changes.into_iter().filter_map(|change| match change {
         WorkChange::Place { order, .. } => Some(order),
         _ => None,

@@ -21,7 +21,7 @@ use crate::config::{Link, Reads};
 use crate::connector::{Frame, Reply};
 use crate::device::{Person, Report, ResultStatus, Value};
 use crate::firmware_profile::{Arrival, FirmwareProfile, Order, OrderedTest, Placed, Query, Wish};
-pub(crate) use desk::new_order;
+pub(crate) use desk::{new_order, person};
 
 use crate::gateway::understand::{Said, Understanding, context, guarded};
 

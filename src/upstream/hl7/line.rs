@@ -122,7 +122,7 @@ impl Line {
             max_message_bytes: ANSWER_BYTES_MAX,
             message_timeout_s: self.config.answer_timeout_s.saturating_mul(2),
             unframed_quiet_ms: Some(UNFRAMED_QUIET_MS),
-            commit_characters: false,
+            ..Settings::default()
         };
         let framer = MllpFramer::new(settings);
         self.open = Some(Open { socket, framer, since: Instant::now(), fresh: true });

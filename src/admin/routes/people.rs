@@ -1,0 +1,72 @@
+//! The patient index. Whoever looks at a patient is written down, by the number the box gave them.
+
+use std::sync::Arc;
+
+use warp::http::StatusCode;
+use warp::reply::Response as Answer;
+
+use super::call::Call;
+use crate::admin::answer::{Problem, empty, json};
+use crate::admin::command::Refusal;
+use crate::admin::desk::Desk;
+use crate::admin::people::SearchWanted;
+use crate::admin::store::{AuditRow, Outcome};
+use crate::buffer::NewAudit;
+
+/// Persons shown at once.
+const SHOWN: u32 = 50;
+const SHOWN_MAX: u32 = 200;
+/// Longest text that is looked for.
+const TEXT_MAX: usize = 200;
+
+/// `POST /api/v1/people`
+pub(super) async fn search(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let wanted: SearchWanted = call.json()?;
+    if wanted.text.chars().count() > TEXT_MAX || wanted.text.chars().any(char::is_control) {
+        return Err(Problem::bad(format!("\"text\" has at most {TEXT_MAX} printable characters")));
+    }
+    let limit = wanted.limit.unwrap_or(SHOWN).clamp(1, SHOWN_MAX);
+    let found = desk.services.people.search(wanted.text, limit).await.map_err(problem)?;
+    seen(&desk, &call, "patient.search", format!("{} found", found.people.len())).await?;
+    Ok(json(&found))
+}
+
+/// `GET /api/v1/people/{id}`
+pub(super) async fn person(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let id = call.id()?;
+    let person = desk.services.people.person(id).await.map_err(problem)?;
+    seen(&desk, &call, "patient.view", format!("patient {id}")).await?;
+    Ok(json(&person))
+}
+
+/// `GET /api/v1/places`
+pub(super) async fn places(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let places = desk.services.people.places().await.map_err(problem)?;
+    seen(&desk, &call, "patient.places", format!("{} places", places.places.len())).await?;
+    Ok(json(&places))
+}
+
+/// `POST /api/v1/people/merges/{id}/undo`
+pub(super) async fn unmerge(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let id = call.id()?;
+    let who = call.presence()?.user.clone();
+    let detail = format!("done merge {id} from {}", call.peer);
+    let audit = NewAudit { who, what: "patient.unmerge".into(), detail };
+    desk.services.people.unmerge(id, audit).await.map_err(problem)?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// Writes down that somebody looked, before they see it.
+async fn seen(desk: &Desk, call: &Call, action: &'static str, target: String) -> Result<(), Problem> {
+    let presence = call.presence()?;
+    let line = desk.line(Some(&presence.user), action, Outcome::Done, call.peer);
+    desk.audit(AuditRow { target: Some(target), ..line }).await
+}
+
+fn problem(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Conflict(why) => Problem::new(StatusCode::CONFLICT, "patients", why),
+        Refusal::Unknown => Problem::not_found(),
+        Refusal::Failed(why) => Problem::unavailable(why),
+    }
+}

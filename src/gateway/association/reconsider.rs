@@ -1,0 +1,151 @@
+//! After a change of facts: another look at the entries it may concern.
+
+use std::time::Duration;
+
+use super::{Associations, doubt_of};
+use crate::admin::association::Done;
+use crate::buffer::{AssociationChange, Change, EntryDetail, Mark, State, Transition};
+use crate::gateway::understand::{Meaning, Said, Understood};
+
+/// Who changed the facts, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cause {
+    pub(super) who: String,
+    pub(super) why: String,
+}
+
+/// Entries looked at in one go.
+const PAGE: u32 = 100;
+/// A day: nothing measured after a change was received this long before it.
+const SLACK: i64 = 86_400_000_000;
+/// The desk waits this long for the outcome; the rest goes on without it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Associations {
+    /// Looks again at what a device said since then.
+    pub(super) async fn after(&self, device: String, since: i64, cause: Cause) -> Done {
+        let mut done = Done::default();
+        let looking = self.look_again(&device, since, &cause, &mut done);
+        match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(()) => {}
+            Err(_) => tracing::warn!("Looking again at what a device said takes long."),
+        }
+        self.wake.notify_one();
+        done
+    }
+
+    pub(super) async fn look_again(&self, device: &str, since: i64, cause: &Cause, done: &mut Done) {
+        // A clock may be ahead, and the box's own may have been set.
+        let mut after = match self.reader.before_received(since.saturating_sub(SLACK)).await {
+            Ok(before) => before,
+            Err(fault) => return tracing::error!(%fault, "When entries were received could not be read."),
+        };
+        loop {
+            let ids = match self.reader.entries_of(device.to_owned(), after, PAGE).await {
+                Ok(ids) => ids,
+                Err(fault) => return tracing::error!(%fault, "The entries of a device could not be read."),
+            };
+            let Some(last) = ids.last().copied() else { return };
+            after = last;
+            for id in ids {
+                let Ok(Some(entry)) = self.reader.entry(id).await else { continue };
+                if entry.intact {
+                    self.again(&entry, cause, done).await;
+                }
+            }
+        }
+    }
+
+    async fn again(&self, entry: &EntryDetail, cause: &Cause, done: &mut Done) {
+        let out_before = entry.row.attempts > 0 && entry.row.state != State::Held;
+        if !out_before && entry.row.state != State::Held {
+            return;
+        }
+        let understood = self.understanding.read(&said(entry));
+        if out_before {
+            return self.put_right_upstream(entry, &understood, cause, done).await;
+        }
+        if entry.row.state == State::Held && self.reader.is_in_doubt_now(entry.row.id).unwrap_or(false) {
+            self.let_go(entry, &understood, done).await;
+        }
+    }
+
+    /// An entry that is upstream goes out again when it is another's now.
+    async fn put_right_upstream(
+        &self,
+        entry: &EntryDetail,
+        understood: &Understood,
+        cause: &Cause,
+        done: &mut Done,
+    ) {
+        let id = entry.row.id;
+        let outgoing = match self.outgoing(id, &said(entry), understood) {
+            Ok(Some(outgoing)) if !outgoing.takes_back.is_empty() => outgoing,
+            Ok(_) => return,
+            Err(why) => return tracing::error!(id, why, "An entry could not be looked at again."),
+        };
+        let back = |parts| {
+            let (who, why) = (cause.who.clone(), cause.why.clone());
+            Change::Association(AssociationChange::Withdraw { entry: id, parts, who, why })
+        };
+        let changes = outgoing.takes_back.into_iter().map(back).collect();
+        if let Err(fault) = self.buffer.change(changes).await {
+            return tracing::error!(%fault, "That an entry is another patient's could not be written down.");
+        }
+        if entry.row.state != State::Waiting {
+            let reason = Some("delivered under another patient: to be put right".into());
+            let to = Transition::Waiting { retry_after: None, reason };
+            if let Err(fault) = self.buffer.mark(vec![Mark { id, to }]).await {
+                return tracing::error!(%fault, "An entry of another patient could not be sent again.");
+            }
+        }
+        match outgoing.then_held {
+            None => done.corrected += 1,
+            Some(_) => done.held += 1,
+        }
+    }
+
+    /// A held entry goes out when somebody says now whose it is.
+    async fn let_go(&self, entry: &EntryDetail, understood: &Understood, done: &mut Done) {
+        let id = entry.row.id;
+        let (marks, changes) = match &understood.meaning {
+            Meaning::Deliver { .. } => {
+                done.released += 1;
+                let to = Transition::Waiting {
+                    retry_after: None,
+                    reason: Some("its patient is known now".into()),
+                };
+                let settled = Change::Association(AssociationChange::Settled { entry: id });
+                (vec![Mark { id, to }], vec![settled])
+            }
+            Meaning::Hold(reason) if entry.row.reason.as_deref() != Some(reason) => {
+                done.held += 1;
+                let Some((seen, doubt)) = doubt_of(id, understood, reason) else { return };
+                let waiting = Transition::Waiting { retry_after: None, reason: None };
+                let held = Transition::Held { reason: reason.clone(), answer: None };
+                (vec![Mark { id, to: waiting }, seen, Mark { id, to: held }], vec![doubt])
+            }
+            _ => {
+                done.held += 1;
+                return;
+            }
+        };
+        if let Err(fault) = self.buffer.mark(marks).await {
+            return tracing::error!(%fault, "An entry whose patient is known now could not be let go.");
+        }
+        if let Err(fault) = self.buffer.change(changes).await {
+            tracing::error!(%fault, "That an entry waits no longer for a patient could not be written down.");
+        }
+    }
+}
+
+fn said(entry: &EntryDetail) -> Said<'_> {
+    Said {
+        link: &entry.row.link,
+        peer: &entry.row.peer,
+        received: entry.row.received,
+        bytes: &entry.bytes,
+        topic: entry.topic.as_deref(),
+        sha256: entry.sha256,
+    }
+}

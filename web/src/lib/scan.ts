@@ -1,0 +1,48 @@
+// Barcodes: a keyboard-wedge scanner types fast and presses Enter; a camera reads where the browser can.
+
+/** A scanner types a key every 2 to 30 ms; people seldom do below 60. */
+const FAST_MS = 50;
+const CODE_MIN = 4;
+
+/** What was scanned: without the AIM symbology identifier (ISO/IEC 15424, e.g. `]C1`) and without control characters. */
+export function codeIn(text: string): string {
+  const printed = text.replace(/\p{Cc}/gu, '').trim();
+  return printed.replace(/^\][A-Za-z][0-9A-Za-z]/, '').trim();
+}
+
+/** Whether two codes are one: labels and systems differ in capitals. */
+export function sameCode(one: string, other: string): boolean {
+  return one.trim().toUpperCase() === other.trim().toUpperCase();
+}
+
+/** Tells a scanner's keys from a person's by their rhythm. */
+export class Wedge {
+  private keys = '';
+  private last_ms = -Infinity;
+
+  /** Takes a key and when it went down; gives the code when this Enter ends a scan. */
+  take(key: string, at_ms: number): string | null {
+    if (key === 'Shift' || key === 'AltGraph' || key === 'CapsLock') return null;
+    const fast = at_ms - this.last_ms <= FAST_MS;
+    this.last_ms = at_ms;
+    if (key === 'Enter') {
+      const code = fast ? codeIn(this.keys) : '';
+      this.keys = '';
+      return code.length >= CODE_MIN ? code : null;
+    }
+    if ([...key].length !== 1) this.keys = '';
+    else this.keys = fast ? this.keys + key : key;
+    return null;
+  }
+}
+
+interface Detector {
+  detect(source: HTMLVideoElement): Promise<{ rawValue: string }[]>;
+}
+type DetectorClass = new () => Detector;
+
+/** The browser's own barcode reader (Shape Detection), where it has one and may use a camera. */
+export function cameraReader(): DetectorClass | null {
+  const found = (globalThis as { BarcodeDetector?: DetectorClass }).BarcodeDetector;
+  return found && typeof navigator.mediaDevices?.getUserMedia === 'function' ? found : null;
+}
