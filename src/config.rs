@@ -5,9 +5,11 @@
 
 pub mod association;
 mod destinations;
+mod library;
 mod patients;
 mod system;
 mod waveforms;
+mod worklist;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -27,9 +29,11 @@ use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 pub use destinations::Destination;
+pub use library::{library, templates};
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
+pub use worklist::Worklist;
 
 /// How the box is built, checked and ready to run.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// All firmware profiles, for links that are made while the box runs.
     pub library: Arc<Library>,
+    /// How messages of hospital systems become FHIR.
+    pub templates: Arc<crate::template::Library>,
     pub delivery: Delivery,
     pub worklist: Worklist,
     pub association: association::Policy,
@@ -98,24 +104,6 @@ pub struct Delivery {
 impl Default for Delivery {
     fn default() -> Self {
         Self { entries_max: 64, bytes_max: 1 << 20, age_ms: 100, pause_max_s: 60 }
-    }
-}
-
-/// Orders for analysers beside those of the desk and of HL7 links.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Worklist {
-    /// Takes the ServiceRequests of `[upstream]`.
-    pub fhir: bool,
-    /// Seconds between two looks.
-    pub every_s: u64,
-    /// Further parameters of the search, e.g. `performer=Organization/lab`.
-    pub query: String,
-}
-
-impl Default for Worklist {
-    fn default() -> Self {
-        Self { fhir: false, every_s: 30, query: String::new() }
     }
 }
 
@@ -344,6 +332,8 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
     })?;
     sections(&file, &|section, key, message| at(text, place, offset_of(text, section, key), message))?;
     let library = Arc::new(library(file.profiles.folder.as_deref())?);
+    let own = file.profiles.folder.as_ref().map(|folder| folder.join("templates"));
+    let templates = Arc::new(templates(own.as_deref().filter(|own| own.is_dir()))?);
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
     for link in file.links {
@@ -370,6 +360,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         destinations,
         routes,
         library,
+        templates,
         delivery: file.delivery,
         worklist: file.worklist,
         association: file.association,
@@ -385,16 +376,8 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if let Some(upstream) = &file.upstream {
         upstream.check().map_err(|wrong| fault("[upstream]", "", wrong.to_string()))?;
     }
-    if file.worklist.fhir && file.upstream.is_none() {
-        return Err(fault(
-            "[worklist]",
-            "fhir",
-            "the worklist's orders come from [upstream], and there is none".into(),
-        ));
-    }
-    if !(5..=86_400).contains(&file.worklist.every_s) {
-        return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
-    }
+    let worklist = file.worklist.check(file.upstream.is_some());
+    worklist.map_err(|(key, message)| fault("[worklist]", key, message))?;
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;
@@ -544,39 +527,6 @@ pub fn parse_link(text: &str, site: &Site, library: &Library, broker: bool) -> R
 fn zone_of(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
         .map_err(|_| format!("unknown time zone \"{name}\": use an IANA name such as \"Europe/Berlin\""))
-}
-
-/// The built-in profiles and, over them, those of the clinic's folder.
-pub fn library(folder: Option<&Path>) -> Result<Library, ConfigError> {
-    let embedded = Library::embedded().map_err(|fault| ConfigError::Whole(fault.to_string()))?;
-    let Some(folder) = folder else { return Ok(embedded) };
-    let mut files = Vec::new();
-    for maker in folders(folder)? {
-        for model in folders(&maker)? {
-            let path = model.join("profile.toml");
-            if !path.is_file() {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-            let id = model.strip_prefix(folder).unwrap_or(&model).display().to_string();
-            files.push((id, text));
-        }
-    }
-    embedded.with_overrides(files).map_err(|faults| ConfigError::Whole(faults.to_string()))
-}
-
-fn folders(parent: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: parent.into(), source };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(parent).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.is_dir() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// A fault at a byte offset of `text`, with the line and a caret under the place.

@@ -16,6 +16,7 @@ mod json;
 mod kept;
 mod listener;
 pub mod live;
+pub mod outgoing;
 mod pages;
 pub mod pairing;
 pub mod people;
@@ -51,6 +52,7 @@ pub use identity::Identity;
 pub use kept::Kept;
 use listener::Patience;
 use live::Live;
+use outgoing::Outgoing;
 use pages::Pages;
 use pairing::Pairing;
 use people::People;
@@ -104,6 +106,7 @@ pub struct Services {
     pub pairing: Arc<dyn Pairing>,
     pub recording: Arc<dyn Recording>,
     pub worklist: Arc<dyn Worklist>,
+    pub outgoing: Arc<dyn Outgoing>,
     pub associations: Arc<dyn Associations>,
     pub people: Arc<dyn People>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
