@@ -2,6 +2,7 @@
 
 pub(crate) mod association;
 mod background;
+mod by_template;
 mod deliver;
 mod desk;
 mod ingest;
@@ -108,7 +109,8 @@ pub async fn run(
     let me_id = me.id.value.clone();
     let links = std::mem::take(&mut config.links);
     let understanding = Understanding::new(links, me, config.site.simulated);
-    let understanding = Arc::new(understanding.naming(config.patients.systems.clone()));
+    let understanding =
+        Arc::new(understanding.naming(config.patients.systems.clone()).translating(config.templates.clone()));
     let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());

@@ -171,6 +171,16 @@ impl Triage {
             }
             Err(why) => Meaning::Hold(why),
         };
+        let taken = match understood.orders {
+            Some(orders) if matches!(meaning, Meaning::Deliver { .. }) => {
+                worklist::take(&self.buffer, &stored.link, orders).await
+            }
+            _ => Transition::Sent,
+        };
+        let meaning = match taken {
+            Transition::Held { reason, .. } => Meaning::Hold(reason),
+            _ => meaning,
+        };
         let to = match meaning {
             Meaning::Orders(arrival) => {
                 let to = worklist::take(&self.buffer, &stored.link, arrival).await;

@@ -19,6 +19,7 @@ use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::association::whose::{self, Attributed, Whose};
 use crate::gateway::pairing::sender_of;
 use crate::identity::{Attribution, Issuers, adt::Adt};
+use crate::template;
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
@@ -28,6 +29,8 @@ pub struct Understanding {
     senders: RwLock<HashMap<Sender, Arc<FirmwareProfile>>>,
     gateway: translate::Gateway,
     issuers: Issuers,
+    /// How messages of hospital systems become FHIR.
+    templates: Option<Arc<template::Library>>,
     simulated: bool,
     /// Who says whose an observation is, once the box is built; the frame and the link alone until then.
     whose: OnceLock<Arc<dyn Whose>>,
@@ -64,6 +67,8 @@ pub struct Understood {
     pub findings: Vec<Finding>,
     /// What it says of patients; the first look tells it to the index, whatever else becomes of the frame.
     pub people: Vec<Adt>,
+    /// Orders in a frame that is delivered too: the first look takes them onto the worklist.
+    pub orders: Option<Arrival>,
     pub meaning: Meaning,
     /// Under whom it is delivered, or why nobody can say.
     pub(crate) whose: Option<Attributed>,
@@ -91,6 +96,7 @@ impl Understanding {
             senders: RwLock::default(),
             gateway,
             issuers,
+            templates: None,
             simulated,
             whose: OnceLock::new(),
         }
@@ -99,6 +105,12 @@ impl Understanding {
     /// From now on `whose` is asked; once.
     pub(super) fn ask(&self, whose: Arc<dyn Whose>) {
         drop(self.whose.set(whose));
+    }
+
+    /// Messages of hospital systems are translated with these, on links that ask for it.
+    pub fn translating(mut self, templates: Arc<template::Library>) -> Self {
+        self.templates = Some(templates);
+        self
     }
 
     /// With the names under which assigning authorities go at this site.
@@ -231,7 +243,7 @@ impl Understanding {
         };
         let (reports, findings) = (decoded.reports, decoded.findings);
         let whose = Some(Attributed { doubt, ..whose });
-        Understood { device, summary, reports, findings, people: Vec::new(), meaning, whose }
+        Understood { device, summary, reports, findings, people: Vec::new(), orders: None, meaning, whose }
     }
 
     /// The reports of a frame as FHIR.
@@ -348,6 +360,7 @@ impl Understood {
             reports: Vec::new(),
             findings: Vec::new(),
             people: Vec::new(),
+            orders: None,
             meaning,
             whose: None,
         }

@@ -4,6 +4,7 @@ use super::{Meaning, Said, Understanding, Understood, context, guarded};
 use crate::config::{HL7_SYSTEM, Link, SystemReads};
 use crate::device::Finding;
 use crate::firmware_profile::{Arrival, LinkContext};
+use crate::gateway::by_template;
 use crate::hl7v2::{self, Message};
 use crate::identity::adt::{self, Adt};
 
@@ -45,7 +46,14 @@ impl Understanding {
                     return Understood { findings, ..Understood::unread(said, "held", Meaning::Hold(why)) };
                 }
             }
-            heard.understood(said)
+            let understood = heard.understood(said);
+            match self.templates.as_ref().filter(|_| system.templates) {
+                Some(templates) => {
+                    let read = by_template::read(templates, &self.gateway, self.simulated, &context, said);
+                    understood.delivered(read)
+                }
+                None => understood,
+            }
         };
         guarded(reading).unwrap_or_else(|| self.failed(link, HL7_SYSTEM, said))
     }
@@ -87,6 +95,17 @@ impl Understanding {
         };
         heard.people.push(adt::read(&message, &context)?);
         Ok(())
+    }
+}
+
+impl Understood {
+    /// What a frame is used for here, and delivered as besides.
+    fn delivered(self, read: by_template::Read) -> Self {
+        let orders = match self.meaning {
+            Meaning::Orders(arrival) => Some(arrival),
+            _ => None,
+        };
+        Self { summary: read.summary, findings: read.findings, meaning: read.meaning, orders, ..self }
     }
 }
 
