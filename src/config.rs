@@ -5,6 +5,7 @@
 
 pub mod association;
 mod destinations;
+mod library;
 mod patients;
 mod system;
 mod waveforms;
@@ -28,6 +29,7 @@ use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
 pub use destinations::Destination;
+pub use library::{library, templates};
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
@@ -47,6 +49,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// All firmware profiles, for links that are made while the box runs.
     pub library: Arc<Library>,
+    /// How messages of hospital systems become FHIR.
+    pub templates: Arc<crate::template::Library>,
     pub delivery: Delivery,
     pub worklist: Worklist,
     pub association: association::Policy,
@@ -328,6 +332,8 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
     })?;
     sections(&file, &|section, key, message| at(text, place, offset_of(text, section, key), message))?;
     let library = Arc::new(library(file.profiles.folder.as_deref())?);
+    let own = file.profiles.folder.as_ref().map(|folder| folder.join("templates"));
+    let templates = Arc::new(templates(own.as_deref().filter(|own| own.is_dir()))?);
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
     for link in file.links {
@@ -354,6 +360,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         destinations,
         routes,
         library,
+        templates,
         delivery: file.delivery,
         worklist: file.worklist,
         association: file.association,
@@ -520,39 +527,6 @@ pub fn parse_link(text: &str, site: &Site, library: &Library, broker: bool) -> R
 fn zone_of(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
         .map_err(|_| format!("unknown time zone \"{name}\": use an IANA name such as \"Europe/Berlin\""))
-}
-
-/// The built-in profiles and, over them, those of the clinic's folder.
-pub fn library(folder: Option<&Path>) -> Result<Library, ConfigError> {
-    let embedded = Library::embedded().map_err(|fault| ConfigError::Whole(fault.to_string()))?;
-    let Some(folder) = folder else { return Ok(embedded) };
-    let mut files = Vec::new();
-    for maker in folders(folder)? {
-        for model in folders(&maker)? {
-            let path = model.join("profile.toml");
-            if !path.is_file() {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-            let id = model.strip_prefix(folder).unwrap_or(&model).display().to_string();
-            files.push((id, text));
-        }
-    }
-    embedded.with_overrides(files).map_err(|faults| ConfigError::Whole(faults.to_string()))
-}
-
-fn folders(parent: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: parent.into(), source };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(parent).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.is_dir() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// A fault at a byte offset of `text`, with the line and a caret under the place.

@@ -29,6 +29,8 @@ pub mod firmware_profile;
 pub mod identity;
 /// Measurements → FHIR resources, by kind of value.
 pub mod translate;
+/// HL7 v2 messages → FHIR resources, by template.
+pub mod template;
 /// Which frames go on to other systems, and as which HL7 v2 messages.
 pub mod route;
 // ── doors ──

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use bedside::demo::template::Dice;
 use bedside::firmware_profile::Library;
+use bedside::template;
 use bedside::wire::{
     astm, delimited, dri, ieee11073, intellivue, lines, medibus, mllp, nonin, poct1a, sparkplug, tape,
 };
@@ -37,6 +38,7 @@ const INPUT_MAX: usize = 8 << 10;
 /// An input that takes longer is a hang (unoptimised builds on a busy machine included).
 const HANG: Duration = Duration::from_secs(20);
 
+static TEMPLATES: LazyLock<template::Library> = LazyLock::new(|| template::Library::embedded().unwrap());
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::embedded().unwrap());
 
 /// A fuzz body with its seeds and how many rounds it gets by default: about a second or two each.
@@ -73,10 +75,14 @@ fn bodies() -> Vec<Body> {
             captures(&["ieee11073/agent", "ieee11073/blood-pressure"]),
         ),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
+        body("route", bedside::route::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
+        body("upstream::hl7", upstream::hl7::fuzz, 20_000, acknowledgements()),
         body("identity::adt", identity::adt::fuzz, 6000, on_patients()),
         body("identity::query", identity::query::fuzz, 6000, on_patients()),
         body("arriving orders", firmware_profile::fuzz_orders, 6000, captures(&["generic/hl7-orders"])),
         body("orders of a FHIR server", gateway::fuzz_fhir, 6000, on_fhir()),
+        body("template", |bytes| template::fuzz_message(bytes, &TEMPLATES), 1500, on_patients()),
+        body("template pages", template::fuzz, 300, template_pages()),
         body("fhir::answer", fhir::fuzz, 40_000, answers()),
         body("upstream", upstream::fuzz, 20_000, answers()),
         body("firmware_profile", firmware_profile::fuzz, 6000, with_choice(captures(&ids()))),
@@ -113,6 +119,12 @@ fn on_patients() -> Vec<Vec<u8>> {
         ),
         message("QRY^A19", "QRD|1|R|I|Q|||1^RD|7^D^J|DEM|\r"),
     ]
+}
+
+/// A page of templates with each kind of line.
+fn template_pages() -> Vec<Vec<u8>> {
+    let page = "maps:\n  PID.Patient:\n    identity: [{identifier: [MR]}, {key: [PID-3]}, message]\n    lines:\n      Patient.birthDate: PID-7\n      Patient.name:\n        - {from: \"PID-5\", when: \"{PID-8} == 'F'\", map: XPN.HumanName}\n      Patient.identifier:x.value: =7\ngroups:\n  g: {begins: [PID], holds: [NTE], make: [{map: PID.Patient, update: true}]}\nmessages:\n  m: {for: [ADT^A01], groups: [g], ignore: [MSH-1]}\ntables:\n  t: {target: \"urn:t\", rows: {A: {code: b, display: c}}}\n";
+    vec![page.as_bytes().to_vec()]
 }
 
 /// What a FHIR server says of orders, patients and beds.
@@ -389,6 +401,15 @@ fn on_delimited() -> Vec<Vec<u8>> {
         b"pH 7.41 pCO2 40.1",
     ];
     seeds.map(<[u8]>::to_vec).into()
+}
+
+fn acknowledgements() -> Vec<Vec<u8>> {
+    [
+        "MSH|^~\\&|EHR|H|||1||ACK^R01^ACK|9|P|2.5|||AL\rMSA|AE|M1|bad\rERR|||207^Application internal error^HL70357|E||||x\r",
+        "MSH|^~\\&|EHR|H|||1||ACK|9|P|2.3\rMSA|AR|M1||||203^Unsupported version id\rERR|^^^207&Internal&HL70357\r",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
 }
 
 fn answers() -> Vec<Vec<u8>> {

@@ -11,8 +11,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const DOORS: [&str; 4] = ["access", "buffer", "connector", "upstream"];
-const PURE: [&str; 9] =
-    ["nomenclature", "device", "wire", "hl7v2", "fhir", "firmware_profile", "identity", "translate", "route"];
+const PURE: [&str; 10] = [
+    "nomenclature",
+    "device",
+    "wire",
+    "hl7v2",
+    "fhir",
+    "firmware_profile",
+    "identity",
+    "translate",
+    "template",
+    "route",
+];
 /// A crate and the only rooms that may name it.
 const HOMES: [(&str, &[&str]); 8] = [
     ("rusqlite", &["buffer"]),

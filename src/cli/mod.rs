@@ -18,6 +18,7 @@ mod run;
 mod selftest;
 mod simulate;
 mod status;
+mod template;
 mod venue;
 mod worklist;
 
@@ -56,6 +57,9 @@ enum Command {
     /// Check or list firmware profiles
     #[command(subcommand)]
     Profile(profile::Command),
+    /// Check templates from HL7 v2 to FHIR, or translate a message with them
+    #[command(subcommand)]
+    Template(template::Command),
     /// List serial ports, and find out what speaks on them
     #[command(subcommand)]
     Devices(devices::Command),
@@ -136,6 +140,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Selftest(arguments) => selftest::main(&arguments),
         Command::Config(command) => config::main(command),
         Command::Profile(command) => profile::main(command),
+        Command::Template(command) => template::main(command),
         Command::Devices(command) => devices::main(command),
         Command::Simulate(arguments) => simulate::main(arguments),
         Command::Record(arguments) => replay::record(arguments),

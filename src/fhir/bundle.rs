@@ -34,6 +34,7 @@ pub struct Transaction<'a> {
     mode: Mode,
     resources: Vec<&'a Resource>,
     places: HashMap<(&'static str, &'a str), usize>,
+    ids: HashMap<&'a str, &'static str>,
     /// By id: ids are hashes over the kind too.
     placements: HashMap<&'a str, Placement>,
     spelled: HashMap<String, String>,
@@ -51,6 +52,7 @@ impl<'a> Transaction<'a> {
             mode,
             resources: Vec::new(),
             places: HashMap::new(),
+            ids: HashMap::new(),
             placements: HashMap::new(),
             spelled: HashMap::new(),
             bytes: 0,
@@ -60,6 +62,7 @@ impl<'a> Transaction<'a> {
     /// Adds a resource, or replaces the one with the same kind and id.
     pub fn add(&mut self, resource: &'a Resource) {
         let next = self.resources.len();
+        self.ids.insert(&resource.id, resource.kind);
         let place = *self.places.entry((resource.kind, resource.id.as_str())).or_insert(next);
         self.bytes += self.cost(resource);
         match self.resources.get_mut(place) {
@@ -199,9 +202,8 @@ impl<'a> Transaction<'a> {
     }
 
     fn holds(&self, kind: &str, id: &str) -> bool {
-        ["Device", "DeviceMetric", "Patient", "Specimen", "Observation"]
-            .iter()
-            .any(|known| *known == kind && self.places.contains_key(&(*known, id)))
+        // Ids are hashes over the kind too.
+        self.ids.get(id).is_some_and(|own| *own == kind)
     }
 
     /// The entry's envelope: full URL, request, and in conditional mode the encoded identifier.

@@ -54,8 +54,8 @@ impl Resource {
     /// Its place in a Bundle: what is referred to stands before what refers to it, for servers that resolve as they go.
     pub fn rank(&self) -> u8 {
         match self.kind {
-            "Device" => 0,
-            "DeviceMetric" => 1,
+            "Device" | "Organization" | "Practitioner" | "Location" | "Substance" | "Medication" => 0,
+            "DeviceMetric" | "PractitionerRole" => 1,
             "Patient" => 2,
             "Specimen" => 3,
             "Provenance" => 5,

@@ -58,7 +58,7 @@ impl fmt::Display for Fault {
 }
 
 /// The candidate a mistyped word was probably meant to be: the nearest within a third of its length.
-pub(super) fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let limit = (word.chars().count() / 3).max(1);
     let near = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
     near.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, c)| c)

@@ -60,6 +60,7 @@ pub use check::missing_captures;
 pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor_json::schema as page_schema;
 pub use fault::Fault;
+pub(crate) use fault::did_you_mean;
 pub use hl7_orders::{Arrival, Placed, Wish, fuzz as fuzz_orders};
 pub use hl7_person::authority;
 pub use hl7_query::Answered;

@@ -3,6 +3,8 @@
 //! A pure function of what is on disk and of the configuration, computed again whenever it is needed: for the
 //! desk, for delivery, after a profile was repaired. Nothing derived is ever stored in its place.
 
+mod system;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -10,14 +12,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use crate::admin::pairing::Sender;
 use crate::buffer::Doubt;
 use crate::clock::Timestamp;
-use crate::config::{Link, Reads, SystemReads};
+use crate::config::{Link, Reads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::association::whose::{self, Attributed, Whose};
 use crate::gateway::pairing::sender_of;
-use crate::hl7v2;
-use crate::identity::{self, Attribution, Issuers, adt::Adt};
+use crate::identity::{Attribution, Issuers, adt::Adt};
+use crate::template;
 use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
@@ -27,6 +29,8 @@ pub struct Understanding {
     senders: RwLock<HashMap<Sender, Arc<FirmwareProfile>>>,
     gateway: translate::Gateway,
     issuers: Issuers,
+    /// How messages of hospital systems become FHIR.
+    templates: Option<Arc<template::Library>>,
     simulated: bool,
     /// Who says whose an observation is, once the box is built; the frame and the link alone until then.
     whose: OnceLock<Arc<dyn Whose>>,
@@ -63,6 +67,8 @@ pub struct Understood {
     pub findings: Vec<Finding>,
     /// What it says of patients; the first look tells it to the index, whatever else becomes of the frame.
     pub people: Vec<Adt>,
+    /// Orders in a frame that is delivered too: the first look takes them onto the worklist.
+    pub orders: Option<Arrival>,
     pub meaning: Meaning,
     /// Under whom it is delivered, or why nobody can say.
     pub(crate) whose: Option<Attributed>,
@@ -90,6 +96,7 @@ impl Understanding {
             senders: RwLock::default(),
             gateway,
             issuers,
+            templates: None,
             simulated,
             whose: OnceLock::new(),
         }
@@ -98,6 +105,12 @@ impl Understanding {
     /// From now on `whose` is asked; once.
     pub(super) fn ask(&self, whose: Arc<dyn Whose>) {
         drop(self.whose.set(whose));
+    }
+
+    /// Messages of hospital systems are translated with these, on links that ask for it.
+    pub fn translating(mut self, templates: Arc<template::Library>) -> Self {
+        self.templates = Some(templates);
+        self
     }
 
     /// With the names under which assigning authorities go at this site.
@@ -196,60 +209,6 @@ impl Understanding {
         guarded(reading).unwrap_or_else(|| self.failed(link, &profile.id, said))
     }
 
-    /// Reads a message of a hospital system: orders for the worklist; what nothing uses is kept and let be.
-    fn read_system(&self, link: &Link, system: &SystemReads, said: &Said<'_>) -> Understood {
-        let reading = || {
-            let context = context(link, said.received);
-            if let Some(arrival) = system.orders.arriving_orders(said.bytes, &context) {
-                return Understood::unread(said, "orders", Meaning::Orders(arrival));
-            }
-            let Some(header) = hl7v2::header(said.bytes) else {
-                return Understood::unread(said, "not HL7", Meaning::Hold("not HL7: no MSH".into()));
-            };
-            if &*header.message_type == "ADT" && system.patients {
-                return self.read_people(said, &context);
-            }
-            let plain =
-                |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>();
-            let kind = format!("{}^{}", plain(&header.message_type), plain(&header.trigger));
-            let reason = format!("{kind}: {}", unused(&header.message_type));
-            Understood::unread(said, &kind, Meaning::Nothing(reason))
-        };
-        guarded(reading).unwrap_or_else(|| self.failed(link, crate::config::HL7_SYSTEM, said))
-    }
-
-    /// All ADT messages of a frame. One that cannot be used holds the frame, and then none of it is told.
-    fn read_people(&self, said: &Said<'_>, context: &LinkContext) -> Understood {
-        let context_of = identity::adt::Context {
-            zone: &context.zone,
-            zone_name: &context.zone_name,
-            received: said.received,
-            issuers: &self.issuers,
-        };
-        let (mut people, mut rest): (Vec<Adt>, &[u8]) = (Vec::new(), said.bytes);
-        while people.len() < MESSAGES_MAX
-            && let hl7v2::Parsed { message: Some(message), rest: after, .. } =
-                hl7v2::Message::parse(rest, context.charset)
-        {
-            match identity::adt::read(&message, &context_of) {
-                Ok(adt) => people.push(adt),
-                Err(why) => return Understood::unread(said, "ADT", Meaning::Hold(why)),
-            }
-            if after.is_empty() || after.len() >= rest.len() {
-                break;
-            }
-            rest = after;
-        }
-        let mut done: Vec<&str> = people.iter().map(|adt| adt.done).collect();
-        done.dedup();
-        let left: Vec<&str> = people.iter().flat_map(|adt| &adt.left_out).map(String::as_str).collect();
-        let left = if left.is_empty() { String::new() } else { format!("; {}", left.join("; ")) };
-        let reason = format!("patient index: {}{left}", done.join(", "));
-        let event = people.first().map(|adt| adt.event.clone()).unwrap_or_default();
-        let understood = Understood::unread(said, &format!("ADT^{event}"), Meaning::Nothing(reason));
-        Understood { people, ..understood }
-    }
-
     fn failed(&self, link: &Link, profile: &str, said: &Said<'_>) -> Understood {
         tracing::error!(link = %link.name, profile, "Reading a frame failed: a fault of Bedside.");
         let reason = "Bedside failed on this frame: tell its makers, and release it after an update";
@@ -284,7 +243,7 @@ impl Understanding {
         };
         let (reports, findings) = (decoded.reports, decoded.findings);
         let whose = Some(Attributed { doubt, ..whose });
-        Understood { device, summary, reports, findings, people: Vec::new(), meaning, whose }
+        Understood { device, summary, reports, findings, people: Vec::new(), orders: None, meaning, whose }
     }
 
     /// The reports of a frame as FHIR.
@@ -380,19 +339,6 @@ impl Understanding {
     }
 }
 
-/// Messages in one frame of a hospital system.
-const MESSAGES_MAX: usize = 10_000;
-
-/// Why a hospital system's message of this type (MSH-9.1) changes nothing here.
-fn unused(kind: &str) -> &'static str {
-    match kind {
-        "ADT" => "this link tells the patient index nothing ([link.system] patients)",
-        "ACK" | "RSP" | "ADR" | "MCF" | "ORR" | "ORL" => "an answer; this link asks nothing",
-        "QBP" | "QRY" | "QCN" | "QSX" => "a query",
-        _ => "nothing on this link uses it",
-    }
-}
-
 /// `None` when it panicked. Nothing is shared with what runs but what it returns.
 pub(super) fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(reading)).ok()
@@ -414,6 +360,7 @@ impl Understood {
             reports: Vec::new(),
             findings: Vec::new(),
             people: Vec::new(),
+            orders: None,
             meaning,
             whose: None,
         }

@@ -10,7 +10,7 @@ use crate::device;
 use crate::fhir;
 
 /// A FHIR `string`: control characters become spaces, the ends are trimmed; `None` when nothing is left.
-pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn text(raw: &str) -> Option<Cow<'_, str>> {
     if is_plain(raw) {
         return Some(Cow::Borrowed(raw));
     }
@@ -32,7 +32,7 @@ fn is_plain(raw: &str) -> bool {
 }
 
 /// A FHIR `code`: no white space at the ends and single spaces inside.
-pub(super) fn code(raw: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn code(raw: &str) -> Option<Cow<'_, str>> {
     if !raw.is_empty() && raw.bytes().all(|b| b.is_ascii_graphic()) {
         return Some(Cow::Borrowed(raw));
     }
@@ -43,7 +43,7 @@ pub(super) fn code(raw: &str) -> Option<Cow<'_, str>> {
 
 /// An absolute FHIR `uri`. A private name (`99VENDOR`) gets the scheme that says it is ours to resolve, so that no
 /// server takes it for a relative address; `None` when there is no name.
-pub(super) fn system(raw: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn system(raw: &str) -> Option<Cow<'_, str>> {
     if matches!(raw, device::LOINC | device::MDC | device::UCUM) {
         return Some(Cow::Borrowed(raw));
     }

@@ -18,7 +18,7 @@ const SIMULATED: Coding<'static> =
 
 /// A deterministic URI for what `parts` describe. It is opaque on purpose: it stands in URLs and server logs, and the
 /// parts name a patient.
-pub(super) fn key(kind: &str, parts: &[&str]) -> String {
+pub(crate) fn key(kind: &str, parts: &[&str]) -> String {
     const BETWEEN: char = '\u{1f}';
     let mut text = String::with_capacity(256);
     for part in parts {

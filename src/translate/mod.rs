@@ -12,7 +12,7 @@
 //! `quality-control` beside them.
 
 mod alarm;
-mod clean;
+pub(crate) mod clean;
 mod coincident;
 mod devices;
 mod list;
@@ -35,7 +35,10 @@ use crate::device::{Domain, Identifier, Measurement, Precision, Report, Value};
 use crate::fhir::Resource;
 use crate::identity::Attribution;
 
+pub(crate) use list::key;
 pub use provenance::{Correction, provenance};
+pub(crate) use subject::own_patient_system;
+pub(crate) use time::date_time;
 pub use waveform::join_waveforms;
 
 /// Code system of the tags Bedside puts on resources.

@@ -10,7 +10,7 @@ use crate::fhir::{self, CodeableConcept, Coding, HumanName, Reference};
 use crate::identity::{Attribution, has_issuer, same_identifier};
 
 use super::list::{List, key};
-use super::{Context, Held, QualityControl, Unidentified, clean};
+use super::{Context, Gateway, Held, QualityControl, Unidentified, clean};
 
 const IDENTIFIER_TYPE: &str = "http://terminology.hl7.org/CodeSystem/v2-0203";
 
@@ -113,11 +113,17 @@ fn chosen(identifiers: &[Identifier]) -> Option<&Identifier> {
 fn identifier<'a>(raw: &'a Identifier, context: &Context<'a>) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
     let value = clean::text(&raw.value)?;
     let issuer = if has_issuer(&raw.system) { clean::system(&raw.system) } else { None };
-    let site = || context.gateway.patient_system.as_deref().and_then(clean::system);
-    let system = issuer.or_else(site).unwrap_or_else(|| {
-        format!("urn:bedside:patient:{}", fhir::query_value(context.gateway.id.value.trim())).into()
-    });
+    let system = issuer.unwrap_or_else(|| own_patient_system(context.gateway).into());
     Some((system, value))
+}
+
+/// The system of patient numbers that come without an issuer: the site's, else one that counts within this gateway.
+pub(crate) fn own_patient_system(gateway: &Gateway) -> String {
+    let site = gateway.patient_system.as_deref().and_then(clean::system);
+    site.map_or_else(
+        || format!("urn:bedside:patient:{}", fhir::query_value(gateway.id.value.trim())),
+        Cow::into_owned,
+    )
 }
 
 /// Adds the Patient of `subject` and says its id.

@@ -23,7 +23,7 @@ pub(super) fn effective(taken: &Moment, until: Option<&Moment>) -> Option<Effect
 }
 
 /// A FHIR `dateTime`. A time of the day always has an offset and seconds (R4 2.24.0.1 asks for both).
-pub(super) fn date_time(moment: &Moment) -> Option<String> {
+pub(crate) fn date_time(moment: &Moment) -> Option<String> {
     let offset = if moment.offset_minutes.abs() <= OFFSET_MINUTES_MAX { moment.offset_minutes } else { 0 };
     let shown = moment.micros.checked_add(i64::from(offset) * 60_000_000)?;
     let at = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::from_microsecond(shown).ok()?);

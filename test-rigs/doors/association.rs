@@ -60,7 +60,7 @@ async fn an_orphan_waits_until_somebody_says_whose_it_is_and_two_answers_that_di
     let device = seen["devices"].as_array().unwrap().iter().find(|d| d["waiting"]["orphan"] == 1).unwrap();
     let key = device["key"].as_str().unwrap().to_owned();
     let serial = key.rsplit('/').next().unwrap();
-    let found = clinic.desk.get(&format!("/api/v1/associations/find?code={serial}")).await.json();
+    let (_, found) = post(&clinic, "/find", &json!({ "code": serial })).await;
     assert_eq!(found["key"], key.as_str(), "what is printed on the device stands for it");
 
     // From before the measurement: it goes out, on the patient.
