@@ -5,10 +5,11 @@
 
 pub mod association;
 mod destinations;
-mod patients;
 mod library;
+mod patients;
 mod system;
 mod waveforms;
+mod worklist;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use library::{library, templates};
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
+pub use worklist::Worklist;
 
 /// How the box is built, checked and ready to run.
 #[derive(Debug)]
@@ -102,24 +104,6 @@ pub struct Delivery {
 impl Default for Delivery {
     fn default() -> Self {
         Self { entries_max: 64, bytes_max: 1 << 20, age_ms: 100, pause_max_s: 60 }
-    }
-}
-
-/// Orders for analysers beside those of the desk and of HL7 links.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Worklist {
-    /// Takes the ServiceRequests of `[upstream]`.
-    pub fhir: bool,
-    /// Seconds between two looks.
-    pub every_s: u64,
-    /// Further parameters of the search, e.g. `performer=Organization/lab`.
-    pub query: String,
-}
-
-impl Default for Worklist {
-    fn default() -> Self {
-        Self { fhir: false, every_s: 30, query: String::new() }
     }
 }
 
@@ -277,6 +261,7 @@ struct File {
     worklist: Worklist,
     #[serde(default)]
     association: association::Policy,
+    #[serde(default)]
     patients: Patients,
     #[serde(default)]
     log: Log,
@@ -391,16 +376,8 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if let Some(upstream) = &file.upstream {
         upstream.check().map_err(|wrong| fault("[upstream]", "", wrong.to_string()))?;
     }
-    if file.worklist.fhir && file.upstream.is_none() {
-        return Err(fault(
-            "[worklist]",
-            "fhir",
-            "the worklist's orders come from [upstream], and there is none".into(),
-        ));
-    }
-    if !(5..=86_400).contains(&file.worklist.every_s) {
-        return Err(fault("[worklist]", "every_s", "every_s is 5 to 86400 seconds".into()));
-    }
+    let worklist = file.worklist.check(file.upstream.is_some());
+    worklist.map_err(|(key, message)| fault("[worklist]", key, message))?;
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;

@@ -75,6 +75,8 @@ fn bodies() -> Vec<Body> {
             captures(&["ieee11073/agent", "ieee11073/blood-pressure"]),
         ),
         body("hl7v2", hl7v2::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
+        body("route", bedside::route::fuzz, 6000, captures(&["ihe/pcd01-monitor", "mindray/bs-chemistry"])),
+        body("upstream::hl7", upstream::hl7::fuzz, 20_000, acknowledgements()),
         body("identity::adt", identity::adt::fuzz, 6000, on_patients()),
         body("identity::query", identity::query::fuzz, 6000, on_patients()),
         body("arriving orders", firmware_profile::fuzz_orders, 6000, captures(&["generic/hl7-orders"])),
@@ -399,6 +401,15 @@ fn on_delimited() -> Vec<Vec<u8>> {
         b"pH 7.41 pCO2 40.1",
     ];
     seeds.map(<[u8]>::to_vec).into()
+}
+
+fn acknowledgements() -> Vec<Vec<u8>> {
+    [
+        "MSH|^~\\&|EHR|H|||1||ACK^R01^ACK|9|P|2.5|||AL\rMSA|AE|M1|bad\rERR|||207^Application internal error^HL70357|E||||x\r",
+        "MSH|^~\\&|EHR|H|||1||ACK|9|P|2.3\rMSA|AR|M1||||203^Unsupported version id\rERR|^^^207&Internal&HL70357\r",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into()
 }
 
 fn answers() -> Vec<Vec<u8>> {

@@ -194,6 +194,13 @@ pub struct Done {
     pub held: u64,
 }
 
+/// What a scanner read, to be looked for among the devices.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scanned {
+    pub code: String,
+}
+
 /// An association to be made.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -16,6 +16,7 @@ mod json;
 mod kept;
 mod listener;
 pub mod live;
+pub mod outgoing;
 mod pages;
 pub mod pairing;
 pub mod people;
@@ -24,6 +25,7 @@ pub mod recording;
 mod routes;
 #[cfg(test)]
 mod samples;
+mod segments;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,7 @@ pub use identity::Identity;
 pub use kept::Kept;
 use listener::Patience;
 use live::Live;
+use outgoing::Outgoing;
 use pages::Pages;
 use pairing::Pairing;
 use people::People;
@@ -103,6 +106,7 @@ pub struct Services {
     pub pairing: Arc<dyn Pairing>,
     pub recording: Arc<dyn Recording>,
     pub worklist: Arc<dyn Worklist>,
+    pub outgoing: Arc<dyn Outgoing>,
     pub associations: Arc<dyn Associations>,
     pub people: Arc<dyn People>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
@@ -190,9 +194,10 @@ async fn purge(desk: Arc<Desk>) {
 /// For the fuzzing rig: what the desk itself takes apart. The first byte chooses.
 pub fn fuzz(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else { return };
-    match choice % 3 {
+    match choice % 4 {
         0 => routes::fuzz(rest),
         1 => guard::fuzz(rest),
-        _ => raw::fuzz(rest),
+        2 => raw::fuzz(rest),
+        _ => segments::fuzz(rest),
     }
 }

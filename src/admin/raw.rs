@@ -33,22 +33,32 @@ fn visible(bytes: &[u8]) -> String {
     let mut visible = String::with_capacity(text.len() + text.len() / 8);
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        visible.push(match c {
-            '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
-            '\u{7f}' => '\u{2421}',
-            // C1 controls have no pictures.
-            '\u{80}'..='\u{9f}' => '\u{fffd}',
-            // Marks that turn text around or hide would show another message than the one that came.
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {
-                '\u{25af}'
-            }
-            other => other,
-        });
+        visible.push(seen(c));
         if c == '\n' || (c == '\r' && chars.peek() != Some(&'\n')) {
             visible.push('\n');
         }
     }
     visible
+}
+
+/// A character as a screen may show it: never one that steers the screen.
+pub(super) fn seen(c: char) -> char {
+    match c {
+        '\0'..='\u{1f}' => picture(c),
+        '\u{7f}' => '\u{2421}',
+        // C1 controls have no pictures.
+        '\u{80}'..='\u{9f}' => '\u{fffd}',
+        // Marks that turn text around or hide would show another message than the one that came.
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {
+            '\u{25af}'
+        }
+        other => other,
+    }
+}
+
+/// The Unicode control picture of a C0 control.
+fn picture(c: char) -> char {
+    char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}')
 }
 
 fn hex(bytes: &[u8]) -> String {

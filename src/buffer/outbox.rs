@@ -10,7 +10,7 @@ use super::entry::{IllegalMark, Mark, State, Transition};
 use super::job::Sealed;
 use super::repetition::prefix;
 use super::store::Store;
-use super::{Kept, Refused, compact, sha256};
+use super::{Kept, Refused, compact, outgoing, sha256};
 use crate::clock::Timestamp;
 
 /// The reason of every entry whose bytes changed on the disk.
@@ -240,6 +240,9 @@ impl Store {
         let Some((from, notes)) = found else { return Ok(Err(IllegalMark::new(mark, None))) };
         let Some(to) = mark.to.lead(from) else { return Ok(Err(IllegalMark::new(mark, Some(from)))) };
         self.write_mark(mark, from, notes.as_deref())?;
+        if (from, to) == (State::Held, State::Waiting) {
+            outgoing::release_entry(&self.conn, mark.id)?;
+        }
         self.counts.moved(from, to);
         Ok(Ok(()))
     }

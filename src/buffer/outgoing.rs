@@ -39,8 +39,8 @@ pub enum OutgoingChange {
     Step { id: i64, step: Step },
     /// Stops or goes on with a destination, for a person.
     Pause { destination: String, paused: bool },
-    /// Lets the messages of an entry go that are held and were never sent: what held them may be mended.
-    ReleaseEntry { entry: i64 },
+    /// Lets all held messages of a destination go: the same bytes, where there are some.
+    ReleaseAll { destination: String },
 }
 
 /// What happened to a message.
@@ -105,10 +105,11 @@ pub(super) fn apply(
                 return Ok(Err(format!("there is no destination \"{destination}\"")));
             }
         }
-        OutgoingChange::ReleaseEntry { entry } => {
+        OutgoingChange::ReleaseAll { destination } => {
             conn.execute(
-                "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL WHERE entry = ?1 AND state = 2 AND attempts = 0",
-                [entry],
+                "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL, committed = NULL WHERE state = 2
+                 AND destination = (SELECT id FROM destination WHERE name = ?1)",
+                [destination],
             )?;
         }
     }
@@ -230,6 +231,15 @@ fn take_step(
             .execute(params![id, shortened(reason)])?,
     };
     Ok(Ok(()))
+}
+
+/// Lets the messages of an entry go that are held and were never sent: what held the entry is mended.
+pub(super) fn release_entry(conn: &Connection, entry: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL WHERE entry = ?1 AND state = 2 AND attempts = 0",
+    )?
+    .execute([entry])?;
+    Ok(())
 }
 
 /// Whether a destination still needs this entry: it has not looked at it, or has a message of it that is not done.

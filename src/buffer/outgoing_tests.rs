@@ -237,7 +237,12 @@ async fn what_was_held_before_it_was_sent_goes_with_its_entry() {
     let queue = OutgoingChange::Queue { destination: "ehr".into(), rows: vec![held], through: entry };
     rig.change(queue).await.unwrap();
     assert_eq!((rig.rows().await[0].state, rig.next().await), (State::Held, None));
-    rig.change(OutgoingChange::ReleaseEntry { entry }).await.unwrap();
+    for to in [
+        Transition::Held { reason: "no patient".into(), answer: None },
+        Transition::Waiting { retry_after: None, reason: None },
+    ] {
+        rig.buffer.mark(vec![Mark { id: entry, to }]).await.unwrap();
+    }
     assert_eq!(rig.next().await, Some(1));
 }
 

@@ -247,6 +247,19 @@ impl Reader {
         Ok((found, through))
     }
 
+    /// The time by the buffer's clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared_clock().now()
+    }
+
+    /// A kept frame with its bytes verified; `None` when it is gone or the disk changed it.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn stored(&self, id: i64) -> Result<Option<Stored>, BufferError> {
+        self.read("reading an entry", move |conn| read_stored(conn, id)).await
+    }
+
     /// All destinations this box has had, by name, with their queues.
     ///
     /// # Errors

@@ -233,6 +233,10 @@ impl Reader {
         self.read("checking the audit trail", registry::verify_audit).await
     }
 
+    pub(super) fn shared_clock(&self) -> &crate::clock::SharedClock {
+        &self.shared.clock
+    }
+
     /// How many entries there are in each state, as of the last commit.
     pub fn counts(&self) -> Counts {
         self.shared.counts()

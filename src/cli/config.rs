@@ -30,6 +30,15 @@ pub(super) fn main(command: Command) -> Result<(), CliError> {
     }
 }
 
+/// Each route with what it says.
+fn routes(config: &config::Config) -> impl Iterator<Item = (&crate::route::Route, String)> {
+    config.routes.iter().filter_map(|route| {
+        let to = config.destinations.iter().find(|one| one.name == route.to)?;
+        let plain = if to.mllp.tls.is_some() { "with TLS" } else { "unencrypted" };
+        Some((route, format!("{} ({plain})", route.says(&to.mllp.address))))
+    })
+}
+
 fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
     let place = path.config.display();
     match config::load(&path.config) {
@@ -42,7 +51,14 @@ fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
                         "encrypted": encrypted(&l.transport)})
                 })
                 .collect();
-            say_json(&serde_json::json!({"ok": true, "file": place.to_string(), "links": links}));
+            let routes: Vec<_> = routes(&config)
+                .map(
+                    |(route, says)| serde_json::json!({"name": &*route.name, "to": &*route.to, "says": says}),
+                )
+                .collect();
+            say_json(
+                &serde_json::json!({"ok": true, "file": place.to_string(), "links": links, "routes": routes}),
+            );
             Ok(())
         }
         Ok(config) => {
@@ -52,7 +68,14 @@ fn check(path: &ConfigPath, json: bool) -> Result<(), CliError> {
                 let (kind, profile) = (link.transport.kind(), link.profile_word());
                 say(format!("  link {:<20} {kind:<7} {profile}{how}", link.name));
             }
-            if config.upstream.is_none() {
+            for (route, says) in routes(&config) {
+                say(format!("  route {:<19} {says}", route.name));
+            }
+            let unused = |to: &config::Destination| config.routes.iter().all(|route| route.to != to.name);
+            for destination in config.destinations.iter().filter(|one| unused(one)) {
+                say(format!("  destination \"{}\": no [[route]] leads there", destination.name));
+            }
+            if config.upstream.is_none() && config.routes.is_empty() {
                 say("  no [upstream]: results are kept and wait until there is one");
             }
             Ok(())

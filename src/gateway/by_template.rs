@@ -1,6 +1,5 @@
 //! What hospital systems send, translated by templates: frame → messages → FHIR resources.
 
-use crate::config::Link;
 use crate::device::Finding;
 use crate::fhir::Resource;
 use crate::firmware_profile::LinkContext;
@@ -73,11 +72,6 @@ fn distinct(resources: Vec<Resource>) -> Vec<Resource> {
         }
     }
     kept
-}
-
-/// Whether a link's frames are translated by templates.
-pub(super) fn is_asked(link: &Link) -> bool {
-    matches!(&link.reads, crate::config::Reads::System(system) if system.templates)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
 use recording::Recordings;
-use routes::Routes;
+use routes::{Building, Routes};
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
@@ -106,6 +106,7 @@ pub async fn run(
         None => None,
     };
     let me = identity(&buffer, &config).await.map_err(opening)?;
+    let me_id = me.id.value.clone();
     let links = std::mem::take(&mut config.links);
     let understanding = Understanding::new(links, me, config.site.simulated);
     let understanding =
@@ -119,27 +120,18 @@ pub async fn run(
     let (index, known) = (buffer.clone(), understanding.clone());
     let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let metrics: Arc<Metrics> = Arc::default();
-    let routes =
-        Arc::new(Routes::new(buffer.clone(), understanding.clone(), metrics.clone(), &config, clock.clone()));
+    let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
+    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
+    #[rustfmt::skip]
     let parts = Parts {
-        buffer,
-        live,
-        metrics,
-        understanding,
-        pairing,
-        recordings,
-        worklist,
-        associations,
-        people,
-        upstream,
-        clock,
-        stop,
+        buffer, live, metrics, understanding, pairing, recordings, worklist, associations, people, routes,
+        upstream, clock, stop,
     };
 
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
-    routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
+    parts.routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
@@ -170,6 +162,7 @@ struct Parts {
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
+    routes: Arc<Routes>,
     associations: Arc<Associations>,
     people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
@@ -209,6 +202,7 @@ impl Parts {
             associations: self.associations.clone(),
             people: self.people.clone(),
             translated: self.upstream.is_some().then(|| translated.clone()),
+            onward: self.upstream.is_none() && !config.routes.is_empty(),
             seen,
         };
         background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
@@ -272,6 +266,7 @@ impl Parts {
             pairing: self.pairing.clone(),
             recording: self.recordings.clone(),
             worklist: self.worklist.clone(),
+            outgoing: self.routes.clone(),
             associations: self.associations.clone(),
             people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),

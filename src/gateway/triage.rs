@@ -47,6 +47,8 @@ pub(super) struct Triage {
     pub people: Arc<People>,
     /// Takes what was translated, where there is somebody to deliver it.
     pub translated: Option<Arc<Translated>>,
+    /// There is no FHIR server, and other systems get the results: what is understood is done with here.
+    pub onward: bool,
     /// The last entry that was looked at: delivery never goes past it.
     pub seen: watch::Sender<i64>,
 }
@@ -99,6 +101,14 @@ impl Triage {
         }
         for stored in batch {
             marks.extend(self.beginnings_of(stored).await);
+        }
+        if self.onward {
+            let seen = marks.iter().filter(|mark| matches!(mark.to, Transition::Seen { .. }));
+            let reason = "there is no FHIR server to deliver it to; see Routes for where it goes";
+            let done: Vec<Mark> = seen
+                .map(|mark| Mark { id: mark.id, to: Transition::Ignored { reason: reason.into() } })
+                .collect();
+            marks.extend(done);
         }
         if let Err(fault) = self.buffer.mark(marks).await {
             tracing::error!(%fault, "What the first look found could not be written down.");
@@ -162,6 +172,16 @@ impl Triage {
                 understood.meaning
             }
             Err(why) => Meaning::Hold(why),
+        };
+        let taken = match understood.orders {
+            Some(orders) if matches!(meaning, Meaning::Deliver { .. }) => {
+                worklist::take(&self.buffer, &stored.link, orders).await
+            }
+            _ => Transition::Sent,
+        };
+        let meaning = match taken {
+            Transition::Held { reason, .. } => Meaning::Hold(reason),
+            _ => meaning,
         };
         let to = match meaning {
             Meaning::Orders(arrival) => {
@@ -228,7 +248,7 @@ impl Triage {
             bound_patient,
             distrusted: understood.findings.iter().any(off),
         };
-        for report in &understood.reports {
+        for report in &*understood.delivered_reports() {
             self.live.report(report, &sighting);
         }
     }

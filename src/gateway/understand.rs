@@ -3,21 +3,22 @@
 //! A pure function of what is on disk and of the configuration, computed again whenever it is needed: for the
 //! desk, for delivery, after a profile was repaired. Nothing derived is ever stored in its place.
 
+mod system;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::admin::pairing::Sender;
 use crate::buffer::Doubt;
 use crate::clock::Timestamp;
-use crate::config::{Link, Reads, SystemReads};
+use crate::config::{Link, Reads};
 use crate::device::{Finding, Report};
 use crate::fhir::Resource;
 use crate::firmware_profile::{Arrival, Decoded, FirmwareProfile, LinkContext};
 use crate::gateway::association::whose::{self, Attributed, Whose};
-use crate::gateway::by_template;
 use crate::gateway::pairing::sender_of;
-use crate::hl7v2;
-use crate::identity::{self, Attribution, Issuers, adt::Adt};
+use crate::identity::{Attribution, Issuers, adt::Adt};
 use crate::template;
 use crate::translate::{self, Context, QualityControl};
 
@@ -66,6 +67,8 @@ pub struct Understood {
     pub findings: Vec<Finding>,
     /// What it says of patients; the first look tells it to the index, whatever else becomes of the frame.
     pub people: Vec<Adt>,
+    /// Orders in a frame that is delivered too: the first look takes them onto the worklist.
+    pub orders: Option<Arrival>,
     pub meaning: Meaning,
     /// Under whom it is delivered, or why nobody can say.
     pub(crate) whose: Option<Attributed>,
@@ -206,70 +209,6 @@ impl Understanding {
         guarded(reading).unwrap_or_else(|| self.failed(link, &profile.id, said))
     }
 
-    /// Reads a message of a hospital system: orders for the worklist; what nothing uses is kept and let be.
-    fn read_system(&self, link: &Link, system: &SystemReads, said: &Said<'_>) -> Understood {
-        let reading = || {
-            let context = context(link, said.received);
-            if let Some(arrival) = system.orders.arriving_orders(said.bytes, &context) {
-                return Understood::unread(said, "orders", Meaning::Orders(arrival));
-            }
-            let Some(header) = hl7v2::header(said.bytes) else {
-                return Understood::unread(said, "not HL7", Meaning::Hold("not HL7: no MSH".into()));
-            };
-            let people = (&*header.message_type == "ADT" && system.patients)
-                .then(|| self.read_people(said, &context))
-                .filter(|understood| !system.templates || matches!(understood.meaning, Meaning::Hold(_)));
-            if let Some(people) = people {
-                return people;
-            }
-            if let Some(templates) = self.templates.as_ref().filter(|_| by_template::is_asked(link)) {
-                let told = &*header.message_type == "ADT" && system.patients;
-                let people = if told { self.read_people(said, &context).people } else { Vec::new() };
-                let read = by_template::read(templates, &self.gateway, self.simulated, &context, said);
-                let understood = Understood::unread(said, &read.summary, read.meaning);
-                return Understood { findings: read.findings, people, ..understood };
-            }
-            let plain =
-                |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>();
-            let kind = format!("{}^{}", plain(&header.message_type), plain(&header.trigger));
-            let reason = format!("{kind}: {}", unused(&header.message_type));
-            Understood::unread(said, &kind, Meaning::Nothing(reason))
-        };
-        guarded(reading).unwrap_or_else(|| self.failed(link, crate::config::HL7_SYSTEM, said))
-    }
-
-    /// All ADT messages of a frame. One that cannot be used holds the frame, and then none of it is told.
-    fn read_people(&self, said: &Said<'_>, context: &LinkContext) -> Understood {
-        let context_of = identity::adt::Context {
-            zone: &context.zone,
-            zone_name: &context.zone_name,
-            received: said.received,
-            issuers: &self.issuers,
-        };
-        let (mut people, mut rest): (Vec<Adt>, &[u8]) = (Vec::new(), said.bytes);
-        while people.len() < MESSAGES_MAX
-            && let hl7v2::Parsed { message: Some(message), rest: after, .. } =
-                hl7v2::Message::parse(rest, context.charset)
-        {
-            match identity::adt::read(&message, &context_of) {
-                Ok(adt) => people.push(adt),
-                Err(why) => return Understood::unread(said, "ADT", Meaning::Hold(why)),
-            }
-            if after.is_empty() || after.len() >= rest.len() {
-                break;
-            }
-            rest = after;
-        }
-        let mut done: Vec<&str> = people.iter().map(|adt| adt.done).collect();
-        done.dedup();
-        let left: Vec<&str> = people.iter().flat_map(|adt| &adt.left_out).map(String::as_str).collect();
-        let left = if left.is_empty() { String::new() } else { format!("; {}", left.join("; ")) };
-        let reason = format!("patient index: {}{left}", done.join(", "));
-        let event = people.first().map(|adt| adt.event.clone()).unwrap_or_default();
-        let understood = Understood::unread(said, &format!("ADT^{event}"), Meaning::Nothing(reason));
-        Understood { people, ..understood }
-    }
-
     fn failed(&self, link: &Link, profile: &str, said: &Said<'_>) -> Understood {
         tracing::error!(link = %link.name, profile, "Reading a frame failed: a fault of Bedside.");
         let reason = "Bedside failed on this frame: tell its makers, and release it after an update";
@@ -304,7 +243,7 @@ impl Understanding {
         };
         let (reports, findings) = (decoded.reports, decoded.findings);
         let whose = Some(Attributed { doubt, ..whose });
-        Understood { device, summary, reports, findings, people: Vec::new(), meaning, whose }
+        Understood { device, summary, reports, findings, people: Vec::new(), orders: None, meaning, whose }
     }
 
     /// The reports of a frame as FHIR.
@@ -400,25 +339,20 @@ impl Understanding {
     }
 }
 
-/// Messages in one frame of a hospital system.
-const MESSAGES_MAX: usize = 10_000;
-
-/// Why a hospital system's message of this type (MSH-9.1) changes nothing here.
-fn unused(kind: &str) -> &'static str {
-    match kind {
-        "ADT" => "this link tells the patient index nothing ([link.system] patients)",
-        "ACK" | "RSP" | "ADR" | "MCF" | "ORR" | "ORL" => "an answer; this link asks nothing",
-        "QBP" | "QRY" | "QCN" | "QSX" => "a query",
-        _ => "nothing on this link uses it",
-    }
-}
-
 /// `None` when it panicked. Nothing is shared with what runs but what it returns.
 pub(super) fn guarded<T>(reading: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(reading)).ok()
 }
 
 impl Understood {
+    /// The reports as they are delivered: each with the person it is attributed to, and cut where it is two people's.
+    pub(super) fn delivered_reports(&self) -> Cow<'_, [Report]> {
+        match self.whose.as_ref().filter(|whose| !whose.attributions.is_empty()) {
+            Some(whose) => Cow::Owned(whose.with_people(&self.reports)),
+            None => Cow::Borrowed(&self.reports),
+        }
+    }
+
     fn unread(said: &Said<'_>, summary: &str, meaning: Meaning) -> Self {
         Self {
             device: said.link.into(),
@@ -426,6 +360,7 @@ impl Understood {
             reports: Vec::new(),
             findings: Vec::new(),
             people: Vec::new(),
+            orders: None,
             meaning,
             whose: None,
         }

@@ -33,6 +33,7 @@ pub(super) async fn run(
             ],
         );
         held(&live, counts.held);
+        queues(&buffer, &live, &metrics).await;
         clocks(&live, &metrics);
         if let Some(upstream) = &upstream {
             show_upstream(&live, upstream);
@@ -43,6 +44,25 @@ pub(super) async fn run(
             () = tokio::time::sleep(EVERY) => {}
         }
     }
+}
+
+/// The queues of the destinations, and one alarm for all that is held in them.
+async fn queues(buffer: &Buffer, live: &Live, metrics: &Metrics) {
+    let Ok(rows) = buffer.reader().destinations().await else { return };
+    let now = buffer.reader().now();
+    let mut held = 0;
+    for row in rows {
+        let oldest = row.oldest.map_or(0, |at| now.since(at).as_secs());
+        let states = [("waiting", row.waiting), ("sent", row.sent), ("held", row.held)];
+        metrics.outgoing_queue(&row.name, states, oldest);
+        held += row.held;
+    }
+    if held == 0 {
+        return live.clear_alarm("outgoing-held");
+    }
+    let title = format!("{held} message{} to other systems held", if held == 1 { " is" } else { "s are" });
+    let next = "Open Routes: each says why. Mend the cause there or here, then release it.";
+    live.alarm("outgoing-held", Severity::Warning, &title, next);
 }
 
 fn held(live: &Live, count: u64) {

@@ -136,9 +136,9 @@ mod tests {
             assert_eq!(
                 messages,
                 [
-                    format!("MSH|^~\\&|A|1{end}PID|1"),
-                    format!("MSH|^~\\&|A|2{end}PID|2"),
-                    "MSH|^~\\&|A|3".to_owned(),
+                    format!("MSH|^~\\&|A|1{end}PID|1{end}"),
+                    format!("MSH|^~\\&|A|2{end}PID|2{end}"),
+                    format!("MSH|^~\\&|A|3{end}"),
                 ]
             );
             assert!(codes.is_empty(), "{codes:?}");

@@ -47,7 +47,8 @@ impl<'a> Lines<'a> {
         !(bare || is_text(next))
     }
 
-    fn begins_segment(&self, bytes: &[u8]) -> bool {
+    /// Whether a line that begins so is a segment, as against a line of text.
+    pub(super) fn begins_segment(&self, bytes: &[u8]) -> bool {
         let Some((name, rest)) = bytes.split_at_checked(3) else { return false };
         if is_header(bytes) || is_envelope(bytes) {
             return true;

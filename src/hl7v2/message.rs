@@ -177,22 +177,34 @@ fn note(findings: &mut Vec<Finding>, code: &'static str, place: &str, text: &str
 fn collect(
     text: &str,
     header: (usize, usize),
-    lines: Lines<'_>,
+    mut lines: Lines<'_>,
     field: u8,
     findings: &mut Vec<Finding>,
 ) -> (Vec<(usize, usize)>, Option<usize>) {
     // A result segment is rarely shorter than 64 bytes: one allocation for most messages.
     let mut segments = Vec::with_capacity(4 + text.len() / 64);
     segments.push(header);
-    for (start, end) in lines {
+    let mut outside = false;
+    while let Some((start, end)) = lines.next() {
         let line = slice(text, start, end);
         if is_header(line.as_bytes()) {
             note(findings, "second-message", "MSH[2]", "A second message follows; it is read by itself.");
             return (segments, Some(start));
         }
         if is_envelope(line.as_bytes()) {
+            outside = true;
             continue;
         }
+        if outside && !lines.begins_segment(line.as_bytes()) {
+            note(
+                findings,
+                "not-a-segment",
+                "after the batch",
+                "What follows a batch is no segment; it is left out.",
+            );
+            continue;
+        }
+        outside = false;
         if segments.len() >= SEGMENTS_MAX {
             let text = format!("More than {SEGMENTS_MAX} segments; the rest is left out.");
             note(findings, "too-many-segments", "", &text);

@@ -3,11 +3,13 @@
 
 mod condition;
 mod filter;
+pub mod oru;
 mod order;
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::hl7v2::Message;
+use crate::hl7v2::{Charset, Message};
 
 pub use condition::Condition;
 pub use filter::{Change, Filter, FilterError};
@@ -81,7 +83,29 @@ impl Kind {
     }
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.code)?;
+        self.trigger.as_ref().map_or(Ok(()), |trigger| write!(f, "^{trigger}"))
+    }
+}
+
 impl Route {
+    /// What goes where, as a sentence.
+    pub fn says(&self, address: &str) -> String {
+        let listed = |names: &[Arc<str>]| names.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
+        let kinds = self.messages.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let what = if kinds.is_empty() { "every message".to_owned() } else { kinds };
+        let from = if self.from.is_empty() { "every link".to_owned() } else { listed(&self.from) };
+        let when = self.when.as_ref().map(|when| format!(" where {when}")).unwrap_or_default();
+        let how = match &self.how {
+            How::Pass => "goes on as it came".to_owned(),
+            How::Filtered(filter) => format!("goes on changed in {} places", filter.changes().len()),
+            How::Measurements => "goes on as an ORU^R01 built of its measurements".to_owned(),
+        };
+        format!("{what} of {from}{when} {how} to {} at {address}", self.to)
+    }
+
     /// Whether it takes a frame of `link`; `message` is the frame read as HL7 v2, where it can be. The error says why that
     /// cannot be told.
     ///
@@ -102,11 +126,29 @@ impl Route {
     }
 }
 
+/// Fuzz body: any message is filtered into one that reads as a message, or not at all.
+pub fn fuzz(bytes: &[u8]) {
+    let parsed = Message::parse(bytes, Charset::default());
+    let Some(message) = parsed.message else { return };
+    let changes = [
+        Change::drop("Z*"),
+        Change::drop("PID-5"),
+        Change::set("MSH-5.2", "a|b"),
+        Change::set("PID-3[2].4", ""),
+    ];
+    let filter = Filter::new(changes.into_iter().flatten().collect());
+    if let Ok(filtered) = filter.apply(&message) {
+        let again = Message::parse(&filtered, message.charset());
+        assert!(again.message.is_some(), "a filtered message is a message");
+    }
+    for order in [InOrder::Patient, InOrder::Device, InOrder::None] {
+        assert!(Lane::of_message(order, &message, "link", 1).0 >= 0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hl7v2::Charset;
-
     fn route(from: &[&str], messages: &[&str], when: Option<&str>, how: How) -> Route {
         Route {
             name: "r".into(),

@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::device::{Device, Person};
 use crate::hl7v2::Message;
+
+use super::oru::About;
 
 /// What a destination gets in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -51,20 +52,19 @@ impl Lane {
     }
 
     /// Of a message that is built.
-    pub fn of_report(
-        order: InOrder,
-        device: &Device,
-        person: Option<&Person>,
-        link: &str,
-        entry: i64,
-    ) -> Self {
-        match order {
-            InOrder::None => Self(entry.max(0)),
-            InOrder::Patient => person
-                .and_then(|person| person.identifiers.first())
-                .map_or_else(|| hashed("link", link), |id| hashed("patient", id.value.trim())),
-            InOrder::Device => hashed("device", &device.key(link)),
+    pub fn of_report(order: InOrder, about: &About<'_>, link: &str, entry: i64) -> Self {
+        let person =
+            about.report.person.as_ref().and_then(|person| person.identifiers.first()).or(about.bound);
+        match (order, person) {
+            (InOrder::Patient, Some(id)) => hashed("patient", id.value.trim()),
+            (InOrder::Device, _) => hashed("device", &about.report.device.key(link)),
+            _ => Self::of_link(order, link, entry),
         }
+    }
+
+    /// Of what names nobody.
+    pub fn of_link(order: InOrder, link: &str, entry: i64) -> Self {
+        if order == InOrder::None { Self(entry.max(0)) } else { hashed("link", link) }
     }
 }
 
@@ -81,6 +81,7 @@ fn hashed(kind: &str, text: &str) -> Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::{Device, Identifier, Person, Report};
     use crate::hl7v2::Charset;
 
     fn lane(order: InOrder, text: &str) -> Lane {
@@ -118,17 +119,23 @@ mod tests {
 
     #[test]
     fn a_built_message_follows_the_patient_of_its_report() {
-        let person = |value: &str| Person {
-            identifiers: vec![crate::device::Identifier {
-                system: "urn:x".into(),
-                value: value.into(),
-                kind: None,
-            }],
-            ..Person::default()
+        let report = |id: Option<&str>| Report {
+            person: id.map(|value| Person {
+                identifiers: vec![Identifier { system: "urn:x".into(), value: value.into(), kind: None }],
+                ..Person::default()
+            }),
+            device: Device::default(),
+            place: None,
+            specimen: None,
+            orders: Vec::new(),
+            measurements: Vec::new(),
         };
-        let device = Device::default();
-        let of = |person: Option<&Person>| Lane::of_report(InOrder::Patient, &device, person, "ward", 3);
-        assert_eq!(of(Some(&person("7"))), lane(InOrder::Patient, "MSH|^~\\&|A\rPID|1||7\r"));
-        assert_eq!(of(None), lane(InOrder::Patient, "MSH|^~\\&|A\r"));
+        let bound = Identifier { system: "urn:x".into(), value: "7".into(), kind: None };
+        let of = |id: Option<&str>, bound| {
+            Lane::of_report(InOrder::Patient, &About { report: &report(id), bound }, "ward", 3)
+        };
+        let seven = lane(InOrder::Patient, "MSH|^~\\&|A\rPID|1||7\r");
+        assert_eq!((of(Some("7"), None), of(None, Some(&bound))), (seven, seven));
+        assert_eq!(of(None, None), lane(InOrder::Patient, "MSH|^~\\&|A\r"));
     }
 }

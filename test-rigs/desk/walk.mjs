@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { PairWalk } from "./pair.mjs";
+import { PeopleWalk } from "./people.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
 import { Watch, axe, certificateOf, fits, smallTargets } from "./watch.mjs";
 
@@ -473,6 +474,25 @@ async function messages(simulated) {
   );
 }
 
+/** An HL7 message shows its segments by name. */
+async function segments(simulated) {
+  const link = flags.mock ? "monitors" : "icu-monitor";
+  await page.goto(`${origin}/messages?link=${link}`);
+  await tally.check("an HL7 message shows its segments by name", async () => {
+    await page.locator("tbody a.open").first().click();
+    const panel = page.locator("#segments");
+    await panel.getByText("Message header").waitFor();
+    await panel.getByRole("searchbox").fill("PID-3");
+    await panel.getByText("Patient identifiers").waitFor();
+    must(
+      (await panel.locator("summary").count()) === 1,
+      "the search leaves other segments",
+    );
+    await panel.getByRole("searchbox").fill("");
+  });
+  await look("segments", simulated);
+}
+
 async function upstream(simulated) {
   await toPage("Upstream");
   await tally.check("the connection test passes every step", async () => {
@@ -505,6 +525,21 @@ async function upstream(simulated) {
 async function pairing(simulated) {
   const { mock } = flags;
   await new PairWalk({
+    page,
+    context,
+    tally,
+    watch,
+    look,
+    toPage,
+    origin,
+    wait_ms,
+    mock,
+  }).all(simulated);
+}
+
+async function people(simulated) {
+  const { mock } = flags;
+  await new PeopleWalk({
     page,
     context,
     tally,
@@ -595,8 +630,10 @@ try {
     watch.expect(/404.*\/api\/v1\/recordings/);
   await device(setup.simulated);
   await messages(setup.simulated);
+  await segments(setup.simulated);
   await upstream(setup.simulated);
   await pairing(setup.simulated);
+  await people(setup.simulated);
   await theRest(setup.simulated);
 } catch (fault) {
   await tally.check("the walk reaches its end", () => Promise.reject(fault));

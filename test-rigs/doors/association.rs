@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::clinic::{Clinic, Plan};
 use crate::common;
+use crate::desk::USER;
 use crate::speak::{Line, oru};
 
 async fn open(name: &str, more: &str) -> (Clinic, Line) {
@@ -59,7 +60,7 @@ async fn an_orphan_waits_until_somebody_says_whose_it_is_and_two_answers_that_di
     let device = seen["devices"].as_array().unwrap().iter().find(|d| d["waiting"]["orphan"] == 1).unwrap();
     let key = device["key"].as_str().unwrap().to_owned();
     let serial = key.rsplit('/').next().unwrap();
-    let found = clinic.desk.get(&format!("/api/v1/associations/find?code={serial}")).await.json();
+    let (_, found) = post(&clinic, "/find", &json!({ "code": serial })).await;
     assert_eq!(found["key"], key.as_str(), "what is printed on the device stands for it");
 
     // From before the measurement: it goes out, on the patient.
@@ -134,7 +135,7 @@ async fn what_went_out_under_the_wrong_patient_is_taken_back_and_goes_out_under_
     let all = provenances(&clinic);
     assert_eq!(all.len(), 2, "{all:#?}");
     assert_eq!(all[0]["target"].as_array().unwrap().len(), 2, "{all:#?}");
-    assert_eq!(all[0]["agent"][0]["who"]["display"], "admin");
+    assert_eq!(all[0]["agent"][0]["who"]["display"], USER);
     assert_eq!(all[0]["reason"][0]["text"], "the monitor stood in the other room");
 
     // Sent again nothing changes; after a restart neither.

@@ -191,6 +191,7 @@ async fn a_kill_loses_nothing_and_repeats_only_what_is_the_same() {
         }
         tokio::time::sleep(Duration::from_millis(7 * round)).await;
         clinic.kill_and_restart();
+        clinic.bedside.wait_for_port(port);
     }
     common::until(PATIENCE, "every message arrives", async || {
         let ids: std::collections::HashSet<String> = receiver.ids().into_iter().collect();
@@ -211,4 +212,114 @@ async fn a_kill_loses_nothing_and_repeats_only_what_is_the_same() {
         assert_eq!(of_id.get(id(message)), Some(message));
     }
     println!("{} messages, {} heard", said.len(), receiver.heard().len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_waits_for_a_person_and_what_is_not_now_is_tried_again() {
+    let port = common::free_port();
+    let receiver = Receiver::start(|count, message| match (count, id(message)) {
+        (_, "R2") => "AE patient is not known here",
+        (count, "R3") if count < 5 => "AR system busy",
+        _ => "AA",
+    })
+    .await;
+    let clinic = Clinic::open("doors-routes-held", link(port) + &passes("ehr", receiver.port, "")).await;
+    let mut line = Line::to(port).await;
+    for (at, name) in ["R1", "R2", "R3", "R4"].iter().enumerate() {
+        assert_eq!(line.say(&oru(name, "P-1", &(60 + at).to_string(), "")).await.code, "AA");
+    }
+    receiver.hears(6).await;
+    assert_eq!(
+        receiver.ids(),
+        ["R1", "R2", "R3", "R3", "R3", "R4"],
+        "the one that has to wait keeps its place"
+    );
+    common::until(PATIENCE, "three accepted", async || {
+        clinic.metric("bedside_outgoing_accepted_total", "ehr").await == 3
+    })
+    .await;
+    let held = clinic.desk.get("/api/v1/destinations/ehr/messages?state=held").await.json();
+    let held = &held["messages"][0];
+    assert_eq!((held["control_id"].as_str(), held["attempts"].as_u64()), (Some("R2"), Some(1)));
+    assert!(held["reason"].as_str().unwrap().contains("AE: patient is not known here"), "{held}");
+    let number = held["id"].as_i64().unwrap();
+    let whole = clinic.desk.get(&format!("/api/v1/outgoing/{number}")).await.json();
+    assert_eq!(whole["bytes"], oru("R2", "P-1", "61", ""));
+    // Let go it is refused again; dropped it is gone, and the trail has both.
+    assert_eq!(clinic.desk.post(&format!("/api/v1/outgoing/{number}/release"), "").await.status, 204);
+    receiver.hears(7).await;
+    common::until(PATIENCE, "held again", async || {
+        clinic.metric("bedside_outgoing_held_total", "ehr").await == 2
+    })
+    .await;
+    let drop =
+        clinic.desk.post(&format!("/api/v1/outgoing/{number}/drop"), "{\"reason\":\"test patient\"}").await;
+    assert_eq!(drop.status, 204, "{}", drop.text);
+    let standing = clinic.desk.get("/api/v1/destinations").await.json();
+    let ehr = &standing["destinations"][0];
+    assert_eq!(
+        (ehr["held"].as_u64(), ehr["waiting"].as_u64(), ehr["sent"].as_u64()),
+        (Some(0), Some(0), Some(0))
+    );
+    assert_eq!(ehr["state"], "up", "{ehr}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_reach_an_ehr_without_fhir_as_messages_built_of_them() {
+    let port = common::free_port();
+    let receiver = Receiver::start(|_, _| "AA").await;
+    let dir = common::scratch("doors-routes-built");
+    let config = format!(
+        "[site]\nname = \"Rig\"\n[buffer]\ndir = \"{0}/data\"\n[log]\nformat = \"human\"\nfilter = \"warn\"\n{1}\
+         [[destination]]\nname = \"ehr\"\nmllp = {{ address = \"127.0.0.1:{2}\" }}\nreceiver = {{ application = \"EHR\", facility = \"H\" }}\n\
+         [[route]]\nto = \"ehr\"\nhow = \"measurements\"\n",
+        dir.path().display(),
+        link(port),
+        receiver.port
+    );
+    let mut box_ = common::Bedside::start(dir.path(), &config, port);
+    let mut line = Line::to(port).await;
+    assert_eq!(line.say(&oru("B1", "P-1", "61", "")).await.code, "AA");
+    assert_eq!(line.say(&oru("B2", "", "62", "")).await.code, "AA");
+    assert_eq!(line.say(&oru("B3", "P-2", "63", "")).await.code, "AA");
+    receiver.hears(2).await;
+    let heard = receiver.heard();
+    for (message, patient, rate) in [(&heard[0], "P-1", "|61|"), (&heard[1], "P-2", "|63|")] {
+        assert!(message.contains("|EHR|H|") && message.contains("IHE_PCD_001"), "{message}");
+        assert!(
+            message.contains(&format!("PID|||{patient}^^^Rig^MR")) && message.contains(rate),
+            "{message}"
+        );
+        assert_eq!(id(message).len(), 20);
+    }
+    // What names no patient is held, in both places; the others are done with.
+    common::until(PATIENCE, "all settled", async || {
+        let counts = box_.status()["counts"].clone();
+        counts["held"] == 1 && counts["accepted"] == 2
+    })
+    .await;
+    box_.kill();
+    assert_eq!(receiver.heard().len(), 2);
+}
+
+#[test]
+fn a_check_of_the_configuration_says_what_goes_where() {
+    let dir = common::scratch("doors-routes-check");
+    let config = format!(
+        "[site]\nname = \"Rig\"\n[buffer]\ndir = \"/tmp/x\"\n{}{}",
+        link(2575),
+        passes("ehr", 2576, "")
+    );
+    let path = dir.path().join("bedside.toml");
+    std::fs::write(&path, config).unwrap();
+    let said = std::process::Command::new(common::binary())
+        .args(["config", "check", "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(
+        text.contains("every message of monitors goes on as it came to ehr at 127.0.0.1:2576 (unencrypted)"),
+        "{text}"
+    );
 }

@@ -324,14 +324,14 @@ export function routes({ bedsides, send, bodyOf, may, Refusal }) {
     route('GET', /^\/associations$/, () => bedsides().standing()),
     route('GET', /^\/associations\/devices\/([^/]+)$/, ({ name }) => bedsides().timeline(name, Refusal)),
     route('GET', /^\/associations\/doubts$/, ({ terms }) => bedsides().queue(terms)),
-    route('GET', /^\/associations\/find$/, ({ terms }) => bedsides().find(terms.get('code') ?? '', Refusal)),
+    route('POST', /^\/associations\/find$/, ({ body }) => bedsides().find(body.code ?? '', Refusal)),
     route('POST', /^\/associations$/, ({ body }) => bedsides().associate(body, Refusal), 201),
     route('POST', /^\/associations\/home$/, ({ body }) => bedsides().home(body, Refusal)),
     route('POST', /^\/associations\/([^/]+)\/end$/, ({ name, body }) => bedsides().end(name, body, Refusal)),
     route('POST', /^\/associations\/([^/]+)\/correct$/, ({ name, body }) =>
       bedsides().correct(name, body, Refusal),
     ),
-    route('POST', /^\/people\/search$/, ({ body }) => bedsides().search(body.text ?? '')),
+    route('POST', /^\/people$/, ({ body }) => bedsides().search(body.text ?? '')),
     route('GET', /^\/people\/([^/]+)$/, ({ name }) => bedsides().person(name, Refusal)),
     route('GET', /^\/places$/, () => bedsides().places()),
     route('POST', /^\/people\/merges\/([^/]+)\/undo$/, () => {

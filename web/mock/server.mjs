@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Bedsides, routes as bedsideRoutes } from './associations.mjs';
 import { Desk, routes } from './pairing.mjs';
+import { Outgoing, routes as outgoingRoutes } from './routes.mjs';
 import { DEVICES, Ward } from './ward.mjs';
 
 const { values: flags } = parseArgs({
@@ -38,6 +39,7 @@ const TYPES = {
 let ward = new Ward(flags.scenario);
 let desk = new Desk(ward.links());
 let bedsides = new Bedsides(flags.scenario);
+let outgoing = new Outgoing(flags.scenario);
 let role = 'admin';
 let user = flags.ready ? { username: 'anna', password: 'correct horse battery' } : null;
 let cutUntil = 0;
@@ -168,6 +170,50 @@ function entryOf(id) {
   const entry = ward.entries.find((one) => String(one.id) === decodeURIComponent(id));
   if (!entry) throw new Refusal(404, 'unknown-entry', 'no such message; it may be older than what is kept');
   return entry;
+}
+
+const SEGMENTS = { MSH: 'Message header', PID: 'Patient', OBX: 'Observation' };
+const FIELDS = {
+  'MSH-9': 'Message type',
+  'MSH-10': 'Message control id',
+  'PID-3': 'Patient identifiers',
+  'PID-5': 'Name',
+  'OBX-2': 'Value type',
+  'OBX-3': 'Observation',
+  'OBX-5': 'Value',
+  'OBX-6': 'Units',
+  'OBX-11': 'Result status',
+};
+
+/** The message of an entry, taken apart. */
+function hl7Of(entry) {
+  const lines = entry.raw
+    .replace(/[\x0b\x1c]/g, '')
+    .split('\r')
+    .filter((line) => /^[A-Z0-9]{3}\|/.test(line));
+  if (lines.length === 0) throw new Refusal(404, 'not-found', 'no HL7 message');
+  const seen = {};
+  const segments = lines.map((line) => {
+    const [segment, ...rest] = line.split('|');
+    const occurrence = (seen[segment] = (seen[segment] ?? 0) + 1);
+    const fields = (segment === 'MSH' ? ['|', ...rest] : rest).map((value, i) => ({
+      path: `${segment}${occurrence > 1 ? `[${occurrence}]` : ''}-${i + 1}`,
+      title: FIELDS[`${segment}-${i + 1}`] ?? 'Set number',
+      null: value === '""',
+      parts:
+        segment === 'MSH' && i < 2
+          ? [[[value]]]
+          : value.split('~').map((one) => one.split('^').map((part) => part.split('&'))),
+      value,
+    }));
+    return {
+      segment,
+      occurrence,
+      title: SEGMENTS[segment] ?? null,
+      fields: fields.filter(({ value }) => value !== '').map(({ value: _, ...field }) => field),
+    };
+  });
+  return { segments, whole: true };
 }
 
 function upstream() {
@@ -310,6 +356,7 @@ const ROUTES = [
       send(res, 200, ward.page({ ...asked(terms), limit: Number(terms.get('limit') ?? 50) })),
   ],
   ['GET', /^\/entries\/([^/]+)$/, (_, res, [id]) => send(res, 200, ward.detail(entryOf(id)))],
+  ['GET', /^\/entries\/([^/]+)\/hl7$/, (_, res, [id]) => send(res, 200, hl7Of(entryOf(id)))],
   [
     'POST',
     /^\/entries\/([^/]+)\/(release|replay)$/,
@@ -324,6 +371,7 @@ const ROUTES = [
   ['GET', /^\/upstream$/, (_, res) => send(res, 200, upstream())],
   ['POST', /^\/upstream\/test$/, (_, res) => setTimeout(() => send(res, 200, testSteps()), 700)],
   ...routes({ desk: () => desk, send, bodyOf, may, Refusal }),
+  ...outgoingRoutes({ outgoing: () => outgoing, send, bodyOf, may, Refusal }),
   ...bedsideRoutes({ bedsides: () => bedsides, send, bodyOf, may, Refusal }),
 ];
 
@@ -345,6 +393,7 @@ function control(res, terms) {
     ward = new Ward(terms.get('scenario'));
     desk = new Desk(ward.links());
     bedsides = new Bedsides(terms.get('scenario'));
+    outgoing = new Outgoing(terms.get('scenario'));
   }
   if (terms.has('role')) role = terms.get('role');
   if (terms.get('live') === 'cut') cutUntil = Date.now() + 20_000;

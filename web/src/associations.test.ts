@@ -72,8 +72,9 @@ const DONE = { id: 9, released: 2, corrected: 1, held: 3 };
 const ROUTES = {
   'GET /associations': STANDING,
   'GET /associations/doubts': DOUBTS,
-  'GET /associations/find?code=SN-77': FREE,
-  'POST /people/search': NOBODY_FOUND,
+  'POST /associations/find': ({ code }: Record<string, string>) =>
+    code === 'SN-77' ? FREE : refusal(404, 'No such device'),
+  'POST /people': NOBODY_FOUND,
 };
 
 afterEach(leave);
@@ -118,7 +119,7 @@ describe('a scanner', () => {
     const said: object[] = [];
     const { asked } = await open('/patients', {
       ...ROUTES,
-      'POST /people/search': FOUND,
+      'POST /people': FOUND,
       'POST /associations': (body: object) => (said.push(body), DONE),
     });
     await scan('SN-77');
@@ -145,6 +146,35 @@ describe('a scanner', () => {
     expect(text(one('dialog[open]'))).toContain('WRIST-4711');
     expect(text(one('dialog[open]'))).toContain('Not in the patient index');
     expect(one('#associate-device')).toBeTruthy();
+  });
+
+  it('takes a device’s code that stands for several for no wristband', async () => {
+    await open('/patients', {
+      ...ROUTES,
+      'POST /associations/find': () =>
+        refusal(409, 'Conflict', 'that code stands for several devices: choose one'),
+    });
+    await scan('SN-77');
+    expect(text(one('dialog[open]'))).toContain('That code stands for several devices');
+    expect(text(one('dialog[open]'))).not.toContain('Not in the patient index');
+  });
+
+  it('may read any of a patient’s numbers, in any case', async () => {
+    const numbers = [
+      ...FOUND.people[0]!.identifiers,
+      { system: 'urn:y', value: 'VISIT-7', kind: 'VN', retired: false },
+    ];
+    const said: Record<string, unknown>[] = [];
+    await open('/patients', {
+      ...ROUTES,
+      'POST /people': { ...FOUND, people: [{ ...FOUND.people[0], identifiers: numbers }] },
+      'POST /associations': (body: Record<string, unknown>) => (said.push(body), DONE),
+    });
+    await scan('SN-77');
+    await scan('visit-7', '#associate-patient');
+    expect(text(one('dialog[open]'))).toContain('VISIT-7');
+    await scan('VISIT-7');
+    expect(said[0]).toMatchObject({ patient: { id: 'VISIT-7', system: 'urn:y' }, scanned: true });
   });
 
   it('does nothing by itself while a person types into a field', async () => {

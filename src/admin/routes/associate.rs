@@ -8,7 +8,9 @@ use warp::reply::Response as Answer;
 
 use super::call::Call;
 use crate::admin::answer::{Problem, json};
-use crate::admin::association::{AssociationWanted, CorrectionWanted, DoubtsWanted, EndWanted, HomeWanted};
+use crate::admin::association::{
+    AssociationWanted, CorrectionWanted, DoubtsWanted, EndWanted, HomeWanted, Scanned,
+};
 use crate::admin::command::Refusal;
 use crate::admin::desk::Desk;
 use crate::buffer::NewAudit;
@@ -38,9 +40,9 @@ pub(super) async fn doubts(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(json(&desk.services.associations.doubts(wanted).await.map_err(problem)?))
 }
 
-/// `GET /api/v1/associations/find?code=`
+/// `POST /api/v1/associations/find`: what was scanned may be a wristband, which no address may hold.
 pub(super) async fn find(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let code = call.asked("code").ok_or_else(|| Problem::bad("\"code\" is what was scanned"))?.to_owned();
+    let Scanned { code } = call.json()?;
     Ok(json(&desk.services.associations.find(code).await.map_err(problem)?))
 }
 

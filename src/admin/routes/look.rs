@@ -11,6 +11,7 @@ use crate::admin::answer::{Problem, json};
 use crate::admin::desk::Desk;
 use crate::admin::explain::{Explained, StoredFrame};
 use crate::admin::raw::Raw;
+use crate::admin::segments::Segments;
 use crate::admin::store::{
     EntryDetail, EntryFilter, EntryRow, EntryState, Happened, PAGE_MAX, UpstreamAnswer,
 };
@@ -98,6 +99,17 @@ pub(super) async fn entry(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     };
     let raw = Raw::of(&frame, sha256);
     Ok(json(&EntryPage { row, raw, intact, warnings, explained, answer, timeline }))
+}
+
+/// `GET /api/v1/entries/{id}/hl7`
+pub(super) async fn hl7(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let detail = desk.services.store.entry(call.id()?).await?.ok_or_else(Problem::not_found)?;
+    if !detail.intact {
+        return Err(Problem::not_found());
+    }
+    let apart = tokio::task::spawn_blocking(move || Segments::of(&detail.frame));
+    let segments = apart.await.map_err(Problem::unavailable)?.ok_or_else(Problem::not_found)?;
+    Ok(json(&segments))
 }
 
 /// `GET /api/v1/upstream`

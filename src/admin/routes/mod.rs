@@ -7,6 +7,7 @@ mod call;
 mod enter;
 mod live;
 mod look;
+mod onward;
 mod pair;
 mod people;
 mod probe;
@@ -100,6 +101,7 @@ const ROUTES: &[Route] = &[
     get("/api/v1/devices/{}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call))),
     get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))),
     get("/api/v1/entries/{}", READ, |desk, call| Box::pin(look::entry(desk, call))),
+    get("/api/v1/entries/{}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))),
     post("/api/v1/entries/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call))),
     post("/api/v1/entries/{}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call))),
     get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))),
@@ -125,10 +127,25 @@ const ROUTES: &[Route] = &[
     get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))),
     post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call))),
     post("/api/v1/worklist/{}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call))),
+    get("/api/v1/destinations", LOOK, |desk, call| Box::pin(onward::destinations(desk, call))),
+    get("/api/v1/destinations/{}/messages", READ, |desk, call| Box::pin(onward::messages(desk, call))),
+    post("/api/v1/destinations/{}/pause", RESEND, NO_BODY, |desk, call| Box::pin(onward::pause(desk, call))),
+    post("/api/v1/destinations/{}/resume", RESEND, NO_BODY, |desk, call| {
+        Box::pin(onward::resume(desk, call))
+    }),
+    post("/api/v1/destinations/{}/release", RESEND, NO_BODY, |desk, call| {
+        Box::pin(onward::release_all(desk, call))
+    }),
+    get("/api/v1/outgoing/{}", READ, |desk, call| Box::pin(onward::message(desk, call))),
+    post("/api/v1/outgoing/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(onward::release(desk, call))),
+    post("/api/v1/outgoing/{}/rebuild", RESEND, NO_BODY, |desk, call| Box::pin(onward::rebuild(desk, call))),
+    post("/api/v1/outgoing/{}/drop", RESEND, SMALL_BODY, |desk, call| Box::pin(onward::discard(desk, call))),
     get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call))),
     get("/api/v1/associations/devices/{}", ASSOCIATE, |desk, call| Box::pin(associate::timeline(desk, call))),
     get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call))),
-    get("/api/v1/associations/find", ASSOCIATE, |desk, call| Box::pin(associate::find(desk, call))),
+    post("/api/v1/associations/find", ASSOCIATE, SMALL_BODY, |desk, call| {
+        Box::pin(associate::find(desk, call))
+    }),
     post("/api/v1/associations", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::associate(desk, call))
     }),

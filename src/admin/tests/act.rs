@@ -45,6 +45,21 @@ async fn an_entry_is_shown_from_its_bytes_to_its_fhir() {
 }
 
 #[tokio::test]
+async fn an_hl7_message_is_shown_by_segment_and_field_name() {
+    let rig = Rig::with_anna().await;
+    rig.store.keep(7, EntryState::Held, b"\x0bMSH|^~\\&|A\rPID|||7^^^X\r\x1c\r");
+    let shown = rig.client.get("/api/v1/entries/7/hl7").await.json();
+    assert_eq!((&shown["segments"][1]["title"], &shown["whole"]), (&json!("Patient"), &json!(true)));
+    assert_eq!(shown["segments"][1]["fields"][0]["path"], "PID-3");
+    rig.store.keep(9, EntryState::Held, b"SpO2=97\r\n");
+    rig.store.keep(66, EntryState::Held, b"MSH|^~\\&|A\r");
+    for id in [8, 9, 66] {
+        let path = format!("/api/v1/entries/{id}/hl7");
+        assert_eq!(rig.client.get(&path).await.status, 404, "absent, no HL7, changed on the disk: {path}");
+    }
+}
+
+#[tokio::test]
 async fn entries_come_in_pages_and_by_state() {
     let rig = Rig::with_anna().await;
     for id in 1..=5 {

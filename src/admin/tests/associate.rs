@@ -122,8 +122,8 @@ async fn what_is_no_correction_is_refused_before_anybody_is_asked() {
     assert_eq!(rig.client.get(&format!("{PATH}/doubts?after=-1")).await.status, 400);
     let page = rig.client.get(&format!("{PATH}/doubts?state=orphan&after=9")).await.json();
     assert_eq!((&page["counts"]["orphan"], &page["next"]), (&json!(1), &json!(9)));
-    assert_eq!(rig.client.get(&format!("{PATH}/find")).await.status, 400);
-    assert_eq!(rig.client.get(&format!("{PATH}/find?code=7")).await.status, 200);
+    assert_eq!(rig.client.post(&format!("{PATH}/find"), "{}").await.status, 400);
+    assert_eq!(rig.client.post(&format!("{PATH}/find"), r#"{"code":"7"}"#).await.status, 200);
     assert_eq!(rig.client.get(&format!("{PATH}/devices/Acme%2FM1%2F7")).await.status, 200);
     assert_eq!(rig.client.get(&format!("{PATH}/devices/nobody")).await.status, 404);
 }

@@ -6,6 +6,7 @@ mod client;
 mod enter;
 mod live;
 mod memory;
+mod onward;
 mod pair;
 mod people;
 mod record;
@@ -82,6 +83,7 @@ impl Rig {
             pairing: Arc::new(pair::Ward::default()),
             recording: Arc::new(record::Shelf),
             worklist: Arc::new(work::Bench::new(store.clone())),
+            outgoing: Arc::new(onward::Rack::default()),
             associations: Arc::new(associate::Ward::default()),
             people: people::index(),
             metrics: Arc::new(metrics),

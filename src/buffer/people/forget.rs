@@ -1,4 +1,4 @@
-//! Persons nobody has spoken of for long and who are nowhere: they are forgotten, with all that was merged into them.
+//! Persons nobody has spoken of for long and who are in no bed: they are forgotten, with all that was merged into them.
 
 use rusqlite::{Connection, params};
 
@@ -17,7 +17,7 @@ pub(in crate::buffer) fn forget(conn: &Connection, now: Timestamp) -> rusqlite::
     let old: Vec<i64> = tx
         .prepare_cached(
             "SELECT id FROM person WHERE merged_into IS NULL AND heard < ?1
-               AND id NOT IN (SELECT person FROM stay WHERE until IS NULL) LIMIT ?2",
+               AND id NOT IN (SELECT person FROM stay WHERE until IS NULL AND (bed IS NOT NULL OR room IS NOT NULL)) LIMIT ?2",
         )?
         .query_map(params![before, AT_ONCE], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;

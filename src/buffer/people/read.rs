@@ -84,7 +84,7 @@ impl Reader {
         self.read(PEOPLE, move |conn| detail(conn, id)).await
     }
 
-    /// Everyone who is somewhere now, by place.
+    /// Everyone who is in a bed or a room now, by place.
     ///
     /// # Errors
     /// [`BufferError::Storage`].
@@ -260,7 +260,10 @@ fn occupants(conn: &Connection, place: &Place, at: i64) -> rusqlite::Result<Vec<
 }
 
 fn who_is_in(conn: &Connection) -> rusqlite::Result<Vec<(PersonRow, StayRow)>> {
-    let ask = format!("{STAY} WHERE until IS NULL ORDER BY facility, point_of_care, room, bed, since");
+    let ask = format!(
+        "{STAY} WHERE until IS NULL AND (bed IS NOT NULL OR room IS NOT NULL)
+         ORDER BY facility, point_of_care, room, bed, since"
+    );
     let mut found = conn.prepare_cached(&ask)?;
     let open: Vec<StayRow> = found.query_map([], stay)?.collect::<rusqlite::Result<_>>()?;
     let mut all = Vec::with_capacity(open.len());

@@ -121,6 +121,33 @@ async fn a_patient_is_admitted_moved_found_and_discharged() {
 }
 
 #[tokio::test]
+async fn a_batch_is_told_in_its_order_and_results_in_it_are_not() {
+    let mut ward = ward();
+    let one = |kind: &str, minute: u32, bed: &str| {
+        let at = format!("2026031408{minute:02}00");
+        format!("MSH|^~\\&|HIS|A|||{at}||{kind}|{minute}|P|2.5\rPID|1||1^^^HOSP^MR\rPV1|1|I|ICU^^{bed}\r")
+    };
+    let batch = format!(
+        "BHS|^~\\&\r{}{}{}BTS|3\r",
+        one("ADT^A01", 1, "7"),
+        one("ADT^A02", 5, "8"),
+        one("ORU^R01", 6, "9")
+    );
+    let reason = ward.hear(batch.as_bytes()).await.unwrap();
+    assert_eq!(
+        reason,
+        "patient index: admitted; patient index: transferred; ORU^R01: nothing on this link uses it"
+    );
+    assert_eq!(
+        (ward.bed("7", 3).await, ward.bed("8", 6).await, ward.bed("9", 6).await),
+        (vec!["1".into()], vec!["1".to_owned()], vec![])
+    );
+    let broken = format!("{}MSH|^~\\&|HIS||||1||ADT^A03|9|P|2.5\rPID|1||\r", one("ADT^A02", 9, "7"));
+    assert!(ward.hear(broken.as_bytes()).await.is_err());
+    assert!(ward.bed("7", 10).await.is_empty(), "half a batch is not told");
+}
+
+#[tokio::test]
 async fn only_a_link_that_may_is_told_of_patients() {
     let mut ward = ward();
     ward.adt("A28", 1, &patient("1", "DOE^JANE", "")).await.unwrap();

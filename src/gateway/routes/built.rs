@@ -1,10 +1,42 @@
 //! The bytes of a message: as they came, filtered, or built of what was measured.
 
-use crate::buffer::{OutgoingRow, Stored};
+use std::sync::Arc;
+
+use crate::buffer::{NewOutgoing, OutgoingRow, Stored, sha256};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::device::{Person, Report};
+use crate::gateway::association::whose::Attributed;
+use crate::gateway::triage::said;
+use crate::gateway::understand::{Meaning, Understanding};
 use crate::hl7v2::{Charset, Message, header};
-use crate::route::How;
+use crate::identity::Attribution;
+use crate::route::oru::{self, About, Header};
+use crate::route::{How, Lane, Route};
+use crate::upstream::hl7::Acknowledge;
 
 use super::Outbound;
+
+/// What building needs beside the frame.
+#[derive(Clone)]
+pub(in crate::gateway) struct Building {
+    pub(super) understanding: Arc<Understanding>,
+    pub(super) clock: SharedClock,
+    /// The box's own identifier: control ids of two boxes differ.
+    pub(super) me: Arc<str>,
+    pub(super) simulated: bool,
+}
+
+impl Building {
+    pub(in crate::gateway) fn new(
+        understanding: Arc<Understanding>,
+        clock: SharedClock,
+        me: &str,
+        config: &Config,
+    ) -> Self {
+        Self { understanding, clock, me: me.into(), simulated: config.site.simulated }
+    }
+}
 
 /// A message ready to go.
 pub(super) struct Built {
@@ -15,21 +47,41 @@ pub(super) struct Built {
     pub(super) application: bool,
     /// The bytes are not those of the frame: they are to be kept.
     pub(super) own: bool,
+    /// Messages of the same entry that nobody could know of before.
+    pub(super) more: Vec<NewOutgoing>,
+}
+
+/// What came of building.
+pub(super) enum Made {
+    Ready(Built),
+    /// Nothing under its own number, but these of the same entry.
+    Others(Vec<NewOutgoing>),
+    /// There is nothing in it for this destination, and that is no fault: why.
+    Nothing(String),
 }
 
 /// The message of a row; the error is why a person must look.
-pub(super) fn built(row: &OutgoingRow, stored: &Stored, destination: &Outbound) -> Result<Built, String> {
+pub(super) fn built(
+    row: &OutgoingRow,
+    stored: &Stored,
+    destination: &Outbound,
+    building: &Building,
+) -> Result<Made, String> {
     let route = destination.routes.iter().find(|route| *route.name == *row.route).ok_or_else(|| {
         format!("the route \"{}\" is no longer in the configuration: put it back, then release", row.route)
     })?;
     match &route.how {
-        How::Pass => again(stored.bytes.to_vec(), false),
+        How::Pass => {
+            stranger(stored, building)?;
+            again(stored.bytes.to_vec(), false).map(Made::Ready)
+        }
         How::Filtered(filter) => {
+            stranger(stored, building)?;
             let parsed = Message::parse(&stored.bytes, Charset::default());
             let message = parsed.message.ok_or("the frame is no HL7 message")?;
-            again(filter.apply(&message).map_err(|why| why.to_string())?, true)
+            again(filter.apply(&message).map_err(|why| why.to_string())?, true).map(Made::Ready)
         }
-        How::Measurements => Err("not yet".into()),
+        How::Measurements => measured(row, stored, destination, route, building),
     }
 }
 
@@ -38,5 +90,190 @@ pub(super) fn again(bytes: Vec<u8>, own: bool) -> Result<Built, String> {
     let head = header(&bytes).ok_or("the message has no MSH")?;
     let control_id = head.control_id.trim().to_owned();
     let application = matches!(&*head.application_condition, "AL" | "ER" | "SU");
-    Ok(Built { control_id, application, own, bytes })
+    Ok(Built { control_id, application, own, bytes, more: Vec::new() })
+}
+
+/// What nobody has accepted goes nowhere.
+pub(super) fn stranger(stored: &Stored, building: &Building) -> Result<(), String> {
+    let link = building.understanding.link(&stored.link);
+    match link.and_then(|link| building.understanding.page(&link, &said(stored)).err()) {
+        Some(who) => Err(Meaning::reason(&who)),
+        None => Ok(()),
+    }
+}
+
+/// What of an entry this destination gets of its measurements: rows, or why a person must look.
+pub(super) fn rows_of_measurements(
+    stored: &Stored,
+    destination: &Outbound,
+    route: &Route,
+    building: &Building,
+) -> Result<Vec<NewOutgoing>, String> {
+    let understood = building.understanding.read(&said(stored));
+    match understood.meaning {
+        Meaning::Hold(why) => Err(why),
+        Meaning::Stranger(who) => Err(Meaning::reason(&who)),
+        Meaning::Deliver { .. } => {
+            let told = told(understood.reports, understood.whose);
+            Ok(rows(&told, stored, destination, route, building))
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// A report under the patient it was attributed to.
+struct Told {
+    report: Report,
+    /// Nobody asked whose it is: what the frame and the link's binding say counts.
+    plain: bool,
+}
+
+/// The reports as they are delivered, each under the person it was attributed to and under no other.
+fn told(decoded: Vec<Report>, whose: Option<Attributed>) -> Vec<Told> {
+    let Some(whose) = whose else {
+        return decoded.into_iter().map(|report| Told { report, plain: true }).collect();
+    };
+    let reports = whose.reports.unwrap_or(decoded);
+    let attributed = reports.into_iter().enumerate().map(|(at, report)| {
+        match whose.attributions.get(at).and_then(Option::as_ref) {
+            None => Told { report, plain: true },
+            Some(Attribution::Matched { whom, .. }) => {
+                let person = whom.person().map(|person| Person::clone(person));
+                Told { report: Report { person, ..report }, plain: false }
+            }
+            Some(_) => Told { report: Report { person: None, ..report }, plain: false },
+        }
+    });
+    attributed.collect()
+}
+
+fn rows(
+    reports: &[Told],
+    stored: &Stored,
+    destination: &Outbound,
+    route: &Route,
+    building: &Building,
+) -> Vec<NewOutgoing> {
+    let link = building.understanding.link(&stored.link);
+    let bound = link.as_ref().and_then(|link| link.patient.as_ref());
+    let order = destination.config.in_order;
+    let numbered = reports.iter().enumerate().filter(|(_, told)| oru::has_something(&told.report));
+    numbered
+        .filter_map(|(part, told)| {
+            let about = About { report: &told.report, bound: bound.filter(|_| told.plain) };
+            let lane = Lane::of_report(order, &about, &stored.link, stored.id);
+            Some(NewOutgoing {
+                entry: stored.id,
+                part: u32::try_from(part).ok()?,
+                route: route.name.to_string(),
+                lane: lane.0,
+                held: None,
+            })
+        })
+        .collect()
+}
+
+fn measured(
+    row: &OutgoingRow,
+    stored: &Stored,
+    destination: &Outbound,
+    route: &Route,
+    building: &Building,
+) -> Result<Made, String> {
+    let understood = building.understanding.read(&said(stored));
+    let reports = match understood.meaning {
+        Meaning::Deliver { .. } => told(understood.reports, understood.whose),
+        Meaning::Hold(why) => return Err(why),
+        Meaning::Stranger(who) => return Err(Meaning::reason(&who)),
+        Meaning::Nothing(why) => return Ok(Made::Nothing(why)),
+        _ => return Ok(Made::Nothing("there is no measurement in it".into())),
+    };
+    let all = rows(&reports, stored, destination, route, building);
+    let report = usize::try_from(row.part).ok().and_then(|part| reports.get(part));
+    let Some(Told { report, plain }) = report.filter(|told| oru::has_something(&told.report)) else {
+        if all.is_empty() {
+            return Ok(Made::Nothing("there is no measurement in it that a message could say".into()));
+        }
+        // What was held as a whole is looked at anew.
+        if row.part == 0 {
+            return Ok(Made::Others(all));
+        }
+        return Err(
+            "the entry is read otherwise than when this was queued: drop it, or put the profile back".into(),
+        );
+    };
+    let link = building.understanding.link(&stored.link);
+    let bound = link.as_ref().and_then(|link| link.patient.as_ref());
+    let config = &destination.config;
+    let control_id = control_id(row, stored, destination, building);
+    let sender = if config.sender.application.is_empty() { "BEDSIDE" } else { &config.sender.application };
+    let header = Header {
+        sender: (sender, &config.sender.facility),
+        receiver: (&config.receiver.application, &config.receiver.facility),
+        control_id: &control_id,
+        made: building.clock.now(),
+        test: building.simulated,
+        enhanced: config.acknowledge == Acknowledge::Enhanced,
+    };
+    let bytes = oru::build(&About { report, bound: bound.filter(|_| *plain) }, &header);
+    let more = if row.part == 0 { all } else { Vec::new() };
+    Ok(Made::Ready(Built { more, ..again(bytes, true)? }))
+}
+
+/// MSH-10: 20 characters that no other message of any box has, and that are the same whenever this one is built.
+fn control_id(row: &OutgoingRow, stored: &Stored, destination: &Outbound, building: &Building) -> String {
+    let parts = format!(
+        "{}\0{}\0{}\0{}\0{}\0{}\0",
+        building.me, destination.config.name, stored.id, stored.received.micros, row.part, row.revision
+    );
+    let sum = sha256(&[parts.as_bytes(), &stored.sha256].concat());
+    sum.iter().take(10).fold(String::with_capacity(20), |mut id, byte| {
+        id.push_str(&format!("{byte:02X}"));
+        id
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Device, Identifier};
+    use crate::identity::Whom;
+
+    fn person(id: &str) -> Person {
+        let id = Identifier { system: "urn:x".into(), value: id.into(), kind: None };
+        Person { identifiers: vec![id], ..Person::default() }
+    }
+
+    fn report(id: Option<&str>) -> Report {
+        Report {
+            device: Device::default(),
+            person: id.map(person),
+            place: None,
+            specimen: None,
+            orders: Vec::new(),
+            measurements: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_report_goes_out_under_whom_it_was_attributed_to_and_nobody_else() {
+        let whom = Whom::Stranger(Arc::new(person("right")));
+        let attributions = vec![
+            None,
+            Some(Attribution::Matched { whom, sources: Vec::new() }),
+            Some(Attribution::Orphan),
+            Some(Attribution::Conflict { why: "two".into() }),
+        ];
+        let whose = Attributed { reports: None, attributions, text: None, doubt: None, times: (0, 0) };
+        let named = |told: &Told| {
+            let person = told.report.person.as_ref();
+            (person.map(|person| person.identifiers[0].value.to_string()), told.plain)
+        };
+        let reports = vec![report(Some("frame")); 4];
+        let told = told(reports, Some(whose));
+        let named: Vec<_> = told.iter().map(named).collect();
+        let expected =
+            [(Some("frame".into()), true), (Some("right".into()), false), (None, false), (None, false)];
+        assert_eq!(named, expected);
+    }
 }

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use crate::buffer::{Buffer, BufferError, Change, NewOutgoing, OutgoingChange, Reader, Stored};
 use crate::connector::Stop;
-use crate::gateway::triage::said;
-use crate::gateway::understand::{Meaning, Understanding};
 use crate::hl7v2::{Charset, Message};
 use crate::route::{How, Lane, Route};
 
 use super::Outbound;
+use super::built::{Building, rows_of_measurements, stranger};
 
 const BATCH_ENTRIES: u32 = 256;
 const BATCH_BYTES: usize = 4 << 20;
@@ -23,7 +22,7 @@ const GATHER: Duration = Duration::from_millis(5);
 pub(super) struct Fill {
     pub(super) buffer: Buffer,
     pub(super) reader: Reader,
-    pub(super) understanding: Arc<Understanding>,
+    pub(super) building: Building,
     pub(super) destination: Arc<Outbound>,
     /// Entries up to it were looked at.
     pub(super) through: i64,
@@ -55,9 +54,9 @@ impl Fill {
         if through == self.through {
             return Ok(false);
         }
-        let (understanding, destination) = (self.understanding.clone(), self.destination.clone());
+        let (building, destination) = (self.building.clone(), self.destination.clone());
         let finding = tokio::task::spawn_blocking(move || {
-            entries.iter().flat_map(|entry| rows(entry, &destination, &understanding)).collect::<Vec<_>>()
+            entries.iter().flat_map(|entry| rows(entry, &destination, &building)).collect::<Vec<_>>()
         });
         let Ok(rows) = finding.await else { return Ok(false) };
         let any = !rows.is_empty();
@@ -73,7 +72,7 @@ impl Fill {
 }
 
 /// What of an entry goes to this destination.
-fn rows(entry: &Stored, destination: &Outbound, understanding: &Understanding) -> Vec<NewOutgoing> {
+fn rows(entry: &Stored, destination: &Outbound, building: &Building) -> Vec<NewOutgoing> {
     let parsed = Message::parse(&entry.bytes, Charset::default());
     let message = parsed.message.as_ref();
     let row = |route: &Route, part: u32, lane: Lane, held: Option<String>| NewOutgoing {
@@ -86,26 +85,17 @@ fn rows(entry: &Stored, destination: &Outbound, understanding: &Understanding) -
     let order = destination.config.in_order;
     let lane = || match message {
         Some(message) => Lane::of_message(order, message, &entry.link, entry.id),
-        None => Lane::of_report(order, &crate::device::Device::default(), None, &entry.link, entry.id),
+        None => Lane::of_link(order, &entry.link, entry.id),
     };
     for route in &destination.routes {
         match route.takes(&entry.link, message) {
             Ok(false) => {}
             Err(why) => return vec![row(route, 0, lane(), Some(why.into()))],
             Ok(true) if matches!(route.how, How::Measurements) => {
-                return match understanding.read(&said(entry)).meaning {
-                    Meaning::Nothing(_) | Meaning::Orders(_) => Vec::new(),
-                    Meaning::Hold(why) => vec![row(route, 0, lane(), Some(why))],
-                    Meaning::Stranger(who) => vec![row(route, 0, lane(), Some(Meaning::reason(&who)))],
-                    Meaning::Deliver { .. } => Vec::new(),
-                };
+                return rows_of_measurements(entry, destination, route, building)
+                    .unwrap_or_else(|why| vec![row(route, 0, lane(), Some(why))]);
             }
-            Ok(true) => {
-                let stranger = understanding
-                    .link(&entry.link)
-                    .and_then(|link| understanding.page(&link, &said(entry)).err());
-                return vec![row(route, 0, lane(), stranger.map(|who| Meaning::reason(&who)))];
-            }
+            Ok(true) => return vec![row(route, 0, lane(), stranger(entry, building).err())],
         }
     }
     Vec::new()

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::buffer::{Buffer, BufferError, Change, Due, OutgoingChange, OutgoingRow, OutgoingStep, Reader};
+use crate::buffer::{
+    Buffer, BufferError, Change, Due, NewOutgoing, OutgoingChange, OutgoingRow, OutgoingStep, Reader,
+};
 use crate::clock::{SharedClock, Timestamp};
 use crate::connector::Stop;
 use crate::connector::backoff::jittered;
@@ -16,7 +18,7 @@ use crate::gateway::understand::guarded;
 use crate::hl7v2::header;
 use crate::upstream::hl7::{Answer, Line, Outcome, Sent, Verdict};
 
-use super::built::{self, Built, built};
+use super::built::{self, Building, Built, Made, built};
 use super::standing::LaneState;
 use super::{Outbound, Routes};
 
@@ -37,6 +39,7 @@ pub(super) struct LaneTask {
     metrics: Arc<Metrics>,
     clock: SharedClock,
     destination: Arc<Outbound>,
+    building: Building,
     /// This one of so many.
     lane: (u32, u32),
     line: Line,
@@ -59,6 +62,7 @@ impl LaneTask {
             clock: routes.clock.clone(),
             line: Line::new(destination.config.mllp.clone(), routes.clock.clone()),
             destination,
+            building: routes.building.clone(),
             lane,
             failures: 0,
             others_taken: false,
@@ -125,13 +129,28 @@ impl LaneTask {
             return IDLE;
         };
         let built = match self.built(&due) {
-            Ok(built) => built,
+            Ok(Made::Ready(built)) => built,
+            Ok(Made::Others(rows)) => {
+                if !self.queue(&name, &rows).await {
+                    return PAUSE_MIN;
+                }
+                let reason = "its messages are queued by themselves".into();
+                self.step(due.row.id, OutgoingStep::Dropped { reason }).await;
+                return Duration::ZERO;
+            }
+            Ok(Made::Nothing(reason)) => {
+                self.step(due.row.id, OutgoingStep::Dropped { reason }).await;
+                return Duration::ZERO;
+            }
             Err(reason) => {
                 self.metrics.outgoing_held(&name);
                 self.step(due.row.id, OutgoingStep::Held { reason, answer: None }).await;
                 return Duration::ZERO;
             }
         };
+        if !built.more.is_empty() && !self.queue(&name, &built.more).await {
+            return PAUSE_MIN;
+        }
         if let Err(why) = self.line.connect().await {
             return self.failed(why);
         }
@@ -155,12 +174,25 @@ impl LaneTask {
         pause
     }
 
-    fn built(&self, due: &Due) -> Result<Built, String> {
+    /// Queues what an entry holds besides; what is queued already stays as it is.
+    async fn queue(&self, destination: &str, rows: &[NewOutgoing]) -> bool {
+        if rows.len() == 1 && rows.iter().all(|row| row.part == 0) {
+            return true;
+        }
+        let queue =
+            OutgoingChange::Queue { destination: destination.to_owned(), rows: rows.to_vec(), through: 0 };
+        let queued = self.buffer.change(vec![Change::Outgoing(queue)]).await;
+        queued
+            .inspect_err(|fault| tracing::error!(%fault, destination, "Messages could not be queued."))
+            .is_ok()
+    }
+
+    fn built(&self, due: &Due) -> Result<Made, String> {
         if let Some(message) = &due.message {
-            return built::again(message.clone(), true);
+            return built::again(message.clone(), true).map(Made::Ready);
         }
         let stored = due.stored.as_ref().ok_or(CHANGED)?;
-        let made = guarded(|| built(&due.row, stored, &self.destination));
+        let made = guarded(|| built(&due.row, stored, &self.destination, &self.building));
         made.unwrap_or_else(|| {
             Err("Bedside failed on this message: tell its makers, and release it after an update".into())
         })

@@ -10,6 +10,7 @@
 //! - A message is done when the receiver said so, or a person did.
 
 mod built;
+mod desk;
 mod fill;
 mod lane;
 mod standing;
@@ -25,8 +26,8 @@ use crate::config::{Config, Destination};
 use crate::connector::Stop;
 use crate::gateway::background::Background;
 use crate::gateway::metrics::Metrics;
-use crate::gateway::understand::Understanding;
 use crate::route::Route;
+pub(super) use built::Building;
 use fill::Fill;
 use lane::LaneTask;
 use standing::Standing;
@@ -35,7 +36,7 @@ use standing::Standing;
 pub(super) struct Routes {
     buffer: Buffer,
     reader: Reader,
-    understanding: Arc<Understanding>,
+    building: Building,
     metrics: Arc<Metrics>,
     clock: SharedClock,
     destinations: Vec<Arc<Outbound>>,
@@ -52,13 +53,7 @@ pub(super) struct Outbound {
 }
 
 impl Routes {
-    pub(super) fn new(
-        buffer: Buffer,
-        understanding: Arc<Understanding>,
-        metrics: Arc<Metrics>,
-        config: &Config,
-        clock: SharedClock,
-    ) -> Self {
+    pub(super) fn new(buffer: Buffer, building: Building, metrics: Arc<Metrics>, config: &Config) -> Self {
         let of = |destination: &Destination| {
             let routes = config.routes.iter().filter(|route| route.to == destination.name).cloned().collect();
             let standing = Standing::new(destination.mllp.connections);
@@ -66,7 +61,8 @@ impl Routes {
         };
         let destinations = config.destinations.iter().map(of).collect();
         let reader = buffer.reader();
-        Self { buffer, reader, understanding, metrics, clock, destinations }
+        let clock = building.clock.clone();
+        Self { buffer, reader, building, metrics, clock, destinations }
     }
 
     /// Tells the buffer which destinations there are, and starts each.
@@ -89,7 +85,7 @@ impl Routes {
             let fill = Fill {
                 buffer: self.buffer.clone(),
                 reader: self.reader.clone(),
-                understanding: self.understanding.clone(),
+                building: self.building.clone(),
                 destination: destination.clone(),
                 through,
             };

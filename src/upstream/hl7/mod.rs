@@ -12,6 +12,6 @@ mod answer;
 mod config;
 mod line;
 
-pub use answer::{Answer, Verdict};
+pub use answer::{Answer, Verdict, fuzz};
 pub use config::{Acknowledge, Config};
 pub use line::{Line, Outcome, Sent};

@@ -193,6 +193,32 @@ export interface EntryDetail extends Entry {
   fhir: ExactJson[];
 }
 
+/** An HL7 v2 message taken apart; empty fields are left out. */
+export interface Hl7Message {
+  segments: {
+    segment: string;
+    /** Which segment of that name, from 1. */
+    occurrence: number;
+    title: string | null;
+    fields: {
+      /** The place, e.g. `OBX[3]-5`. */
+      path: string;
+      title: string | null;
+      /** HL7's null: the sender says that there is no value. */
+      null: boolean;
+      /** Repetitions, components, subcomponents. */
+      parts: string[][][];
+    }[];
+  }[];
+  /** False when only its beginning was taken apart. */
+  whole: boolean;
+}
+
+/** Whether the first lines of a frame, as text, begin an HL7 v2 message, batch or file. */
+export function looksLikeHl7(text: string): boolean {
+  return /(^|[^A-Za-z0-9])(MSH|FHS|BHS)[^A-Za-z0-9\s]/.test(text.slice(0, 2000));
+}
+
 export interface Upstream {
   configured: boolean;
   name: string | null;
@@ -290,6 +316,7 @@ export const api = {
     const answer = detail.answer && { ...detail.answer, body: exact.answer?.body ?? null };
     return { ...detail, fhir: exact.fhir ?? [], answer };
   },
+  hl7: (id: EntryId) => load<Hl7Message>(`/entries/${seg(String(id))}/hl7`),
   async release(id: EntryId) {
     await change(`/entries/${seg(String(id))}/release`);
   },

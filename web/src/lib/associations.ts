@@ -163,7 +163,8 @@ export const associations = {
   timeline: (key: string) => load<Timeline>(`/associations/devices/${seg(key)}`),
   doubts: (terms: { state?: DoubtState; device?: string; after?: EntryId } = {}) =>
     load<Doubts>(`/associations/doubts${query({ ...terms })}`),
-  find: (code: string) => load<Stand>(`/associations/find${query({ code })}`),
+  /** What was scanned may be a wristband by mistake: it travels in the body, never in the address. */
+  find: async (code: string) => answered<Stand>(await change('/associations/find', { code })),
   associate: (wanted: AssociationWanted) => changed('', wanted),
   end: (id: number, wanted: { at?: string; reason?: string }) => changed(`/${id}/end`, wanted),
   correct: (id: number, wanted: Correction) => changed(`/${id}/correct`, wanted),

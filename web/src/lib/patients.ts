@@ -2,6 +2,7 @@
 
 import { change, load, type EntryId } from './api';
 import type { Person, Place } from './associations';
+import { sameCode } from './scan';
 
 export interface Identifier {
   system: string;
@@ -77,7 +78,7 @@ export interface Occupied extends Place {
 export const patients = {
   /** What is searched for names a patient: it travels in the body, never in the address. */
   async search(text: string): Promise<{ people: Indexed[]; known: Known }> {
-    const response = await change('/people/search', { text });
+    const response = await change('/people', { text });
     return (await response.json()) as { people: Indexed[]; known: Known };
   },
   person: (id: number) => load<IndexedDetail>(`/people/${id}`),
@@ -87,13 +88,13 @@ export const patients = {
   },
 };
 
-/** A person of the index by their leading identifier, as associations name them. */
-export function asPerson(one: Indexed): Person {
-  const [first] = one.identifiers;
+/** A person of the index by one identifier, as associations name them: the one that `code` is, else the leading one. */
+export function asPerson(one: Indexed, code = ''): Person {
+  const named = one.identifiers.find(({ value }) => sameCode(value, code)) ?? one.identifiers[0];
   const { family, given, birth_date, gender } = one;
   return {
-    id: first?.value ?? '',
-    system: first?.system ?? '',
+    id: named?.value ?? '',
+    system: named?.system ?? '',
     family,
     given,
     birth_date,

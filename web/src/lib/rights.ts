@@ -1,11 +1,12 @@
 // What a role may do here. The gateway decides; the desk only hides what it would refuse.
 
-export type Right = 'pair' | 'worklist' | 'associate' | 'resend';
+export type Right = 'pair' | 'worklist' | 'associate' | 'resend' | 'read';
 
 const RIGHTS: Record<Right, readonly string[]> = {
   pair: ['admin', 'engineer', 'integrator'],
   associate: ['admin', 'engineer', 'clinician', 'integrator'],
   resend: ['admin', 'engineer', 'integrator'],
+  read: ['admin', 'engineer', 'clinician', 'integrator'],
   worklist: ['admin', 'engineer', 'clinician', 'integrator'],
 };
 

@@ -10,6 +10,11 @@ export function codeIn(text: string): string {
   return printed.replace(/^\][A-Za-z][0-9A-Za-z]/, '').trim();
 }
 
+/** Whether two codes are one: labels and systems differ in capitals. */
+export function sameCode(one: string, other: string): boolean {
+  return one.trim().toUpperCase() === other.trim().toUpperCase();
+}
+
 /** Tells a scanner's keys from a person's by their rhythm. */
 export class Wedge {
   private keys = '';

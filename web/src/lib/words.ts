@@ -4,6 +4,7 @@ import type { DoubtState } from './associations';
 import type { EntryState, LinkState, UpstreamState } from './api';
 import type { ScanState } from './pairing';
 import type { OrderState } from './orders';
+import type { DestinationState } from './routes';
 
 export type Tone = 'good' | 'busy' | 'warn' | 'bad' | 'idle';
 export interface Word {
@@ -79,6 +80,31 @@ export const DOUBT: Record<DoubtState, Word> = {
     tone: 'warn',
     means: 'It is not certain which patient it was taken from.',
   },
+};
+
+/** How a connection to a system that takes HL7 stands. */
+export const DESTINATION: Record<DestinationState, Word> = {
+  up: { text: 'Connected', tone: 'good', means: 'It answers what it is sent.' },
+  idle: { text: 'Idle', tone: 'idle', means: 'Nothing is to be sent just now.' },
+  retrying: {
+    text: 'Not reachable',
+    tone: 'bad',
+    means: 'It does not answer. What is for it waits, in order, and is tried again.',
+  },
+  paused: { text: 'Paused', tone: 'warn', means: 'Somebody stopped it here. What is for it waits.' },
+  gone: {
+    text: 'Removed',
+    tone: 'warn',
+    means: 'bedside.toml does not name it now; its queue is kept.',
+  },
+};
+
+/** A message on its way to a system that takes HL7. */
+export const OUTGOING: Record<EntryState, Word> = {
+  waiting: { text: 'Waiting', tone: 'busy', means: 'Queued for this destination.' },
+  sent: { text: 'Sent', tone: 'busy', means: 'On its way: no final acknowledgement yet.' },
+  accepted: { text: 'Accepted', tone: 'good', means: 'The receiver acknowledged it.' },
+  held: { text: 'Held', tone: 'bad', means: 'A person must look: the reason is given with it.' },
 };
 
 /** How a link is connected. */

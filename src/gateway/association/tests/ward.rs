@@ -219,6 +219,8 @@ fn people_move(
 ) {
     let mut bed_of: Vec<Option<usize>> = vec![None; PATIENTS];
     let mut in_bed: Vec<Option<usize>> = vec![None; BEDS];
+    // Of whom nobody was told that they left.
+    let mut ghosts = [false; PATIENTS];
     let mut minute = 1;
     while minute < MINUTES {
         let when = START + minute * MINUTE + dice.below(60) * S;
@@ -229,14 +231,17 @@ fn people_move(
         }
         let patient = dice.index(PATIENTS);
         let number = truth.number(patient, when);
-        let mut move_to =
-            |truth: &mut Truth, bed: usize, who: Option<usize>| truth.beds[bed].push((when, who));
+        let move_to = |truth: &mut Truth, bed: usize, who: Option<usize>| truth.beds[bed].push((when, who));
         let empty: Vec<usize> = (0..BEDS).filter(|bed| in_bed[*bed].is_none()).collect();
         let text = match (bed_of[patient], dice.below(12)) {
             (None, _) if !empty.is_empty() => {
                 let bed = empty[dice.index(empty.len())];
                 (bed_of[patient], in_bed[bed]) = (Some(bed), Some(patient));
                 move_to(truth, bed, Some(patient));
+                if std::mem::take(&mut ghosts[patient]) {
+                    // For whoever reads the index this is a transfer.
+                    left[patient].push(when);
+                }
                 Some(adt("A01", &number, Some(bed), when, ""))
             }
             (Some(bed), 0..=3) if !empty.is_empty() => {
@@ -281,6 +286,10 @@ fn people_move(
                     move_to(truth, bed, Some(next));
                     truth.murky_beds[bed].push((when, i64::MAX));
                     left[patient].push(when);
+                    ghosts[patient] = true;
+                    if std::mem::take(&mut ghosts[next]) {
+                        left[next].push(when);
+                    }
                     adt("A01", &truth.number(next, when), Some(bed), when, "")
                 })
             }

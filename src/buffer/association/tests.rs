@@ -1,4 +1,4 @@
-use super::super::{Buffer, Change, Config, NewFrame};
+use super::super::{Buffer, BufferError, Change, Config, NewFrame};
 use super::*;
 use crate::clock::TestClock;
 

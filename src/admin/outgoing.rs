@@ -1,0 +1,164 @@
+//! What the desk shows and asks of HL7 v2 going on to other systems. The gateway answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Refusal;
+use super::json::{rfc3339, rfc3339_or_null};
+use crate::buffer::{NewAudit, OutgoingFilter, OutgoingRow};
+use crate::clock::Timestamp;
+use crate::connector::Later;
+
+/// The queues as the desk sees them. Changes are written with their line of the trail or not at all.
+pub trait Outgoing: Send + Sync {
+    /// All destinations this box has, or has had.
+    fn destinations(&self) -> Later<'_, Result<Vec<DestinationView>, Refusal>>;
+    /// Messages, the latest first.
+    fn messages(&self, filter: OutgoingFilter) -> Later<'_, Result<Vec<MessageView>, Refusal>>;
+    /// One message with its bytes.
+    fn message(&self, id: i64) -> Later<'_, Result<MessageBytes, Refusal>>;
+    /// Carries out what a person wants; how many messages it touched.
+    fn act(&self, wanted: Act, audit: NewAudit) -> Later<'_, Result<u64, Refusal>>;
+}
+
+/// What a person may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The same bytes again.
+    Release(i64),
+    /// Built anew from its entry.
+    Rebuild(i64),
+    /// Not sent any more.
+    Drop {
+        id: i64,
+        reason: String,
+    },
+    Pause(String),
+    Resume(String),
+    /// All held messages of a destination.
+    ReleaseAll(String),
+}
+
+/// Why a message is dropped, as typed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropWanted {
+    pub reason: String,
+}
+
+/// A destination.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct DestinationView {
+    pub name: String,
+    /// `HOST:PORT`; `None` when the file does not name it any more.
+    pub address: Option<String>,
+    pub tls: bool,
+    pub acknowledge: Option<&'static str>,
+    pub in_order: Option<&'static str>,
+    pub configured: bool,
+    /// `up`, `idle`, `retrying`, `paused` or `gone`.
+    pub state: &'static str,
+    pub trouble: Option<String>,
+    pub connections: Vec<ConnectionView>,
+    pub waiting: u64,
+    pub sent: u64,
+    pub held: u64,
+    /// When the message was queued that waits longest, neither accepted nor held.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub oldest: Option<Timestamp>,
+    pub age_s: Option<u64>,
+    /// Since the start.
+    pub accepted: u64,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub accepted_at: Option<Timestamp>,
+    /// Acknowledgements since the start that fitted no message.
+    pub foreign: u64,
+    pub answer: Option<AnswerView>,
+    pub routes: Vec<RouteView>,
+}
+
+/// One connection to a destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConnectionView {
+    pub connected: bool,
+    pub trouble: Option<String>,
+}
+
+/// An acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AnswerView {
+    #[serde(serialize_with = "rfc3339")]
+    pub at: Timestamp,
+    pub text: String,
+}
+
+/// What leads to a destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouteView {
+    pub name: String,
+    pub from: Vec<String>,
+    pub messages: Vec<String>,
+    pub when: Option<String>,
+    pub how: &'static str,
+    /// All of it as one sentence.
+    pub says: String,
+}
+
+/// A message in a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MessageView {
+    pub id: i64,
+    pub destination: String,
+    pub entry: i64,
+    pub part: u32,
+    pub route: String,
+    pub state: &'static str,
+    pub attempts: u32,
+    pub revision: u32,
+    #[serde(serialize_with = "rfc3339")]
+    pub queued: Timestamp,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub next_try: Option<Timestamp>,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub sent_at: Option<Timestamp>,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub committed: Option<Timestamp>,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub answered_at: Option<Timestamp>,
+    pub reason: Option<String>,
+    pub control_id: Option<String>,
+    pub answer: Option<String>,
+}
+
+impl From<OutgoingRow> for MessageView {
+    fn from(row: OutgoingRow) -> Self {
+        Self {
+            id: row.id,
+            destination: row.destination,
+            entry: row.entry,
+            part: row.part,
+            route: row.route,
+            state: row.state.word(),
+            attempts: row.attempts,
+            revision: row.revision,
+            queued: row.queued,
+            next_try: row.next_try,
+            sent_at: row.sent_at,
+            committed: row.committed,
+            answered_at: row.answered_at,
+            reason: row.reason,
+            control_id: row.control,
+            answer: row.answer,
+        }
+    }
+}
+
+/// A message and what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MessageBytes {
+    #[serde(flatten)]
+    pub message: MessageView,
+    /// As sent, or as it would be built now.
+    pub bytes: Option<String>,
+    /// Why there are none.
+    pub why: Option<String>,
+}

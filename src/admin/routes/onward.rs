@@ -1,0 +1,119 @@
+//! HL7 v2 going on to other systems. Each change goes into the audit trail with it, by number and destination, never by
+//! what a message says.
+
+use std::sync::Arc;
+
+use serde_json::json as object;
+use warp::http::StatusCode;
+use warp::reply::Response as Answer;
+
+use super::call::Call;
+use crate::admin::answer::{Problem, empty, json};
+use crate::admin::command::Refusal;
+use crate::admin::desk::Desk;
+use crate::admin::outgoing::{Act, DropWanted};
+use crate::buffer::{NewAudit, OutgoingFilter, State};
+
+/// Messages on a page when nothing is said.
+const PAGE: u32 = 50;
+const REASON_MAX: usize = 200;
+
+/// `GET /api/v1/destinations`
+pub(super) async fn destinations(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
+    let destinations = desk.services.outgoing.destinations().await.map_err(problem)?;
+    Ok(json(&object!({ "destinations": destinations })))
+}
+
+/// `GET /api/v1/destinations/{name}/messages?state=&entry=&before=&limit=`
+pub(super) async fn messages(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let state = call.asked("state").map(|word| {
+        State::parse(word).ok_or_else(|| Problem::bad("\"state\" is waiting, sent, held or accepted"))
+    });
+    let limit = call.number("limit", 1..=200)?.unwrap_or(PAGE);
+    let filter = OutgoingFilter {
+        destination: Some(call.parameter()?.to_owned()),
+        state: state.transpose()?,
+        entry: call.number("entry", 1..=i64::MAX)?,
+        before: call.number("before", 1..=i64::MAX)?,
+        limit,
+    };
+    let messages = desk.services.outgoing.messages(filter).await.map_err(problem)?;
+    let full = u32::try_from(messages.len()).unwrap_or(u32::MAX) >= limit;
+    let next = messages.last().map(|last| last.id).filter(|_| full);
+    Ok(json(&object!({ "messages": messages, "next": next })))
+}
+
+/// `GET /api/v1/outgoing/{id}`
+pub(super) async fn message(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    Ok(json(&desk.services.outgoing.message(call.id()?).await.map_err(problem)?))
+}
+
+/// `POST /api/v1/outgoing/{id}/release`
+pub(super) async fn release(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let id = call.id()?;
+    act(desk, call, Act::Release(id), "outgoing.release", format!("outgoing message {id}")).await
+}
+
+/// `POST /api/v1/outgoing/{id}/rebuild`
+pub(super) async fn rebuild(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let id = call.id()?;
+    act(desk, call, Act::Rebuild(id), "outgoing.rebuild", format!("outgoing message {id}")).await
+}
+
+/// `POST /api/v1/outgoing/{id}/drop`
+pub(super) async fn discard(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let id = call.id()?;
+    let DropWanted { reason } = call.json()?;
+    let reason = reason.trim().to_owned();
+    let right = (1..=REASON_MAX).contains(&reason.chars().count()) && !reason.chars().any(char::is_control);
+    if !right {
+        let detail = format!("reason: say why it is not to be sent, in at most {REASON_MAX} characters");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "routes", detail));
+    }
+    act(desk, call, Act::Drop { id, reason }, "outgoing.drop", format!("outgoing message {id}")).await
+}
+
+/// `POST /api/v1/destinations/{name}/pause`
+pub(super) async fn pause(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let name = call.parameter()?.to_owned();
+    act(desk, call, Act::Pause(name.clone()), "destination.pause", format!("destination {name}")).await
+}
+
+/// `POST /api/v1/destinations/{name}/resume`
+pub(super) async fn resume(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let name = call.parameter()?.to_owned();
+    act(desk, call, Act::Resume(name.clone()), "destination.resume", format!("destination {name}")).await
+}
+
+/// `POST /api/v1/destinations/{name}/release`
+pub(super) async fn release_all(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let name = call.parameter()?.to_owned();
+    let audit = line(&call, "destination.release", &format!("destination {name}"))?;
+    let released = desk.services.outgoing.act(Act::ReleaseAll(name), audit).await.map_err(problem)?;
+    Ok(json(&object!({ "released": released })))
+}
+
+async fn act(
+    desk: Arc<Desk>,
+    call: Call,
+    wanted: Act,
+    what: &str,
+    target: String,
+) -> Result<Answer, Problem> {
+    let audit = line(&call, what, &target)?;
+    desk.services.outgoing.act(wanted, audit).await.map_err(problem)?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+fn line(call: &Call, what: &str, target: &str) -> Result<NewAudit, Problem> {
+    let who = call.presence()?.user.clone();
+    Ok(NewAudit { who, what: what.into(), detail: format!("done {target} from {}", call.peer) })
+}
+
+fn problem(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Conflict(why) => Problem::new(StatusCode::CONFLICT, "routes", why),
+        Refusal::Unknown => Problem::not_found(),
+        Refusal::Failed(why) => Problem::unavailable(why),
+    }
+}
