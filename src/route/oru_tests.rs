@@ -100,7 +100,10 @@ fn what_any_device_measured_reads_back_from_the_message_built_of_it() {
                 read.sort();
                 let missing: Vec<&Fact> = said.iter().filter(|fact| !read.contains(fact)).collect();
                 if !missing.is_empty() || said.len() != read.len() {
-                    let first = missing.first().map(|fact| format!("{fact:?}"));
+                    let first = missing.first().map(|fact| {
+                        let instead: Vec<&Fact> = read.iter().filter(|other| other.0 == fact.0).collect();
+                        format!("{fact:?} came back as {instead:?}")
+                    });
                     wrong.push(format!(
                         "{id} {name}: {} said, {} read, first {first:?}",
                         said.len(),
@@ -122,8 +125,7 @@ fn what_any_device_measured_reads_back_from_the_message_built_of_it() {
             }
         }
     }
-    println!("{reports} reports, {measurements} measurements");
-    assert!(reports > 40, "{reports} reports only");
+    assert!(reports > 40 && measurements > reports, "{reports} reports, {measurements} measurements only");
     assert!(wrong.is_empty(), "{} of {reports}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
