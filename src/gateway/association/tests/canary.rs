@@ -301,7 +301,7 @@ pub(super) fn run(seed: u64, share: i64, sabotage: Sabotage) -> Tally {
     for (at, word) in &words {
         if let Word::Frame(frame) = word {
             // What it comes to on arrival, of every third.
-            let now = first.len() % 3 == 0 && sabotage == Sabotage::None;
+            let now = first.len().is_multiple_of(3) && sabotage == Sabotage::None;
             first.push(now.then(|| fate(&rig.read("mon", &frame.text, *at))));
             sent.push((*at, frame));
         } else {

@@ -155,7 +155,7 @@ impl Clock {
             7 if device == 7 => 3 * HOUR,
             _ => 0,
         };
-        Self { ahead, zoned: device % 5 != 0, seconds: device % 7 != 3 }
+        Self { ahead, zoned: !device.is_multiple_of(5), seconds: device % 7 != 3 }
     }
 
     fn is_right(self) -> bool {
@@ -210,6 +210,7 @@ pub(super) fn make(seed: u64, share: i64) -> Ward {
 }
 
 /// Admissions, transfers, swaps, discharges and merges, each told at once or late.
+#[allow(clippy::too_many_lines, reason = "one arm for each thing that can happen on a ward")]
 fn people_move(
     dice: &mut Dice,
     truth: &mut Truth,
