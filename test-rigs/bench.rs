@@ -22,6 +22,8 @@ mod floor;
 mod message;
 #[path = "bench/parse.rs"]
 mod parse;
+#[path = "bench/templates.rs"]
+mod templates;
 #[path = "bench/trace.rs"]
 mod trace;
 
@@ -250,6 +252,9 @@ fn main() {
         }
         if wanted("parse") {
             parse::run();
+        }
+        if wanted("templates") {
+            templates::run();
         }
         if wanted("beds") {
             beds::run().await;
