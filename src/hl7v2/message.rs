@@ -54,6 +54,7 @@ impl<'a> Message<'a> {
     /// `odd-separators`, `unknown-charset`, `bad-bytes`, `byte-order-mark`, `not-a-segment`, `line-break`,
     /// `second-message`, `too-long` and `too-many-segments`.
     pub fn parse(bytes: &'a [u8], default: Charset) -> Parsed<'a> {
+        let bytes = unframed(bytes);
         let mut findings = Vec::new();
         let (text, charset) = decode(bytes, default, &mut findings);
         let mut lines = Lines::new(text.as_bytes());
@@ -290,6 +291,13 @@ fn second_message(bytes: &[u8]) -> &[u8] {
     let headers =
         Lines::new(bytes).filter(|(start, end)| bytes.get(*start..*end).is_some_and(is_marked_header));
     headers.skip(1).find_map(|(start, _)| bytes.get(start..)).unwrap_or_default()
+}
+
+/// A message as it lies in captures: in its MLLP block (MLLP release 1 §2: VT, message, FS CR).
+fn unframed(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_prefix(b"\x0b").unwrap_or(bytes);
+    let ended = bytes.strip_suffix(b"\x1c\r").or_else(|| bytes.strip_suffix(b"\x1c"));
+    ended.unwrap_or(bytes)
 }
 
 fn is_marked_header(line: &[u8]) -> bool {
