@@ -89,6 +89,9 @@ impl Triage {
             let mark = self.one(stored, &mut results, &mut doubts).await;
             marks.push(mark);
         }
+        // Before the marks of those whose patient is in doubt, which are seen and held.
+        let understood = marks.iter().filter(|mark| matches!(mark.to, Transition::Seen { .. }));
+        let understood: Vec<i64> = understood.map(|mark| mark.id).filter(|_| self.onward).collect();
         let (seen, doubts): (Vec<Mark>, Vec<Change>) = doubts.into_iter().unzip();
         marks.splice(0..0, seen);
         if !doubts.is_empty()
@@ -102,14 +105,9 @@ impl Triage {
         for stored in batch {
             marks.extend(self.beginnings_of(stored).await);
         }
-        if self.onward {
-            let seen = marks.iter().filter(|mark| matches!(mark.to, Transition::Seen { .. }));
-            let reason = "there is no FHIR server to deliver it to; see Routes for where it goes";
-            let done: Vec<Mark> = seen
-                .map(|mark| Mark { id: mark.id, to: Transition::Ignored { reason: reason.into() } })
-                .collect();
-            marks.extend(done);
-        }
+        let reason = "there is no FHIR server to deliver it to; see Routes for where it goes";
+        let done = |id| Mark { id, to: Transition::Ignored { reason: reason.into() } };
+        marks.extend(understood.into_iter().map(done));
         if let Err(fault) = self.buffer.mark(marks).await {
             tracing::error!(%fault, "What the first look found could not be written down.");
         }

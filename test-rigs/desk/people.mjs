@@ -36,6 +36,13 @@ export class PeopleWalk {
     return this.page.locator("dialog[open]");
   }
 
+  /** What waits of the walk's device for this reason. */
+  knot(state) {
+    return this.page
+      .locator("#doubts li.knot", { hasText: this.device.label })
+      .filter({ hasText: state });
+  }
+
   async devices(simulated) {
     const { page, tally } = this;
     await this.toPage("Patients");
@@ -92,9 +99,7 @@ export class PeopleWalk {
     await tally.check(
       "two sources that differ are a conflict, with what to do next",
       async () => {
-        const knot = page.locator("#doubts li.knot", {
-          hasText: this.device.label,
-        });
+        const knot = this.knot("Conflict");
         await knot.first().waitFor({ timeout: this.wait_ms });
         const text = await knot.first().innerText();
         must(/Conflict/.test(text) && /Look at the wristband/.test(text), text);
@@ -104,9 +109,7 @@ export class PeopleWalk {
     await tally.check(
       "the held entry leads to where it is settled",
       async () => {
-        const knot = page
-          .locator("#doubts li.knot", { hasText: this.device.label })
-          .first();
+        const knot = this.knot("Conflict").first();
         await knot.locator("summary").click();
         await knot.locator(".entries a").first().click();
         await page

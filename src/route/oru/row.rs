@@ -172,11 +172,12 @@ fn written(value: &Value) -> (&'static str, String, Option<&Unit>) {
 /// `1:2.5`, as a structured number has a place for it.
 fn ratio(text: &str) -> Option<(Decimal, Decimal)> {
     let (first, second) = text.trim().split_once(':')?;
-    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if !plain(first) || !plain(second) {
+    // `02:15` is a time.
+    if first != "1" && second != "1" {
         return None;
     }
-    Some((first.parse().ok()?, second.parse().ok()?))
+    let (one, other): (Decimal, Decimal) = (first.parse().ok()?, second.parse().ok()?);
+    (one.to_string() == first && other.to_string() == second).then_some((one, other))
 }
 
 /// SN: comparator ^ number (HL7 2.5 §2.A.71).

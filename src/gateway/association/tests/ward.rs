@@ -338,6 +338,8 @@ fn carried(
     let scanned = (20..35).contains(&device) || (40..45).contains(&device);
     let mut now = START + dice.below(120) * MINUTE;
     let mut stood_open = false;
+    // Nobody says the second thing before the first.
+    let mut spoken = 0;
     while now < START + MINUTES * MINUTE {
         let patient = dice.index(PATIENTS);
         let planned = now + (30 + dice.below(420)) * MINUTE + dice.below(60) * S;
@@ -353,11 +355,14 @@ fn carried(
             let late = dice.one_in(10) && !stood_open && gone.is_none();
             let until = late.then_some(end);
             let delay = if late { end - now + dice.below(300) * MINUTE } else { dice.below(50) * S };
-            words.push((now + delay, Word::Scanned { device, patient, since: now, until }));
+            let said = if late { now + delay } else { (now + delay).max(spoken + S) };
+            spoken = if late { spoken } else { said };
+            words.push((said, Word::Scanned { device, patient, since: now, until }));
             stood_open = false;
             if !late && gone.is_none() {
                 if pause > 0 {
-                    words.push((end + dice.below(50) * S, Word::TakenOff { device, until: end }));
+                    spoken = (end + dice.below(50) * S).max(spoken + S);
+                    words.push((spoken, Word::TakenOff { device, until: end }));
                 } else {
                     stood_open = true;
                 }
@@ -383,7 +388,7 @@ fn frames(
 ) {
     const TEN: usize = 10;
     let clock = Clock::of(device);
-    let step = if clock.seconds { 80 * S } else { 60 * S };
+    let step = if clock.seconds { 76 * S } else { 60 * S };
     let mut serial = 0;
     let mut now = START + dice.below(60) * S;
     let mut pending: Vec<(i64, usize)> = Vec::new();
