@@ -357,14 +357,18 @@ impl<'a> Build<'a> {
                 formed(form, &texts, |name| Some(table?.find(name)?.code.to_string()))
             }
         }?;
-        let made = primitive(&leaf.kind, &text, self.context.link)?;
+        let made = match form {
+            // Base64 already.
+            Form::Encoded => Node::Text(text),
+            _ => primitive(&leaf.kind, &text, self.context.link)?.node,
+        };
         for source in sources.iter().flatten() {
             match form {
                 Form::Text => self.source.read(source),
                 _ => self.source.read(&source.first()),
             }
         }
-        Some(made.node)
+        Some(made)
     }
 
     fn looked_up(&mut self, table: &Arc<str>, leaf: &Leaf, source: &Cursor<'a>) -> Option<Node> {
