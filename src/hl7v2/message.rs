@@ -295,7 +295,7 @@ fn second_message(bytes: &[u8]) -> &[u8] {
 
 /// A message as it lies in captures: in its MLLP block (MLLP release 1 §2: VT, message, FS CR).
 fn unframed(bytes: &[u8]) -> &[u8] {
-    let bytes = bytes.strip_prefix(b"\x0b").unwrap_or(bytes);
+    let Some(bytes) = bytes.strip_prefix(b"\x0b") else { return bytes };
     let ended = bytes.strip_suffix(b"\x1c\r").or_else(|| bytes.strip_suffix(b"\x1c"));
     ended.unwrap_or(bytes)
 }

@@ -43,7 +43,7 @@ pub(crate) const SENDERS: [Sender; 7] = [
     sender("mllp 1", "RIG-MONITOR-1", ["8867-4", "9279-1"]),
     sender("mllp 2", "RIG-MONITOR-2", ["8867-4", "9279-1"]),
     sender("astm", "RIG-ANALYSER", ["6690-2", "777-3"]),
-    sender("mqtt", "RIG-KIT", ["8867-4", "29463-7"]),
+    sender("mqtt", "RIG-KIT", ["8310-5", "29463-7"]),
     sender("poct1a", "RIG-POCT", ["2345-7", "4548-4"]),
     sender("folder", "RIG-READER", ["1988-5", "4548-4"]),
     sender("ieee11073", "RIG-SCALE", ["29463-7", "39156-5"]),
@@ -200,7 +200,7 @@ impl Kit {
     pub(crate) fn message(n: u64) -> String {
         let second = taken(n).as_second();
         format!(
-            r#"{{"from":"BLE","to":"CLOUD","time":{second},"mac":"08:F9:E0:00:11:22","type":"reportAttribute","citiz":"RIG-KIT","data":{{"attribute":"KIT","mac":"08:F9:E0:00:11:22","value":{{"device_list":[{{"scan_time":{second},"ble_addr":"c12488000001","pulse":{n},"weight":{n}.5}}]}}}}}}"#
+            r#"{{"from":"BLE","to":"CLOUD","time":{second},"mac":"08:F9:E0:00:11:22","type":"reportAttribute","citiz":"RIG-KIT","data":{{"attribute":"KIT","mac":"08:F9:E0:00:11:22","value":{{"device_list":[{{"scan_time":{second},"ble_addr":"c12488000001","temp":{n},"weight":{n}.5}}]}}}}}}"#
         )
     }
 
