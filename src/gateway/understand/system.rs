@@ -136,3 +136,64 @@ fn unused(kind: &str) -> &'static str {
         _ => "nothing on this link uses it",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::config;
+    use crate::device::Identifier;
+    use crate::firmware_profile::Library;
+    use crate::{template, translate};
+
+    fn read(system: &str, text: &str) -> Understood {
+        let page = format!(
+            "name = \"his\"\nprofile = \"hl7-system\"\nzone = \"Europe/Berlin\"\nmllp = {{ listen = \"127.0.0.1:1\" }}\n{system}"
+        );
+        let site: config::Site = toml::from_str("name = \"T\"").unwrap();
+        let link = config::parse_link(&page, &site, &Library::embedded().unwrap(), false).unwrap();
+        let gateway = translate::Gateway {
+            id: Identifier { system: "urn:x".into(), value: "box".into(), kind: None },
+            name: "Box".into(),
+            version: "0".into(),
+            patient_system: None,
+        };
+        let templates = Arc::new(template::Library::embedded().unwrap());
+        let understanding = Understanding::new(vec![link], gateway, false).translating(templates);
+        understanding.read(&Said {
+            link: "his",
+            peer: "192.0.2.1:1",
+            received: Timestamp::from_micros(1_773_477_000_000_000, true),
+            bytes: text.as_bytes(),
+            topic: None,
+            sha256: [0; 32],
+        })
+    }
+
+    const ORDER: &str = "MSH|^~\\&|LIS|L|||202603141000||ORM^O01|5|P|2.5\rPID|1||TEST-1^^^MRN^MR||TEST^PATIENT\r\
+        ORC|NW|A-1\rOBR|1|A-1||2345-7^Glucose^LN\r";
+    const ADMITTED: &str = "MSH|^~\\&|HIS|H|||202603141000||ADT^A01|6|P|2.5\rEVN||202603141000\r\
+        PID|1||TEST-1^^^MRN^MR||TEST^PATIENT\rPV1|1|I|ICU^4^2\r";
+
+    #[test]
+    fn an_order_goes_to_the_worklist_and_by_template_to_the_server_where_that_is_asked() {
+        let plain = read("", ORDER);
+        assert!(matches!(plain.meaning, Meaning::Orders(_)) && plain.orders.is_none());
+        let both = read("[system]\ntemplates = true\n", ORDER);
+        let Meaning::Deliver { resources } = &both.meaning else { panic!("not delivered") };
+        assert!(resources.iter().any(|one| one.kind == "ServiceRequest"));
+        assert_eq!(both.orders.map(|orders| orders.orders.len()), Some(1));
+    }
+
+    #[test]
+    fn an_admission_tells_the_index_whether_or_not_it_is_delivered() {
+        let plain = read("", ADMITTED);
+        assert!(matches!(plain.meaning, Meaning::Nothing(_)) && plain.people.len() == 1);
+        let both = read("[system]\ntemplates = true\n", ADMITTED);
+        assert!(matches!(both.meaning, Meaning::Deliver { .. }) && both.people.len() == 1);
+        let deaf = read("[system]\npatients = false\n", ADMITTED);
+        assert!(matches!(deaf.meaning, Meaning::Nothing(_)) && deaf.people.is_empty());
+    }
+}
