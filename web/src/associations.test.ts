@@ -88,7 +88,7 @@ describe('the patients page', () => {
     expect(text(taken)).toContain('born 1957-03-14');
     expect(text(taken)).toContain('scanned by beat');
     expect(document.querySelector('img')).toBeNull();
-    expect(text()).toContain('is held until somebody says whose it is');
+    expect(text()).toContain('does not know is held until somebody looks');
     expect(text()).toContain('ends by itself after 24 h');
   });
 
