@@ -29,10 +29,13 @@ pub(super) fn read(
     let context = Context { link, gateway, simulated };
     let (mut resources, mut findings): (Vec<Resource>, Vec<Finding>) = (Vec::new(), Vec::new());
     let (mut rest, mut messages) = (said.bytes, 0);
-    while messages < MESSAGES_MAX
-        && let Parsed { message: Some(message), rest: after, findings: odd } =
-            Message::parse(rest, link.charset)
+    while let Parsed { message: Some(message), rest: after, findings: odd } =
+        Message::parse(rest, link.charset)
     {
+        if messages == MESSAGES_MAX {
+            let why = format!("more than {MESSAGES_MAX} messages in one piece: send them in several");
+            return Read { summary: "too many messages".into(), findings, meaning: Meaning::Hold(why) };
+        }
         messages += 1;
         findings.extend(odd);
         match library.convert(&message, &context) {
@@ -108,6 +111,16 @@ mod tests {
         assert!(patient.replaces, "ADT is the authority on a person");
         assert!(resources.iter().all(|one| one.kind != "MessageHeader"));
         assert!(read.findings.iter().any(|f| f.code == "not-translated" && f.place == "ZZ1-1"));
+    }
+
+    #[test]
+    fn a_frame_of_too_many_messages_is_held_and_none_of_it_is_dropped() {
+        let one = "MSH|^~\\&|H|F|||20260301||ADT^A08|1|P|2.5\rPID|||7^^^A^MR\r";
+        assert!(matches!(meaning(&one.repeat(MESSAGES_MAX)).meaning, Meaning::Deliver { .. }));
+        let Meaning::Hold(reason) = meaning(&one.repeat(MESSAGES_MAX + 1)).meaning else {
+            panic!("not held")
+        };
+        assert!(reason.contains("in several"), "{reason}");
     }
 
     #[test]
