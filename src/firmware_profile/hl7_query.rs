@@ -9,7 +9,7 @@ use super::astm_orders::{Order, OrderRules, Query};
 use super::schema::Grammar;
 use super::{FirmwareProfile, LinkContext};
 use crate::clock::Timestamp;
-use crate::hl7v2::{Charset, Message, Separators, header};
+use crate::hl7v2::{self, Charset, Message, Separators, header};
 
 /// More specimens than this in one query are not answered.
 const SPECIMENS_MAX: usize = 100;
@@ -151,26 +151,8 @@ impl Writer<'_> {
         fields.iter().take(filled).map(String::as_str).collect::<Vec<_>>().join(&sign) + "\r"
     }
 
-    /// A text that ends no field and no segment (2.5 §2.7).
     fn escaped(&self, text: &str) -> String {
-        let signs = self.asked.separators;
-        let mut escaped = String::with_capacity(text.len());
-        for sign in text.trim().chars() {
-            let letter = match u8::try_from(sign) {
-                Ok(byte) if byte == signs.field => 'F',
-                Ok(byte) if byte == signs.component => 'S',
-                Ok(byte) if byte == signs.subcomponent => 'T',
-                Ok(byte) if byte == signs.repetition => 'R',
-                Ok(byte) if byte == signs.escape => 'E',
-                _ => {
-                    escaped.push(if sign.is_control() { ' ' } else { sign });
-                    continue;
-                }
-            };
-            let around = char::from(signs.escape);
-            escaped.extend([around, letter, around]);
-        }
-        escaped
+        hl7v2::escaped_line(text, &self.asked.separators)
     }
 
     fn time(&self, at: Timestamp) -> String {

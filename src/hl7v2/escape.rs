@@ -153,6 +153,28 @@ pub fn escaped(text: &str, separators: &Separators) -> String {
     written
 }
 
+/// The same for a text of one line, as devices that know no formatting want it: trimmed, control characters as spaces
+/// (2.5 §2.7).
+pub fn escaped_line(text: &str, separators: &Separators) -> String {
+    let mut written = String::with_capacity(text.len());
+    for sign in text.trim().chars() {
+        let letter = match u8::try_from(sign) {
+            Ok(byte) if byte == separators.field => 'F',
+            Ok(byte) if byte == separators.component => 'S',
+            Ok(byte) if byte == separators.subcomponent => 'T',
+            Ok(byte) if byte == separators.repetition => 'R',
+            Ok(byte) if byte == separators.escape => 'E',
+            _ => {
+                written.push(if sign.is_control() { ' ' } else { sign });
+                continue;
+            }
+        };
+        let around = char::from(separators.escape);
+        written.extend([around, letter, around]);
+    }
+    written
+}
+
 fn delimiter(byte: u8, separators: &Separators) -> Option<u8> {
     let names = [
         (Some(separators.field), b'F'),

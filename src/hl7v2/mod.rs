@@ -20,7 +20,7 @@ pub use acknowledge::{AckCode, Header, acknowledge, header};
 pub use answers::{Answers, Outcome};
 pub use batch::{Batch, batch};
 pub use charset::{Charset, UnknownCharset};
-pub use escape::escaped;
+pub use escape::{escaped, escaped_line};
 pub use message::{Element, Message, Parsed, Segment};
 pub use names::{Named, NamedField, Names, named};
 pub use path::{Path, PathError};

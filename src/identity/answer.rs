@@ -4,6 +4,7 @@ use super::query::{Fault, Query, Question};
 use super::{Issuers, Place, Visit, has_issuer};
 use crate::clock::Timestamp;
 use crate::device::{Identifier, Person};
+use crate::hl7v2;
 
 /// One patient of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,26 +104,8 @@ impl Writer<'_> {
         fields.get(..filled).unwrap_or_default().join(&self.sign(|signs| signs.field)) + "\r"
     }
 
-    /// A text that ends no field and no segment (2.5 §2.7).
     fn escaped(&self, text: &str) -> String {
-        let signs = self.query.separators;
-        let mut escaped = String::with_capacity(text.len());
-        for sign in text.trim().chars() {
-            let letter = match u8::try_from(sign) {
-                Ok(byte) if byte == signs.field => 'F',
-                Ok(byte) if byte == signs.component => 'S',
-                Ok(byte) if byte == signs.subcomponent => 'T',
-                Ok(byte) if byte == signs.repetition => 'R',
-                Ok(byte) if byte == signs.escape => 'E',
-                _ => {
-                    escaped.push(if sign.is_control() { ' ' } else { sign });
-                    continue;
-                }
-            };
-            let around = char::from(signs.escape);
-            escaped.extend([around, letter, around]);
-        }
-        escaped
+        hl7v2::escaped_line(text, &self.query.separators)
     }
 
     fn time(&self) -> String {
