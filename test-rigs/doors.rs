@@ -8,6 +8,8 @@
     clippy::print_stdout
 )]
 
+#[path = "doors/authority.rs"]
+mod authority;
 #[path = "doors/clinic.rs"]
 mod clinic;
 #[path = "common/mod.rs"]
@@ -39,6 +41,8 @@ mod people;
 mod mqtt;
 #[path = "doors/routes.rs"]
 mod routes;
+#[path = "doors/secure.rs"]
+mod secure;
 #[path = "doors/simulate.rs"]
 mod simulate;
 #[path = "doors/worklist.rs"]
