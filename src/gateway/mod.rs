@@ -118,10 +118,11 @@ pub async fn run(
     let wake = Arc::new(Notify::new());
     let associations = associations(&buffer, &understanding, &config, &clock, &wake);
     let (index, known) = (buffer.clone(), understanding.clone());
-    let people = Arc::new(People::new(index, known, config.patients.answers_max));
+    let people = Arc::new(People::new(index, known, config.patients.answers_max, config.association.late_h));
     let metrics: Arc<Metrics> = Arc::default();
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
+    associations.goes_on(routes.clone());
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, understanding, pairing, recordings, worklist, associations, people, routes,
