@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Associations, doubt_of};
 use crate::admin::association::Done;
-use crate::buffer::{AssociationChange, Change, EntryDetail, Mark, OnwardRow, State, Transition};
+use crate::buffer::{ADMINISTRATION, AssociationChange, Change, EntryDetail, Mark, OnwardRow, State, Transition};
 use crate::gateway::understand::{Meaning, Said, Understood};
 
 /// Who changed the facts, and why.
@@ -26,6 +26,9 @@ impl Cause {
 const PAGE: u32 = 100;
 /// A day: nothing measured after a change was received this long before it.
 const SLACK: i64 = 86_400_000_000;
+/// As above for the frequent news of hospital systems: a clock that is ahead by more is not believed, and then the time of
+/// receipt is taken.
+const SLACK_NEWS: i64 = 3_600_000_000;
 /// The desk waits this long for the outcome; the rest goes on without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -71,7 +74,8 @@ impl Associations {
         done: &mut Done,
     ) {
         // A clock may be ahead, and the box's own may have been set.
-        let mut after = match self.reader.before_received(since.saturating_sub(SLACK)).await {
+        let slack = if cause.who == ADMINISTRATION { SLACK_NEWS } else { SLACK };
+        let mut after = match self.reader.before_received(since.saturating_sub(slack)).await {
             Ok(before) => before,
             Err(fault) => return tracing::error!(%fault, "When entries were received could not be read."),
         };
