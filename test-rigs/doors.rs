@@ -21,6 +21,8 @@ mod speak;
 
 #[path = "doors/association.rs"]
 mod association;
+#[path = "doors/attribution.rs"]
+mod attribution;
 #[path = "doors/alarms.rs"]
 mod alarms;
 #[path = "doors/astm.rs"]
@@ -45,5 +47,7 @@ mod routes;
 mod secure;
 #[path = "doors/simulate.rs"]
 mod simulate;
+#[path = "doors/ward.rs"]
+mod ward;
 #[path = "doors/worklist.rs"]
 mod worklist;

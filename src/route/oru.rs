@@ -22,6 +22,8 @@ use row::Rows;
 
 /// MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS, for devices that do not say what they are.
 const MONITOR: u32 = 69_965;
+/// Who gave order numbers that this box made.
+pub const OWN_NUMBERS: &str = "urn:bedside:authority:BEDSIDE";
 pub(super) const EUI_64: &str = "urn:oid:1.2.840.10004.1.1.1.0.0.1.0.0.1.2680";
 
 /// What kind of message is built: MSH-9, MSH-12 and MSH-21.
@@ -146,8 +148,10 @@ pub fn build_alarm(
     text.push_str(&pid(about));
     text.push_str(&pv1(report.place.as_ref()));
     let mut obr = obr(report, header, false, Some(&measurement.taken));
-    // The filler's number is this telling's own; its start is named in OBR-29.
-    obr.set(3, format!("{}^BEDSIDE", escaped(header.control_id)));
+    // The filler's number is this telling's own, or that of the telling it takes back; its start is named in OBR-29.
+    let earlier = report.orders.iter().find(|order| &*order.system == OWN_NUMBERS);
+    let number = earlier.map_or(header.control_id, |order| &order.value);
+    obr.set(3, format!("{}^BEDSIDE", escaped(number)));
     obr.set(4, "196616^MDC_EVT_ALARM^MDC".into());
     if let Value::Alarm(alarm) = &measurement.value {
         obr.set(29, alarm::parent(alarm));

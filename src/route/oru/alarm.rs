@@ -1,6 +1,6 @@
 //! An alarm as the rows of one event of IHE PCD-04 (ORU^R40): numbered by the facet in OBX-4, as IHE PCD TF-2 writes them.
 
-use crate::device::{Alarm, Containment, Measurement};
+use crate::device::{Alarm, Containment, Measurement, ResultStatus};
 
 use super::er7::{Segment, coded, escaped, stamp, system};
 use super::row::code;
@@ -31,7 +31,12 @@ pub(super) fn rows(measurement: &Measurement, alarm: &Alarm, equipment: &str) ->
     event.set(5, format!("{three}{}{shown}", if shown.is_empty() { "" } else { &gap }));
     event.set(7, measurement.reference_range.as_deref().map(escaped).unwrap_or_default());
     event.set(8, flags.join("~"));
-    event.set(11, "R".into());
+    let status = match measurement.result_status {
+        ResultStatus::EnteredInError => "W",
+        ResultStatus::Corrected => "C",
+        _ => "R",
+    };
+    event.set(11, status.into());
     event.set(14, stamp(&measurement.taken));
     event.set(18, equipment.to_owned());
 
@@ -54,7 +59,7 @@ pub(super) fn rows(measurement: &Measurement, alarm: &Alarm, equipment: &str) ->
         obx.set(3, format!("{name}^MDC"));
         obx.set(4, place(facet));
         obx.set(5, text);
-        obx.set(11, "R".into());
+        obx.set(11, status.into());
         Some(obx)
     });
     let all = std::iter::once(event).chain(rows).zip(1..);
