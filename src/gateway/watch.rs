@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::admin::live::{Live, Severity, UpstreamStanding, UpstreamState};
 use crate::buffer::Buffer;
 use crate::connector::Stop;
+use crate::gateway::deliver::Feeds;
 use crate::gateway::metrics::Metrics;
 use crate::upstream::{self, Upstream};
 
@@ -18,6 +19,7 @@ pub(super) async fn run(
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     upstream: Option<Arc<Upstream>>,
+    feeds: Arc<Feeds>,
     mut stop: Stop,
 ) {
     let reader = buffer.reader();
@@ -34,6 +36,7 @@ pub(super) async fn run(
         );
         held(&live, counts.held);
         queues(&buffer, &live, &metrics).await;
+        feeds.figures(&metrics);
         clocks(&live, &metrics);
         if let Some(upstream) = &upstream {
             show_upstream(&live, upstream);
