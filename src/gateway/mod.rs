@@ -13,6 +13,7 @@ pub(crate) mod pairing;
 mod people;
 mod recording;
 mod routes;
+mod telemetry;
 mod translated;
 mod triage;
 pub mod understand;
@@ -35,6 +36,7 @@ use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
+use crate::upstream::otlp::{self, Exporter};
 use association::Associations;
 use association::witness::Witness;
 use background::Background;
@@ -121,12 +123,16 @@ pub async fn run(
     let (index, known) = (buffer.clone(), understanding.clone());
     let people = Arc::new(People::new(index, known, config.patients.answers_max));
     let metrics: Arc<Metrics> = Arc::default();
+    let mut figures = Registry::default();
+    metrics.register(&mut figures);
+    let figures = Arc::new(figures);
+    let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
     #[rustfmt::skip]
     let parts = Parts {
-        buffer, live, metrics, understanding, pairing, recordings, worklist, associations, people, routes,
+        buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
         feeds, upstream, clock, stop,
     };
 
@@ -141,6 +147,9 @@ pub async fn run(
         up.desk = Some(opened.address);
         up.fingerprint = Some(opened.identity.fingerprint().into());
         parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
+    }
+    if let Some(exporter) = telling {
+        background.spawn(&mut tasks, telemetry::run(exporter, parts.figures.clone(), parts.stop.clone()));
     }
     tasks.spawn(desk::obey(orders, parts.buffer.clone(), parts.upstream.clone(), wake, parts.stop.clone()));
     let roster = Roster::new(parts.live.clone(), intake, secrets, parts.clock.clone(), parts.stop.clone());
@@ -161,6 +170,7 @@ struct Parts {
     buffer: Buffer,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
+    figures: Arc<Registry>,
     understanding: Arc<Understanding>,
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
@@ -262,8 +272,6 @@ impl Parts {
         commands: mpsc::Sender<admin::command::Command>,
         console: Arc<dyn Console>,
     ) {
-        let mut registry = Registry::default();
-        self.metrics.register(&mut registry);
         let services = admin::Services {
             about: admin::About {
                 site: config.site.name.clone(),
@@ -282,7 +290,7 @@ impl Parts {
             associations: self.associations.clone(),
             people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
-            metrics: Arc::new(registry),
+            metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,
             announce: Arc::new(move |code: &str| console.setup_code(code)),
         };
@@ -363,6 +371,22 @@ fn opening(fault: BufferError) -> GatewayError {
         BufferError::Config(_) => GatewayError::Config(fault.to_string()),
         _ => GatewayError::Failed(fault.to_string()),
     }
+}
+
+/// Who is told the figures, if anybody.
+fn exporter(
+    config: &Config,
+    instance: Arc<str>,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+) -> Result<Option<Exporter>, GatewayError> {
+    let Some(telemetry) = &config.telemetry else { return Ok(None) };
+    let site = config.site.name.clone();
+    let about = otlp::About { instance: instance.to_string(), site, version: env!("CARGO_PKG_VERSION") };
+    let exporter = Exporter::new(telemetry, about, secrets, clock.clone());
+    exporter
+        .map(Some)
+        .map_err(|fault| GatewayError::Config(fault.to_string().replacen("upstream", "telemetry", 1)))
 }
 
 fn upstream(

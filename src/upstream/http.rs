@@ -47,6 +47,8 @@ pub(super) enum Body {
     None,
     /// FHIR JSON; `true`: already gzip.
     Fhir(Bytes, bool),
+    /// Any other JSON.
+    Json(Bytes),
     /// A form, as the token endpoint and `_search` take it.
     Form(String),
 }
@@ -144,6 +146,7 @@ impl Http {
                 self.sent.fetch_add(form.len() as u64, Ordering::Relaxed);
                 draft.header(CONTENT_TYPE, FORM).body(form)
             }
+            Body::Json(json) => draft.header(CONTENT_TYPE, "application/json").body(json),
             Body::Fhir(json, gzipped) => {
                 self.sent.fetch_add(json.len() as u64, Ordering::Relaxed);
                 let draft =

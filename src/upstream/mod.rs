@@ -38,6 +38,7 @@ pub mod keys;
 mod known;
 mod limit;
 pub mod ndjson;
+pub mod otlp;
 mod piece;
 mod scope;
 mod search;

@@ -1,5 +1,7 @@
 //! Deliveries as the desk sees them, and what people may do with them: pause, go on, send a span of time again.
 
+use std::time::Duration;
+
 use crate::admin::command::Refusal;
 use crate::admin::outgoing::{AnswerView, DeliveryView, DestinationView, ReplayWanted};
 use crate::buffer::{Buffer, BufferError, Change, DestinationRow, FeedChange, Mark, NewAudit, Transition};
@@ -10,6 +12,8 @@ use super::feeds::{Feeds, PAUSED};
 use super::queue::feed;
 use super::{Sink, Standing};
 
+/// A queue in which something waits for longer is told of.
+const STALLED: Duration = Duration::from_secs(300);
 /// Entries of the main queue sent again in one commit.
 const PAGE: u32 = 1_000;
 
@@ -43,6 +47,21 @@ impl Feeds {
         };
         view.delivery = Some(delivery(&own.sink, &own.standing));
         Some(view)
+    }
+
+    /// The first that has taken nothing for minutes, and why; not one that a person has paused.
+    pub(in crate::gateway) fn stalled(
+        &self,
+        rows: &[DestinationRow],
+        now: Timestamp,
+    ) -> Option<(String, String)> {
+        let late = |row: &&DestinationRow| {
+            !row.paused && row.oldest.is_some_and(|oldest| now.since(oldest) > STALLED)
+        };
+        rows.iter().filter(late).find_map(|row| {
+            let own = self.all.iter().find(|one| *one.name == *row.name)?;
+            Some((row.name.clone(), own.standing.seen().trouble?))
+        })
     }
 
     /// The main server.
