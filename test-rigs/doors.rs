@@ -41,6 +41,8 @@ mod people;
 mod mqtt;
 #[path = "doors/routes.rs"]
 mod routes;
+#[path = "doors/servers.rs"]
+mod servers;
 #[path = "doors/simulate.rs"]
 mod simulate;
 #[path = "doors/ward.rs"]
