@@ -45,6 +45,8 @@ mod mqtt;
 mod routes;
 #[path = "doors/secure.rs"]
 mod secure;
+#[path = "doors/servers.rs"]
+mod servers;
 #[path = "doors/simulate.rs"]
 mod simulate;
 #[path = "doors/ward.rs"]

@@ -3,6 +3,7 @@
 
 mod condition;
 mod filter;
+mod only;
 pub mod oru;
 mod order;
 
@@ -13,6 +14,7 @@ use crate::hl7v2::{Charset, Message};
 
 pub use condition::Condition;
 pub use filter::{Change, Filter, FilterError};
+pub use only::{Class, Only, has_alarm};
 pub use order::{InOrder, Lane};
 
 /// From links to a destination.

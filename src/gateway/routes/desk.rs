@@ -23,6 +23,10 @@ impl Outgoing for Routes {
         })
     }
 
+    fn main(&self) -> serde_json::Value {
+        self.feeds.main_view().into()
+    }
+
     fn messages(&self, filter: OutgoingFilter) -> Later<'_, Result<Vec<MessageView>, Refusal>> {
         Box::pin(async move {
             let rows = self.reader.outgoing(filter).await.map_err(refusal)?;
@@ -47,6 +51,15 @@ impl Outgoing for Routes {
 
     fn act(&self, wanted: Act, audit: NewAudit) -> Later<'_, Result<u64, Refusal>> {
         Box::pin(async move {
+            if let Act::Pause(name) | Act::Resume(name) = &wanted
+                && let Some(done) =
+                    self.feeds.pause_main(&self.buffer, (name, matches!(wanted, Act::Pause(_))), &audit).await
+            {
+                return done;
+            }
+            if let Act::Replay { destination, span } = &wanted {
+                return self.feeds.replay(&self.buffer, (destination, span), audit).await;
+            }
             let (change, count) = self.change_for(wanted, &audit).await?;
             self.buffer
                 .change(vec![Change::Outgoing(change), Change::Audit(audit)])
@@ -55,6 +68,7 @@ impl Outgoing for Routes {
             for one in &self.destinations {
                 one.wake.send_replace(());
             }
+            self.feeds.wake();
             Ok(count)
         })
     }
@@ -73,6 +87,7 @@ impl Routes {
             }
             Act::Pause(destination) => return Ok((OutgoingChange::Pause { destination, paused: true }, 0)),
             Act::Resume(destination) => return Ok((OutgoingChange::Pause { destination, paused: false }, 0)),
+            Act::Replay { .. } => return Err(Refusal::Unknown),
             Act::ReleaseAll(destination) => {
                 let rows = self.reader.destinations().await.map_err(refusal)?;
                 let held = rows.iter().find(|row| row.name == destination).ok_or(Refusal::Unknown)?.held;
@@ -80,7 +95,10 @@ impl Routes {
             }
         };
         let (row, _) = self.reader.outgoing_one(id).await.map_err(refusal)?.ok_or(Refusal::Unknown)?;
-        let only_held = matches!(step, OutgoingStep::Again { .. });
+        // A FHIR server gets the same resources whenever they are made: nothing is built anew.
+        let again = OutgoingStep::Again { not_before: None, reason: None, answer: None };
+        let step = if row.of_feed() && step == OutgoingStep::Anew { again } else { step };
+        let only_held = matches!(step, OutgoingStep::Again { .. }) && !row.of_feed();
         if only_held && row.state != State::Held {
             return Err(Refusal::Conflict(format!(
                 "the message is {}; there is nothing to let go",
@@ -93,6 +111,11 @@ impl Routes {
     fn view(&self, row: DestinationRow) -> DestinationView {
         let own = self.destinations.iter().find(|one| *one.config.name == *row.name);
         let now = self.clock.now();
+        let rows = (row.queued, row.done(), row.gone);
+        if let Some(mut view) = self.feeds.view(&row, now) {
+            (view.queued, view.done, view.gone) = rows;
+            return view;
+        }
         let mut view = DestinationView {
             configured: row.wanted && own.is_some(),
             waiting: row.waiting,
@@ -105,6 +128,7 @@ impl Routes {
             state: "gone",
             ..DestinationView::default()
         };
+        (view.queued, view.done, view.gone) = rows;
         let Some(own) = own else { return view };
         let seen = own.standing.seen();
         view.address = Some(own.config.mllp.address.clone());
@@ -148,6 +172,9 @@ impl Routes {
     /// The bytes of a message that were not kept, built as they would be now.
     async fn as_it_would_be(&self, row: &crate::buffer::OutgoingRow) -> Result<Vec<u8>, String> {
         let own = self.destinations.iter().find(|one| *one.config.name == *row.destination);
+        if row.of_feed() {
+            return Err("what goes there are the FHIR resources of its entry: see Messages".into());
+        }
         let own = own.ok_or("its destination is no longer in the configuration")?;
         let entry = self.reader.stored(row.entry).await.map_err(|fault| fault.to_string())?;
         let entry = entry.ok_or("the disk changed the bytes it comes of")?;
