@@ -50,8 +50,8 @@ check:           ## Format, lints, the web's types, lint and tests
 	npm test --prefix web
 
 rust-tests:      ## Unit tests and all rigs
-	@# The power-cut rig must catch this one; the build after it puts the right one back.
-	cargo build --bin bedside --features sabotage-answer-before-commit
+	@# The fault rigs must catch what this one does; the build after it puts the right one back.
+	cargo build --bin bedside --features sabotage
 	cp target/debug/bedside target/debug/bedside-sabotaged
 	cargo build --bin bedside
 	$(CARGO_TEST)

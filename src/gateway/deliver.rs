@@ -27,6 +27,7 @@ use crate::gateway::translated::Translated;
 use crate::gateway::triage::said;
 use crate::gateway::understand::{Meaning, Understanding};
 use crate::gateway::worklist;
+use crate::sabotage::{Sabotage, commits};
 use crate::upstream::{Upstream, Verdict};
 
 /// The shortest pause after a failure; doubled each time up to the configured longest.
@@ -219,6 +220,9 @@ impl Deliver {
         let mut taken = waiting.entries;
         let found = taken.len();
         taken.retain(|stored| stored.id <= limit);
+        if commits(Sabotage::IgnoreOrder) && taken.len() > 1 {
+            taken.remove(0);
+        }
         let bytes: usize = taken.iter().map(|stored| stored.bytes.len()).sum();
         let full = found >= entries_max || bytes >= bytes_max / 2;
         Ok((taken, full))
@@ -284,6 +288,9 @@ impl Deliver {
                 self.metrics.accepted(1);
                 Transition::Accepted { answer }
             }
+            Verdict::Refused { answer, .. } if commits(Sabotage::ForgetHeld) => {
+                Transition::Accepted { answer }
+            }
             Verdict::Refused { reason, answer } => {
                 self.metrics.held();
                 Transition::Held { reason, answer: Some(answer) }
@@ -302,6 +309,9 @@ impl Deliver {
 
     /// Doubling pause with jitter (half to full), never shorter than what the server asked for.
     fn backoff(&self, failures: u32, asked: Option<Duration>) -> Duration {
+        if commits(Sabotage::HotRetry) {
+            return Duration::ZERO;
+        }
         let longest = Duration::from_secs(self.config.pause_max_s.max(1));
         let full = PAUSE_MIN.saturating_mul(1u32 << failures.saturating_sub(1).min(16)).min(longest);
         jittered(full).max(asked.unwrap_or_default().min(Duration::from_secs(3600)))
