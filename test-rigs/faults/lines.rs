@@ -38,7 +38,9 @@ async fn noise_on_the_line_and_a_pulled_plug_cost_no_result() {
         if dice.below(3) == 0 {
             // Unplugged, and plugged in again as another port behind the same name.
             let path = clinic.dir.path().join("analyser");
-            let _gone = std::fs::remove_file(&path);
+            // The old one takes its name with it, so it goes first.
+            *line = Pty::open(None).unwrap();
+            tokio::time::sleep(Duration::from_millis(dice.below(300))).await;
             *line = Pty::open(Some(&path)).unwrap();
         } else {
             line.write_all(&noise(&mut dice)).await.unwrap();

@@ -71,7 +71,7 @@ async fn without_a_file_left_to_open_it_keeps_what_it_has_and_recovers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_of_memory_it_may_be_ended_and_loses_nothing() {
     let clinic = Clinic::open(Plan::of("no-memory")).await;
-    let (mut ended, mut least) = (0, u64::MAX);
+    let (mut ended, mut least) = (0, None::<u64>);
     for limit in [96 << 20, 64 << 20, 48 << 20, 40 << 20_u64] {
         let group = Group::new("memory", &[("memory.limit_in_bytes", limit.to_string())]);
         let enter = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", group.path().display());
@@ -85,12 +85,12 @@ async fn out_of_memory_it_may_be_ended_and_loses_nothing() {
         }
         match running.child.try_wait().unwrap() {
             Some(_) => ended += 1,
-            None => least = least.min(limit),
+            None => least = Some(least.map_or(limit, |least| least.min(limit))),
         }
         clinic.kill(&mut running).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    println!("ended {ended} times of 4; it lived with {} MiB", least >> 20);
+    println!("ended {ended} times of 4; the least it lived with: {:?} MiB", least.map(|least| least >> 20));
     let (wrong, told) = clinic.close().await;
     println!("{told}");
     nothing_is(&wrong);

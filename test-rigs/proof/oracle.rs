@@ -291,7 +291,7 @@ impl Oracle<'_> {
 }
 
 /// What may lie in the buffer's folder.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "bedside.db",
     "bedside.db-wal",
     "bedside.db-shm",
@@ -300,6 +300,7 @@ const OURS: [&str; 9] = [
     "tapes",
     "reserve",
     "gateway-id",
+    "broker-sessions",
     "lost+found",
 ];
 
@@ -330,7 +331,10 @@ pub(crate) fn frames(
     let mut wrong = Vec::new();
     let mut changed = 0;
     let mut kept: HashMap<Vec<u8>, u32> = HashMap::new();
-    let mut all = database.prepare("SELECT id, bytes, deflated, sha256 FROM frame").unwrap();
+    // The first schema packed nothing.
+    let packed = database.prepare("SELECT deflated FROM frame").is_ok();
+    let deflated = if packed { "deflated" } else { "NULL" };
+    let mut all = database.prepare(&format!("SELECT id, bytes, {deflated}, sha256 FROM frame")).unwrap();
     let mut rows = all.query([]).unwrap();
     while let Some(row) = rows.next().unwrap() {
         let (id, bytes, deflated, sum): (i64, Vec<u8>, Option<i64>, Vec<u8>) =
