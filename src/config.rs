@@ -55,6 +55,7 @@ pub struct Config {
     pub worklist: Worklist,
     pub association: association::Policy,
     pub patients: Patients,
+    pub telemetry: Option<upstream::otlp::Config>,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
@@ -263,6 +264,7 @@ struct File {
     association: association::Policy,
     #[serde(default)]
     patients: Patients,
+    telemetry: Option<upstream::otlp::Config>,
     #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
@@ -365,6 +367,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         worklist: file.worklist,
         association: file.association,
         patients: file.patients,
+        telemetry: file.telemetry,
         log: file.log,
         secrets: file.secrets,
     })
@@ -381,6 +384,9 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;
+    if let Some(telemetry) = &file.telemetry {
+        telemetry.check().map_err(|(key, message)| fault("[telemetry]", key, message))?;
+    }
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }

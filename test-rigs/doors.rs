@@ -19,6 +19,8 @@ mod speak;
 
 #[path = "doors/association.rs"]
 mod association;
+#[path = "doors/attribution.rs"]
+mod attribution;
 #[path = "doors/alarms.rs"]
 mod alarms;
 #[path = "doors/astm.rs"]
@@ -41,5 +43,7 @@ mod mqtt;
 mod routes;
 #[path = "doors/simulate.rs"]
 mod simulate;
+#[path = "doors/ward.rs"]
+mod ward;
 #[path = "doors/worklist.rs"]
 mod worklist;

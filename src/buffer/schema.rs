@@ -38,6 +38,10 @@
 //!              heard (last acknowledgement)
 //! outgoing  id, destination, entry, part, route, lane, state (as of an entry), attempts, revision, queued, next_try, sent_at,
 //!           committed, answered_at, reason, control (MSH-10), answer, message (null: built when it is first sent)
+//!           round (told anew because its patient was another), withdraws (takes back what was told in that round)
+//! onward   outgoing, entry, attribution      under whom a message went on
+//! look     id, device (null: all), since, specimen, who, why      facts changed; entries since then are to be looked at again
+//! purged   device, hour, entries             how many entries of an hour are no longer kept
 //! person   id, family, given (JSON), birth_date, gender, name_told, birth_told, gender_told, words (for searching),
 //!          merged_into, removed, source, told, heard (by this box's clock), entry
 //! person_identifier  folded, system, person, value, kind, since, retired, entry
@@ -63,7 +67,8 @@ use crate::sabotage::{Sabotage, commits};
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 6] = [FIRST, PACKED, WORKLIST, PEOPLE, ROUTES, super::association::TABLES];
+const STEPS: [&str; 7] =
+    [FIRST, PACKED, WORKLIST, PEOPLE, ROUTES, super::association::TABLES, super::association::LOOKS];
 
 /// The schema this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;

@@ -131,6 +131,7 @@ impl Deliver {
     /// Sends one round while the next is made ready; returns how long to wait, and the next if it may follow.
     async fn turn(&self, round: Round, patience: &mut Patience) -> (Duration, Option<Next>) {
         let Round { batches, mut marks, orders, doubts, generation } = round;
+        let sending = self.associations.sending().await;
         if generation != self.associations.generation() {
             // Somebody said meanwhile whose they are: they are read again.
             return (Duration::ZERO, None);
@@ -152,6 +153,7 @@ impl Deliver {
                 return (PAUSE_MIN, None);
             }
         };
+        drop(sending);
         let mut changes = Vec::new();
         let was_patient = patience.failures > 0;
         let sent = async {

@@ -285,7 +285,7 @@ mod tests {
         let live = Live::new(clock.clone());
         let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
         let recordings = Recordings::new(dir, clock.clone(), understanding.clone(), live.clone());
-        let people = Arc::new(People::new(buffer.clone(), understanding.clone(), 50));
+        let people = Arc::new(People::new(buffer.clone(), understanding.clone(), 50, 72));
         let intake =
             Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist, people);
         (Arc::new(intake), buffer)

@@ -13,6 +13,7 @@ pub(crate) mod pairing;
 mod people;
 mod recording;
 mod routes;
+mod telemetry;
 mod translated;
 mod triage;
 pub mod understand;
@@ -35,6 +36,7 @@ use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
+use crate::upstream::otlp::{self, Exporter};
 use association::Associations;
 use association::witness::Witness;
 use background::Background;
@@ -118,13 +120,18 @@ pub async fn run(
     let wake = Arc::new(Notify::new());
     let associations = associations(&buffer, &understanding, &config, &clock, &wake);
     let (index, known) = (buffer.clone(), understanding.clone());
-    let people = Arc::new(People::new(index, known, config.patients.answers_max));
+    let people = Arc::new(People::new(index, known, config.patients.answers_max, config.association.late_h));
     let metrics: Arc<Metrics> = Arc::default();
+    let mut figures = Registry::default();
+    metrics.register(&mut figures);
+    let figures = Arc::new(figures);
+    let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
+    associations.goes_on(routes.clone());
     #[rustfmt::skip]
     let parts = Parts {
-        buffer, live, metrics, understanding, pairing, recordings, worklist, associations, people, routes,
+        buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
         upstream, clock, stop,
     };
 
@@ -138,6 +145,9 @@ pub async fn run(
         up.desk = Some(opened.address);
         up.fingerprint = Some(opened.identity.fingerprint().into());
         parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
+    }
+    if let Some(exporter) = telling {
+        background.spawn(&mut tasks, telemetry::run(exporter, parts.figures.clone(), parts.stop.clone()));
     }
     tasks.spawn(desk::obey(orders, parts.buffer.clone(), parts.upstream.clone(), wake, parts.stop.clone()));
     let roster = Roster::new(parts.live.clone(), intake, secrets, parts.clock.clone(), parts.stop.clone());
@@ -158,6 +168,7 @@ struct Parts {
     buffer: Buffer,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
+    figures: Arc<Registry>,
     understanding: Arc<Understanding>,
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
@@ -250,8 +261,6 @@ impl Parts {
         commands: mpsc::Sender<admin::command::Command>,
         console: Arc<dyn Console>,
     ) {
-        let mut registry = Registry::default();
-        self.metrics.register(&mut registry);
         let services = admin::Services {
             about: admin::About {
                 site: config.site.name.clone(),
@@ -270,7 +279,7 @@ impl Parts {
             associations: self.associations.clone(),
             people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
-            metrics: Arc::new(registry),
+            metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,
             announce: Arc::new(move |code: &str| console.setup_code(code)),
         };
@@ -351,6 +360,22 @@ fn opening(fault: BufferError) -> GatewayError {
         BufferError::Config(_) => GatewayError::Config(fault.to_string()),
         _ => GatewayError::Failed(fault.to_string()),
     }
+}
+
+/// Who is told the figures, if anybody.
+fn exporter(
+    config: &Config,
+    instance: Arc<str>,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+) -> Result<Option<Exporter>, GatewayError> {
+    let Some(telemetry) = &config.telemetry else { return Ok(None) };
+    let site = config.site.name.clone();
+    let about = otlp::About { instance: instance.to_string(), site, version: env!("CARGO_PKG_VERSION") };
+    let exporter = Exporter::new(telemetry, about, secrets, clock.clone());
+    exporter
+        .map(Some)
+        .map_err(|fault| GatewayError::Config(fault.to_string().replacen("upstream", "telemetry", 1)))
 }
 
 fn upstream(

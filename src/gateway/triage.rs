@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::connector::Stop;
 use crate::device::{Finding, Report};
 use crate::firmware_profile::FirmwareProfile;
-use crate::gateway::association::{self, Associations, doubt_of};
+use crate::gateway::association::{Associations, doubt_of};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
 use crate::gateway::people::People;
@@ -163,12 +163,8 @@ impl Triage {
         {
             results.push((page, stored.received, understood.reports));
         }
-        let since = association::earliest(&understood.people);
         let meaning = match self.people.tell(&stored.link, stored.id, understood.people).await {
-            Ok(()) => {
-                since.into_iter().for_each(|since| self.associations.told(since));
-                understood.meaning
-            }
+            Ok(()) => understood.meaning,
             Err(why) => Meaning::Hold(why),
         };
         let taken = match understood.orders {

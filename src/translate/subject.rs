@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::device::{Domain, Identifier, Measurement, MetricClass, Person, Report};
-use crate::fhir::{self, CodeableConcept, Coding, HumanName, Reference};
+use crate::fhir::{self, CodeableConcept, Coding, HumanName, Reference, Resource};
 use crate::identity::{Attribution, has_issuer, same_identifier};
 use crate::sabotage::{Sabotage, commits};
 
@@ -113,6 +113,32 @@ fn chosen(identifiers: &[Identifier]) -> Option<&Identifier> {
     let usable = || identifiers.iter().filter(|i| clean::text(&i.value).is_some());
     let of = |kind: &str| usable().find(|i| i.kind.as_deref() == Some(kind));
     of("MR").or_else(|| of("PI")).or_else(|| usable().next())
+}
+
+/// The number a person is known by upstream.
+pub(crate) fn leading(person: &Person) -> Option<&Identifier> {
+    chosen(&person.identifiers)
+}
+
+/// The Patient of a person, as a report of theirs would bring it; `None` without a usable number.
+pub(crate) fn patient(person: &Person, gateway: &Gateway, simulated: bool) -> Option<Resource> {
+    let context = Context {
+        gateway,
+        link: "",
+        received: crate::clock::Timestamp::from_micros(0, false),
+        simulated,
+        unidentified: Unidentified::Hold,
+        quality_control: QualityControl::Hold,
+        bound_patient: None,
+        waveforms: false,
+        sequence: "",
+        attributions: &[],
+        withdrawn: false,
+    };
+    let subject = Subject::new(chosen(&person.identifiers)?, Some(person), &context)?;
+    let mut list = List::new(&context);
+    add_patient(&subject, &mut list).ok()?;
+    list.finish().into_iter().next()
 }
 
 fn identifier<'a>(raw: &'a Identifier, context: &Context<'a>) -> Option<(Cow<'a, str>, Cow<'a, str>)> {

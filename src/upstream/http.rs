@@ -44,6 +44,8 @@ pub(super) enum Body {
     None,
     /// FHIR JSON; `true`: already gzip.
     Fhir(Bytes, bool),
+    /// Any other JSON.
+    Json(Bytes),
     /// A form, as the token endpoint and `_search` take it.
     Form(String),
 }
@@ -129,6 +131,7 @@ impl Http {
         draft = match request.body {
             Body::None => draft,
             Body::Form(form) => draft.header(CONTENT_TYPE, FORM).body(form),
+            Body::Json(json) => draft.header(CONTENT_TYPE, "application/json").body(json),
             Body::Fhir(json, gzipped) => {
                 let draft =
                     draft.header(CONTENT_TYPE, FHIR_JSON).header("prefer", "return=minimal").body(json);

@@ -37,6 +37,7 @@ mod http;
 pub mod keys;
 mod known;
 mod limit;
+pub mod otlp;
 mod piece;
 mod scope;
 mod search;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::buffer::{NewOutgoing, OutgoingRow, Stored, sha256};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::device::{Person, Report};
-use crate::gateway::association::whose::Attributed;
+use crate::device::{Identifier, Person, Report, ResultStatus};
+use crate::gateway::association::whose::{self, Attributed};
 use crate::gateway::triage::said;
-use crate::gateway::understand::{Meaning, Understanding};
+use crate::gateway::understand::{Meaning, Understanding, Understood};
 use crate::hl7v2::{Charset, Message, header};
 use crate::identity::Attribution;
 use crate::route::oru::{self, About, Header};
@@ -49,6 +49,8 @@ pub(super) struct Built {
     pub(super) own: bool,
     /// Messages of the same entry that nobody could know of before.
     pub(super) more: Vec<NewOutgoing>,
+    /// Under whom it says the results are, where it is built here.
+    pub(super) under: Option<String>,
 }
 
 /// What came of building.
@@ -90,7 +92,7 @@ pub(super) fn again(bytes: Vec<u8>, own: bool) -> Result<Built, String> {
     let head = header(&bytes).ok_or("the message has no MSH")?;
     let control_id = head.control_id.trim().to_owned();
     let application = matches!(&*head.application_condition, "AL" | "ER" | "SU");
-    Ok(Built { control_id, application, own, bytes, more: Vec::new() })
+    Ok(Built { control_id, application, own, bytes, more: Vec::new(), under: None })
 }
 
 /// What nobody has accepted goes nowhere.
@@ -181,8 +183,19 @@ fn measured(
     building: &Building,
 ) -> Result<Made, String> {
     let understood = building.understanding.read(&said(stored));
+    if row.withdraws {
+        return withdrawn(row, stored, understood.reports, destination, building);
+    }
+    let under = under(&understood);
     let reports = match understood.meaning {
-        Meaning::Deliver { .. } => told(understood.reports, understood.whose),
+        Meaning::Deliver { .. } => {
+            let mut reports = told(understood.reports, understood.whose);
+            if row.taken_back.contains(&under) {
+                // It was said of them before, and taken back since.
+                mark(&mut reports, ResultStatus::Corrected);
+            }
+            reports
+        }
         Meaning::Hold(why) => return Err(why),
         Meaning::Stranger(who) => return Err(Meaning::reason(&who)),
         Meaning::Nothing(why) => return Ok(Made::Nothing(why)),
@@ -202,6 +215,55 @@ fn measured(
             "the entry is read otherwise than when this was queued: drop it, or put the profile back".into(),
         );
     };
+    let more = if row.part == 0 { all } else { Vec::new() };
+    let bytes = message(report, *plain, row, stored, destination, building);
+    Ok(Made::Ready(Built { more, under: Some(under), ..again(bytes, true)? }))
+}
+
+/// Under whom an entry is delivered, as it is written down.
+fn under(understood: &Understood) -> String {
+    let text = understood.whose.as_ref().and_then(|whose| whose.text.clone());
+    text.unwrap_or_else(|| whose::AS_SAID.into())
+}
+
+fn mark(reports: &mut [Told], status: ResultStatus) {
+    let all = reports.iter_mut().flat_map(|told| &mut told.report.measurements);
+    all.for_each(|one| one.result_status = status);
+}
+
+/// The message that takes another one back: the same results of the same patient, posted as wrong.
+fn withdrawn(
+    row: &OutgoingRow,
+    stored: &Stored,
+    decoded: Vec<Report>,
+    destination: &Outbound,
+    building: &Building,
+) -> Result<Made, String> {
+    let gone = "under whom it was sent can no longer be told: tell the receiver by hand, then drop this";
+    let whose = row.under.as_deref().and_then(|text| Attributed::written(text, &decoded)).ok_or(gone)?;
+    let mut reports = told(decoded, Some(whose));
+    mark(&mut reports, ResultStatus::EnteredInError);
+    let original = OutgoingRow { withdraws: false, ..row.clone() };
+    let number = control_id(&original, stored, destination, building);
+    let told = usize::try_from(row.part).ok().and_then(|part| reports.get_mut(part)).ok_or(gone)?;
+    if !told.report.orders.iter().any(|order| order.kind.as_deref() == Some("FILL")) {
+        // OBR-3 as the original had it.
+        let system = "urn:bedside:authority:BEDSIDE".into();
+        let filler = Identifier { system, value: number.into(), kind: Some("FILL".into()) };
+        told.report.orders.push(filler);
+    }
+    let bytes = message(&told.report, told.plain, row, stored, destination, building);
+    again(bytes, true).map(Made::Ready)
+}
+
+fn message(
+    report: &Report,
+    plain: bool,
+    row: &OutgoingRow,
+    stored: &Stored,
+    destination: &Outbound,
+    building: &Building,
+) -> Vec<u8> {
     let link = building.understanding.link(&stored.link);
     let bound = link.as_ref().and_then(|link| link.patient.as_ref());
     let config = &destination.config;
@@ -215,17 +277,18 @@ fn measured(
         test: building.simulated,
         enhanced: config.acknowledge == Acknowledge::Enhanced,
     };
-    let bytes = oru::build(&About { report, bound: bound.filter(|_| *plain) }, &header);
-    let more = if row.part == 0 { all } else { Vec::new() };
-    Ok(Made::Ready(Built { more, ..again(bytes, true)? }))
+    oru::build(&About { report, bound: bound.filter(|_| plain) }, &header)
 }
 
 /// MSH-10: 20 characters that no other message of any box has, and that are the same whenever this one is built.
 fn control_id(row: &OutgoingRow, stored: &Stored, destination: &Outbound, building: &Building) -> String {
-    let parts = format!(
+    let mut parts = format!(
         "{}\0{}\0{}\0{}\0{}\0{}\0",
         building.me, destination.config.name, stored.id, stored.received.micros, row.part, row.revision
     );
+    if row.round > 0 || row.withdraws {
+        parts.push_str(&format!("{}\0{}\0", row.round, row.withdraws));
+    }
     let sum = sha256(&[parts.as_bytes(), &stored.sha256].concat());
     sum.iter().take(10).fold(String::with_capacity(20), |mut id, byte| {
         id.push_str(&format!("{byte:02X}"));
@@ -236,7 +299,7 @@ fn control_id(row: &OutgoingRow, stored: &Stored, destination: &Outbound, buildi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Device, Identifier};
+    use crate::device::Device;
     use crate::identity::Whom;
 
     fn person(id: &str) -> Person {
@@ -264,7 +327,7 @@ mod tests {
             Some(Attribution::Orphan),
             Some(Attribution::Conflict { why: "two".into() }),
         ];
-        let whose = Attributed { reports: None, attributions, text: None, doubt: None, times: (0, 0) };
+        let whose = Attributed { attributions, ..Attributed::default() };
         let named = |told: &Told| {
             let person = told.report.person.as_ref();
             (person.map(|person| person.identifiers[0].value.to_string()), told.plain)
