@@ -12,6 +12,7 @@ mod numbers;
 pub(crate) mod pairing;
 mod people;
 mod recording;
+mod registered;
 mod routes;
 mod telemetry;
 mod translated;
@@ -48,6 +49,7 @@ use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
 use recording::Recordings;
+use registered::Registered;
 use routes::{Building, Routes};
 use translated::Translated;
 use triage::Triage;
@@ -216,11 +218,13 @@ impl Parts {
             worklist: self.worklist.clone(),
             associations: self.associations.clone(),
             people: self.people.clone(),
+            registered: Registered::default(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             onward: self.upstream.is_none() && !(config.routes.is_empty() && self.feeds.is_empty()),
             seen,
         };
         background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
+        intake.remember_recent(&self.buffer.reader()).await;
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
         if let Some(main) = self.feeds.main() {
