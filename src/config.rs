@@ -438,7 +438,12 @@ fn resolve(
         );
         return Err(fault(here, message));
     }
-    let Some(transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
+    let Some(mut transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
+    if let (Transport::Mllp(mllp), Reads::Profile(profile)) = (&mut transport, &reads)
+        && let Codec::Mllp(page) = &profile.codec
+    {
+        mllp.fill(page);
+    }
     if let Transport::Mqtt(mqtt) = &transport {
         mqtt.check().map_err(|message| fault(here, message))?;
     }

@@ -163,6 +163,15 @@ pub struct RouteView {
     pub how: &'static str,
     /// All of it as one sentence.
     pub says: String,
+    /// Since the start.
+    pub left_out: LeftOutView,
+}
+
+/// What messages built of measurements had no place for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOutView {
+    pub waveforms: u64,
+    pub alarms: u64,
 }
 
 /// A message in a queue.

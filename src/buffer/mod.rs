@@ -44,6 +44,7 @@ mod reader;
 mod registry;
 mod repetition;
 mod retention;
+mod sabotaged;
 mod salvage;
 mod schema;
 mod store;
@@ -64,9 +65,11 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::{SharedClock, Timestamp};
 
+pub(crate) use association::ADMINISTRATION;
 pub(crate) use association::PersonText;
 pub use association::{
-    AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, NewAssociation,
+    AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, LookRow, NewAssociation,
+    OnwardRow,
 };
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use entry::{IllegalMark, Mark, State, Transition};

@@ -148,8 +148,9 @@ fn queue(
     for row in rows {
         let state = if row.held.is_some() { State::Held } else { State::Waiting };
         made += conn.prepare_cached(
-            "INSERT OR IGNORE INTO outgoing (destination, entry, part, route, lane, state, queued, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR IGNORE INTO outgoing (destination, entry, part, route, lane, state, queued, reason, round)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (SELECT coalesce(max(round), 0) FROM outgoing
+               WHERE destination = ?1 AND entry = ?2 AND withdraws = 0))",
         )?
         .execute(params![
             number,

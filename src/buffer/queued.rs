@@ -31,6 +31,14 @@ pub struct OutgoingRow {
     pub control: Option<String>,
     /// The last acknowledgement, as text for people.
     pub answer: Option<String>,
+    /// How often the entry was told anew, because its patient was another.
+    pub round: u32,
+    /// It takes back what was told in that round.
+    pub withdraws: bool,
+    /// Under whom it went, as [`crate::gateway`] writes it.
+    pub under: Option<String>,
+    /// Under whom the entry was told and taken back before.
+    pub taken_back: Vec<String>,
 }
 
 /// A message whose turn it is.
@@ -77,7 +85,12 @@ pub struct OutgoingFilter {
 
 const COLUMNS: &str =
     "SELECT outgoing.id, destination.name, entry, part, route, state, attempts, revision, queued, next_try,
-    sent_at, committed, answered_at, reason, control, answer FROM outgoing
+    sent_at, committed, answered_at, reason, control, answer, round, withdraws,
+    (SELECT parts FROM onward JOIN attribution ON attribution.id = onward.attribution WHERE onward.outgoing = outgoing.id),
+    CASE WHEN round > 0 THEN (SELECT json_group_array(parts) FROM outgoing AS earlier
+       JOIN onward ON onward.outgoing = earlier.id JOIN attribution ON attribution.id = onward.attribution
+       WHERE onward.entry = outgoing.entry AND earlier.destination = outgoing.destination AND earlier.withdraws = 1) END
+    FROM outgoing
     JOIN destination ON destination.id = outgoing.destination";
 
 /// Rows of this lane, but for those behind one of their order that has to wait.
@@ -110,6 +123,13 @@ fn row(row: &Row<'_>) -> rusqlite::Result<OutgoingRow> {
         reason: row.get(13)?,
         control: row.get(14)?,
         answer: row.get(15)?,
+        round: row.get(16)?,
+        withdraws: row.get(17)?,
+        under: row.get(18)?,
+        taken_back: row
+            .get::<_, Option<String>>(19)?
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default(),
     })
 }
 

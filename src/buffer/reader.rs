@@ -13,6 +13,7 @@ use super::health::{Counts, Figures, Health, Shared};
 use super::registry::{self, AuditCheck, AuditRow, DeviceRow, SessionRow, UserRow};
 use super::{BufferError, Refused, Wanted, Writer, compact, schema, sha256, store};
 use crate::clock::Timestamp;
+use crate::sabotage::{Sabotage, commits};
 
 /// Connections reading at the same time.
 const CONNECTIONS: usize = 4;
@@ -391,5 +392,5 @@ pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Option
         })
     })
     .optional()
-    .map(|stored| stored.filter(|stored| sha256(&stored.bytes) == stored.sha256))
+    .map(|stored| stored.filter(|stored| sha256(&stored.bytes) == stored.sha256 || commits(Sabotage::SkipHash)))
 }

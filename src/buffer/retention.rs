@@ -6,6 +6,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::association;
 use super::entry::State;
 use super::store::Store;
 use super::{feed, outgoing};
@@ -95,6 +96,7 @@ impl Store {
         if gone > 0 {
             let tx = self.conn.unchecked_transaction()?;
             for id in &ids {
+                association::purging(&tx, *id)?;
                 tx.prepare_cached("DELETE FROM frame WHERE id = ?1")?.execute([id])?;
                 tx.prepare_cached("DELETE FROM entry WHERE id = ?1")?.execute([id])?;
                 feed::forget_entry(&tx, *id)?;

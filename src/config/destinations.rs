@@ -9,6 +9,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{ConfigError, Delivery, Link};
+use crate::hl7v2::Charset;
+use crate::route::oru::Also;
 use crate::route::{Change, Condition, Filter, How, InOrder, Kind, Only, Route};
 use crate::upstream::hl7::{self, Acknowledge};
 use crate::upstream::{self, ndjson};
@@ -30,6 +32,9 @@ pub struct Destination {
     pub receiver: Party,
     /// MSH-3 and MSH-4 of messages that are built; the application is BEDSIDE where nothing is said.
     pub sender: Party,
+    /// What its messages are written in: those that are built (MSH-18 says so; UTF-8 where nothing is said here) and those
+    /// that are filtered, which otherwise keep their own. What is passed on stays as it came.
+    pub charset: Option<Charset>,
 }
 
 /// A FHIR server or a folder beside the main server.
@@ -81,6 +86,7 @@ pub(super) struct DestinationFile {
     receiver: Party,
     #[serde(default)]
     sender: Party,
+    charset: Option<Spanned<Charset>>,
 }
 
 fn application_timeout_s() -> Spanned<u64> {
@@ -110,6 +116,8 @@ pub(super) struct RouteFile {
     drop: Vec<Spanned<String>>,
     #[serde(default)]
     set: Vec<SetFile>,
+    waveforms: Option<Spanned<bool>>,
+    alarms: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -187,6 +195,11 @@ fn destination(file: DestinationFile, fault: Fault<'_>) -> Result<Destination, C
     if !(1..=10_000).contains(file.attempts_max.get_ref()) {
         return Err(fault(file.attempts_max.span().start, "attempts_max is 1 to 10000".into()));
     }
+    let charset = file.charset.as_ref();
+    if let Some(wide) = charset.filter(|charset| charset.get_ref().is_wide()) {
+        let wrong = "two bytes a letter have no place in an MLLP block: use UTF-8";
+        return Err(fault(wide.span().start, wrong.into()));
+    }
     Ok(Destination {
         name: file.name.get_ref().as_str().into(),
         mllp: mllp.into_inner(),
@@ -197,6 +210,7 @@ fn destination(file: DestinationFile, fault: Fault<'_>) -> Result<Destination, C
         attempts_max: file.attempts_max.into_inner(),
         receiver: file.receiver,
         sender: file.sender,
+        charset: charset.map(|charset| *charset.get_ref()),
     })
 }
 
@@ -290,6 +304,10 @@ fn how(file: &RouteFile, fault: Fault<'_>) -> Result<How, ConfigError> {
         changes.push(Change::set(set.at.get_ref(), &set.text).map_err(|wrong| fault(at, wrong.to_string()))?);
     }
     let place = file.how.span().start;
+    let also = file.waveforms.as_ref().or(file.alarms.as_ref()).map(|said| said.span().start);
+    if let Some(at) = also.filter(|_| *file.how.get_ref() != Word::Measurements) {
+        return Err(fault(at, "`waveforms` and `alarms` need how = \"measurements\"".into()));
+    }
     match file.how.get_ref() {
         Word::Filtered if changes.is_empty() => {
             Err(fault(place, "a filtered route says what to `drop` or to `set`".into()))
@@ -297,7 +315,10 @@ fn how(file: &RouteFile, fault: Fault<'_>) -> Result<How, ConfigError> {
         Word::Filtered => Ok(How::Filtered(Filter::new(changes))),
         _ if !changes.is_empty() => Err(fault(place, "`drop` and `set` need how = \"filtered\"".into())),
         Word::Pass => Ok(How::Pass),
-        Word::Measurements => Ok(How::Measurements),
+        Word::Measurements => {
+            let yes = |said: &Option<Spanned<bool>>| said.as_ref().is_some_and(|said| *said.get_ref());
+            Ok(How::Measurements(Also { waveforms: yes(&file.waveforms), alarms: yes(&file.alarms) }))
+        }
     }
 }
 
@@ -382,6 +403,12 @@ mod tests {
             (
                 "[[destination]]\nname = \"b\"\nmllp = { address = \"a\" }\n",
                 "14:8: address \"a\" is not HOST:PORT",
+            ),
+            ("charset = \"UTF-16\"\n", "12:11: two bytes a letter have no place"),
+            ("charset = \"EBCDIC\"\n", "12:11: unknown character set"),
+            (
+                "[[route]]\nto = \"ehr\"\nhow = \"pass\"\nalarms = true\n",
+                "15:10: `waveforms` and `alarms` need how = \"measurements\"",
             ),
             ("attempts_max = 0\n", "12:16: attempts_max is 1 to 10000"),
             ("[[destination]]\nname = \"b\"\n", "13:8: a destination has exactly one of mllp"),

@@ -75,6 +75,12 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Whether it holds a version of `resource` that overwrites what the server has.
+    pub fn overwrites(&self, resource: &Resource) -> bool {
+        let place = self.places.get(&(resource.kind, resource.id.as_str()));
+        place.and_then(|place| self.resources.get(*place)).is_some_and(|known| known.replaces)
+    }
+
     /// Adds a resource that goes elsewhere than the mode says.
     pub fn place(&mut self, resource: &'a Resource, placement: Placement) {
         self.add(resource);

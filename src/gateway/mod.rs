@@ -12,6 +12,7 @@ mod numbers;
 pub(crate) mod pairing;
 mod people;
 mod recording;
+mod registered;
 mod routes;
 mod telemetry;
 mod translated;
@@ -48,6 +49,7 @@ use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
 use recording::Recordings;
+use registered::Registered;
 use routes::{Building, Routes};
 use translated::Translated;
 use triage::Triage;
@@ -121,7 +123,7 @@ pub async fn run(
     let wake = Arc::new(Notify::new());
     let associations = associations(&buffer, &understanding, &config, &clock, &wake);
     let (index, known) = (buffer.clone(), understanding.clone());
-    let people = Arc::new(People::new(index, known, config.patients.answers_max));
+    let people = Arc::new(People::new(index, known, config.patients.answers_max, config.association.late_h));
     let metrics: Arc<Metrics> = Arc::default();
     let mut figures = Registry::default();
     metrics.register(&mut figures);
@@ -130,6 +132,7 @@ pub async fn run(
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
+    associations.goes_on(routes.clone());
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
@@ -215,11 +218,13 @@ impl Parts {
             worklist: self.worklist.clone(),
             associations: self.associations.clone(),
             people: self.people.clone(),
+            registered: Registered::default(),
             translated: self.upstream.is_some().then(|| translated.clone()),
             onward: self.upstream.is_none() && !(config.routes.is_empty() && self.feeds.is_empty()),
             seen,
         };
         background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
+        intake.remember_recent(&self.buffer.reader()).await;
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
         if let Some(main) = self.feeds.main() {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::answer::{self, Alone, Part, Whole};
-use super::bundle::{self, Digest, key, lasting};
+use super::bundle::{self, Digest, in_passing, key, lasting};
 use super::capability::Mode;
 use super::config::Patients;
 use super::http::{Answer, Body};
@@ -165,17 +165,21 @@ impl<'a> Round<'a> {
 
     /// In put mode, patients are looked up before they are written: results belong on the patient the server has.
     async fn meet_patients(&mut self, piece: &mut Piece, mode: Mode) -> Result<(), Setback> {
-        if mode != Mode::Put || self.up.config.patients == Patients::Own {
+        if mode != Mode::Put {
             return Ok(());
         }
         let entries = self.entries;
+        let matches = self.up.config.patients != Patients::Own;
         let mut unclear = HashMap::new();
         for span in &piece.spans {
-            for patient in entry_of(entries, span).iter().filter(|resource| resource.kind == "Patient") {
-                if self.up.known.matched(&key(patient)) {
+            for resource in entry_of(entries, span) {
+                let matched = matches && resource.kind == "Patient";
+                if !(matched || in_passing(resource)) || self.up.known.matched(&key(resource)) {
                     continue;
                 }
-                if let Err(words) = self.up.locate(patient).await? {
+                if !matched {
+                    self.up.look_by_id(resource).await?;
+                } else if let Err(words) = self.up.locate(resource).await? {
                     unclear.insert(span.entry, words);
                 }
             }
@@ -228,6 +232,9 @@ impl<'a> Round<'a> {
             let chosen = entry_of(self.entries, span).iter().zip(of_entry).take(span.to).skip(span.from);
             for (resource, digest) in chosen {
                 let own = key(resource);
+                if in_passing(resource) && transaction.overwrites(resource) {
+                    continue;
+                }
                 match self.placement(resource, &own, digest.as_ref(), piece.whole, mode) {
                     Some(placement) => {
                         transaction.place(resource, placement);
@@ -269,6 +276,9 @@ impl<'a> Round<'a> {
             return None;
         }
         let known = &self.up.known;
+        if mode == Mode::Put && in_passing(resource) && known.is_there(own) {
+            return None;
+        }
         let held = digest.is_some_and(|digest| known.holds(own, digest));
         if held && (!whole || known.is_theirs(own)) {
             return None;

@@ -125,6 +125,7 @@ fn line(call: &Call, what: &str, target: &str) -> Result<NewAudit, Problem> {
 fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Conflict(why) => Problem::new(StatusCode::CONFLICT, "routes", why),
+        Refusal::Asks { code, why } => Problem::new(StatusCode::CONFLICT, code, why),
         Refusal::Unknown => Problem::not_found(),
         Refusal::Failed(why) => Problem::unavailable(why),
     }

@@ -38,6 +38,7 @@ use crate::gateway::translated::Translated;
 use crate::gateway::understand::Understanding;
 use crate::gateway::worklist;
 use crate::route::Only;
+use crate::sabotage::{Sabotage, commits};
 use crate::upstream::Verdict;
 
 use batch::{Kitchen, Ready, Round, prepare, side_by_side};
@@ -163,6 +164,7 @@ impl Deliver {
     /// Sends one round while the next is made ready.
     async fn turn(&self, round: Round, tempo: &mut Tempo) -> Turn {
         let Round { batches, mut marks, orders, doubts, generation, walked } = round;
+        let sending = self.associations.sending().await;
         if generation != self.associations.generation() {
             // Somebody said meanwhile whose they are: they are read again.
             return Turn::wait(Duration::ZERO);
@@ -185,6 +187,7 @@ impl Deliver {
                 return Turn::wait(PAUSE_MIN);
             }
         };
+        drop(sending);
         let mut changes = Vec::new();
         let alone = tempo.failures() > 0 || walked.is_some();
         let (load, before) = (tempo.load(), self.sink.bytes_sent());
@@ -311,6 +314,9 @@ impl Deliver {
             taken = self.live_first(taken, count, max_bytes).await?;
         }
         taken.retain(|stored| stored.id <= seen);
+        if commits(Sabotage::IgnoreOrder) && taken.len() > 1 {
+            taken.remove(0);
+        }
         let bytes: usize = taken.iter().map(|stored| stored.bytes.len()).sum();
         let full = found >= load.entries || bytes >= self.bytes_max() / 2;
         let walked = alarms.then(|| waiting.through.min(seen));
@@ -395,6 +401,9 @@ impl Deliver {
         match verdict {
             Verdict::Accepted { answer } => {
                 self.count_accepted();
+                Transition::Accepted { answer }
+            }
+            Verdict::Refused { answer, .. } if commits(Sabotage::ForgetHeld) => {
                 Transition::Accepted { answer }
             }
             Verdict::Refused { reason, answer } => {

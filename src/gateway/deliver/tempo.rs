@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::buffer::Stored;
 use crate::connector::backoff::jittered;
+use crate::sabotage::{Sabotage, commits};
 
 /// The shortest pause after a failure; doubled each time up to the configured longest.
 pub(super) const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -84,6 +85,9 @@ impl Tempo {
 
     /// Doubling pause with jitter, never under a second and never shorter than what the server asked for.
     pub(super) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
+        if commits(Sabotage::HotRetry) {
+            return Duration::ZERO;
+        }
         let full = PAUSE_MIN.saturating_mul(1u32 << failures.saturating_sub(1).min(16)).min(self.longest);
         jittered(full).max(PAUSE_MIN).max(asked.unwrap_or_default().min(ASKED_MAX))
     }

@@ -2,13 +2,15 @@
 
 use crate::admin::command::Refusal;
 use crate::admin::outgoing::{
-    Act, AnswerView, ConnectionView, DestinationView, MessageBytes, MessageView, Outgoing, RouteView,
+    Act, AnswerView, ConnectionView, DestinationView, LeftOutView, MessageBytes, MessageView, Outgoing,
+    RouteView,
 };
 use crate::buffer::{
     BufferError, Change, DestinationRow, NewAudit, OutgoingChange, OutgoingFilter, OutgoingStep, State,
 };
 use crate::connector::Later;
-use crate::route::Route;
+use crate::hl7v2::Message;
+use crate::route::{How, Route};
 
 use super::built::{Made, built};
 use super::{Outbound, Routes};
@@ -40,7 +42,7 @@ impl Outgoing for Routes {
                 None => self.as_it_would_be(&row).await,
             };
             let (bytes, why) = match bytes {
-                Ok(bytes) => (Some(String::from_utf8_lossy(&bytes).into_owned()), None),
+                Ok(bytes) => (Some(self.readable(&bytes, &row).await), None),
                 Err(why) => (None, Some(why)),
             };
             Ok(MessageBytes { message: row.into(), bytes, why })
@@ -150,6 +152,23 @@ impl Routes {
         view
     }
 
+    /// A message as text, by its MSH-18; where that says nothing, in what its destination's messages or, passed on, those
+    /// of its link are written in.
+    async fn readable(&self, bytes: &[u8], row: &crate::buffer::OutgoingRow) -> String {
+        let own = self.destinations.iter().find(|one| *one.config.name == *row.destination);
+        let passed = own.and_then(|own| own.routes.iter().find(|route| *route.name == *row.route));
+        let of_link = match passed.map(|route| &route.how) {
+            Some(How::Measurements(_)) => None,
+            _ => self.reader.entry(row.entry).await.ok().flatten(),
+        };
+        let own = own.and_then(|own| own.config.charset);
+        let charset = of_link.map(|entry| self.building.charset(&entry.row.link)).or(own).unwrap_or_default();
+        match Message::parse(bytes, charset).message {
+            Some(message) => message.segments().map(|segment| format!("{}\r", segment.raw())).collect(),
+            None => String::from_utf8_lossy(bytes).into_owned(),
+        }
+    }
+
     /// The bytes of a message that were not kept, built as they would be now.
     async fn as_it_would_be(&self, row: &crate::buffer::OutgoingRow) -> Result<Vec<u8>, String> {
         let own = self.destinations.iter().find(|one| *one.config.name == *row.destination);
@@ -168,6 +187,7 @@ impl Routes {
 }
 
 fn route_view(route: &Route, destination: &Outbound) -> RouteView {
+    let left_out = destination.standing.left_out_by(&route.name);
     RouteView {
         name: route.name.to_string(),
         from: route.from.iter().map(ToString::to_string).collect(),
@@ -175,6 +195,7 @@ fn route_view(route: &Route, destination: &Outbound) -> RouteView {
         when: route.when.as_ref().map(ToString::to_string),
         how: route.how.word(),
         says: route.says(&destination.config.mllp.address),
+        left_out: LeftOutView { waveforms: left_out.waveforms, alarms: left_out.alarms },
     }
 }
 

@@ -13,6 +13,7 @@ mod built;
 mod desk;
 mod fill;
 mod lane;
+mod put_right;
 mod standing;
 
 use std::sync::Arc;
