@@ -39,6 +39,16 @@ pub enum Class {
 }
 
 impl Class {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Alarm => "alarm",
+            Self::Waveform => "waveform",
+            Self::VitalSigns => "vital-signs",
+            Self::Laboratory => "laboratory",
+            Self::Other => "other",
+        }
+    }
+
     /// Reads it off a resource that was measured or reported.
     fn of(tree: &Value) -> Self {
         let categories = || list(tree, "category");
@@ -68,6 +78,30 @@ impl Only {
     /// Whether nothing is said: everything goes.
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// As one sentence for people.
+    pub fn says(&self) -> String {
+        let classes: Vec<&str> = self.classes.iter().map(|class| class.word()).collect();
+        let named = |what: &str, names: &[String]| {
+            (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+        };
+        let patients = (!self.patients.is_empty()).then(|| format!("{} patients", self.patients.len()));
+        let told: Vec<String> = [
+            named("links", &self.links),
+            named("devices", &self.devices),
+            patients,
+            named("kinds", &self.resources),
+            named("codes", &self.codes),
+            (!classes.is_empty()).then(|| format!("classes {}", classes.join(", "))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match told.is_empty() {
+            true => "everything, as FHIR resources".into(),
+            false => format!("FHIR resources, only of {}", told.join("; of ")),
+        }
     }
 
     /// Whether anything of this link and device may go.
@@ -253,6 +287,13 @@ mod tests {
                 && !only.takes("icu", None)
         );
         assert!(Only::default().takes("any", None) && Only::default().is_everything());
+        assert_eq!(Only::default().says(), "everything, as FHIR resources");
+        let named = Only { patients: vec!["4711".into()], classes: vec![Class::Alarm], ..only };
+        let says = named.says();
+        assert_eq!(
+            says,
+            "FHIR resources, only of links icu; of devices acme/1; of 1 patients; of classes alarm"
+        );
     }
 
     #[test]
