@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension, params};
 
 use super::association;
 use super::entry::State;
-use super::outgoing;
 use super::store::Store;
+use super::{feed, outgoing};
 
 /// Entries purged in one transaction: a few milliseconds at most.
 const BATCH: usize = 256;
@@ -99,7 +99,7 @@ impl Store {
                 association::purging(&tx, *id)?;
                 tx.prepare_cached("DELETE FROM frame WHERE id = ?1")?.execute([id])?;
                 tx.prepare_cached("DELETE FROM entry WHERE id = ?1")?.execute([id])?;
-                tx.prepare_cached("DELETE FROM outgoing WHERE entry = ?1")?.execute([id])?;
+                feed::forget_entry(&tx, *id)?;
             }
             tx.execute(
                 "UPDATE tally SET value = CASE name WHEN 'gone' THEN value + ?1 ELSE ?2 END

@@ -12,6 +12,7 @@ mod numbers;
 pub(crate) mod pairing;
 mod people;
 mod recording;
+mod registered;
 mod routes;
 mod telemetry;
 mod translated;
@@ -40,13 +41,15 @@ use crate::upstream::otlp::{self, Exporter};
 use association::Associations;
 use association::witness::Witness;
 use background::Background;
-use deliver::Deliver;
+use deliver::{Deliver, Feeds};
+pub use deliver::{pause_of_main, replay_main};
 use ingest::Ingest;
 use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
 use recording::Recordings;
+use registered::Registered;
 use routes::{Building, Routes};
 use translated::Translated;
 use triage::Triage;
@@ -127,18 +130,20 @@ pub async fn run(
     let figures = Arc::new(figures);
     let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
-    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
+    let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
+    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
     associations.goes_on(routes.clone());
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
-        upstream, clock, stop,
+        feeds, upstream, clock, stop,
     };
 
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
-    let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
+    let (intake, seen) = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
     parts.routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
+    parts.feeds.start(&parts, &mut tasks, &background, &seen, &wake).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
@@ -174,6 +179,7 @@ struct Parts {
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
     routes: Arc<Routes>,
+    feeds: Arc<Feeds>,
     associations: Arc<Associations>,
     people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
@@ -189,7 +195,7 @@ impl Parts {
         background: &Background,
         config: &Config,
         wake: Arc<Notify>,
-    ) -> Arc<Ingest> {
+    ) -> (Arc<Ingest>, tokio::sync::watch::Receiver<i64>) {
         let intake = Arc::new(Ingest::new(
             self.buffer.clone(),
             self.live.clone(),
@@ -212,28 +218,37 @@ impl Parts {
             worklist: self.worklist.clone(),
             associations: self.associations.clone(),
             people: self.people.clone(),
+            registered: Registered::default(),
             translated: self.upstream.is_some().then(|| translated.clone()),
-            onward: self.upstream.is_none() && !config.routes.is_empty(),
+            onward: self.upstream.is_none() && !(config.routes.is_empty() && self.feeds.is_empty()),
             seen,
         };
         background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
+        intake.remember_recent(&self.buffer.reader()).await;
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
-        if let Some(upstream) = self.upstream.clone() {
+        if let Some(main) = self.feeds.main() {
             let deliver = Deliver {
                 buffer: self.buffer.clone(),
                 reader: self.buffer.reader(),
                 understanding: self.understanding.clone(),
-                translated,
+                translated: Some(translated),
                 associations: self.associations.clone(),
                 in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
-                upstream,
+                sink: main.sink.clone(),
+                queue: deliver::queue::Queue::Main,
+                only: Arc::default(),
+                standing: main.standing.clone(),
                 live: self.live.clone(),
                 metrics: self.metrics.clone(),
                 clock: self.clock.clone(),
+                zone: self.feeds.zone().clone(),
                 config: config.delivery.clone(),
-                seen: seen_up_to,
+                seen: Some(seen_up_to.clone()),
                 wake,
+                split: deliver::Split::default(),
+                walked: 0.into(),
+                again: 0.into(),
             };
             background.spawn(tasks, deliver.run(self.stop.clone()));
         }
@@ -248,8 +263,9 @@ impl Parts {
             background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
         }
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
-        tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
-        intake
+        let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
+        tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
+        (intake, seen_up_to)
     }
 
     /// Starts the desk on its open port.
