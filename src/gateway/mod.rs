@@ -386,6 +386,10 @@ fn upstream(
     if config.patients.fhir {
         people::fhir::widen(&mut upstream);
     }
+    let translates = |link: &crate::config::Link| matches!(&link.reads, crate::config::Reads::System(system) if system.templates);
+    if config.links.iter().any(translates) {
+        upstream.writes.extend(config.templates.kinds());
+    }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;
     watch::show_upstream(live, &upstream);
