@@ -31,6 +31,7 @@ mod browse;
 mod checkpoint;
 mod compact;
 mod entry;
+mod feed;
 mod folder;
 mod glance;
 mod health;
@@ -43,6 +44,7 @@ mod reader;
 mod registry;
 mod repetition;
 mod retention;
+mod sabotaged;
 mod salvage;
 mod schema;
 mod store;
@@ -63,12 +65,15 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::{SharedClock, Timestamp};
 
+pub(crate) use association::ADMINISTRATION;
 pub(crate) use association::PersonText;
 pub use association::{
-    AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, NewAssociation,
+    AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, LookRow, NewAssociation,
+    OnwardRow,
 };
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use entry::{IllegalMark, Mark, State, Transition};
+pub use feed::{Behind, FeedChange, Wanted};
 pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use outgoing::{NewOutgoing, OutgoingChange, Step as OutgoingStep};
@@ -76,7 +81,7 @@ pub use people::{
     Lookup, Matching, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow,
     look_at_people, look_at_person,
 };
-pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow};
+pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow, look_at_destinations};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
 

@@ -6,9 +6,10 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::association;
 use super::entry::State;
-use super::outgoing;
 use super::store::Store;
+use super::{feed, outgoing};
 
 /// Entries purged in one transaction: a few milliseconds at most.
 const BATCH: usize = 256;
@@ -95,9 +96,10 @@ impl Store {
         if gone > 0 {
             let tx = self.conn.unchecked_transaction()?;
             for id in &ids {
+                association::purging(&tx, *id)?;
                 tx.prepare_cached("DELETE FROM frame WHERE id = ?1")?.execute([id])?;
                 tx.prepare_cached("DELETE FROM entry WHERE id = ?1")?.execute([id])?;
-                tx.prepare_cached("DELETE FROM outgoing WHERE entry = ?1")?.execute([id])?;
+                feed::forget_entry(&tx, *id)?;
             }
             tx.execute(
                 "UPDATE tally SET value = CASE name WHEN 'gone' THEN value + ?1 ELSE ?2 END

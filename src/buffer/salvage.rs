@@ -17,7 +17,7 @@ use super::repetition::prefix;
 use super::{BufferError, compact, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
-const TABLES: [&str; 24] = [
+const TABLES: [&str; 25] = [
     "link",
     "device",
     "user",
@@ -34,6 +34,7 @@ const TABLES: [&str; 24] = [
     "attributed",
     "destination",
     "outgoing",
+    "outgoing_attributed",
     "person",
     "person_identifier",
     "person_merge",
