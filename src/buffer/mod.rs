@@ -44,6 +44,7 @@ mod reader;
 mod registry;
 mod repetition;
 mod retention;
+mod sabotaged;
 mod salvage;
 mod schema;
 mod store;

@@ -16,6 +16,7 @@ use super::sha256;
 use super::work::WorkChange;
 use super::worklist;
 use crate::clock::Timestamp;
+use crate::sabotage::{Sabotage, commits};
 
 /// A device this box has heard of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -255,6 +256,9 @@ fn append_audit(conn: &Connection, row: &NewAudit, now: Timestamp) -> rusqlite::
          WHERE name IN ('audit_rows', 'audit_head')",
         params![id, Value::Blob(sum.to_vec())],
     )?;
+    if commits(Sabotage::EditAudit) {
+        super::sabotaged::edit_audit(conn, id)?;
+    }
     Ok(())
 }
 

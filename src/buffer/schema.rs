@@ -62,6 +62,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::BufferError;
+use crate::sabotage::{Sabotage, commits};
 
 /// `BEDS` in ASCII: tells our database from another program's.
 const APPLICATION_ID: i64 = 0x4245_4453;
@@ -227,6 +228,9 @@ pub(super) fn connect_writing(path: &std::path::Path) -> rusqlite::Result<Connec
     let conn = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
     keep_plans(&conn)?;
     conn.execute_batch(WRITING)?;
+    if commits(Sabotage::SyncNormal) {
+        conn.execute_batch("PRAGMA synchronous = NORMAL")?;
+    }
     Ok(conn)
 }
 
@@ -255,7 +259,7 @@ pub(super) fn refuse_what_is_not_ours(path: &std::path::Path) -> Result<(), Buff
     let found = connect_querying(path)
         .and_then(|conn| Ok((number(&conn, "user_version")?, number(&conn, "application_id")?)));
     match found {
-        Ok((version, _)) if version > VERSION => {
+        Ok((version, _)) if version > VERSION && !commits(Sabotage::TakeNewer) => {
             Err(BufferError::Newer { path: path.to_path_buf(), found: version, known: VERSION })
         }
         Ok((version, application)) if application != APPLICATION_ID && (version, application) != (0, 0) => {

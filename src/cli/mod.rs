@@ -35,7 +35,7 @@ use crate::secret::SecretStore;
 #[derive(Debug, Parser)]
 #[command(
     name = "bedside",
-    version,
+    version = crate::sabotage::VERSION,
     propagate_version = true,
     after_help = "Start here:\n  bedside demo                  see it work with simulated devices\n  bedside config example        a commented configuration to start from\n  bedside config check          is my configuration right?\n  bedside profile list          which devices are known\n  bedside devices scan          what speaks on a serial port\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 75 folder in use, 78 wrong configuration."
 )]

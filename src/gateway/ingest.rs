@@ -18,6 +18,7 @@ use crate::gateway::recording::Recordings;
 use crate::gateway::understand::Understanding;
 use crate::gateway::worklist::Worklist;
 use crate::hl7v2::{self, Batch};
+use crate::sabotage::{Sabotage, commits};
 use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
 use crate::wire::tape::Way;
@@ -68,6 +69,9 @@ impl Ingest {
 
     /// Whether identical bytes on this link are the same message sent again.
     fn repeats_are_resends(&self, frame: &Frame) -> bool {
+        if commits(Sabotage::NoDedup) {
+            return false;
+        }
         match self.understanding.link(&frame.link).map(|link| link.codec()) {
             // A resend repeats MSH-7 and MSH-10 to the letter; a message with neither cannot be told from a new one.
             Some(Codec::Mllp(_)) => is_numbered(&frame.bytes),
@@ -158,6 +162,12 @@ impl Ingest {
 
     async fn one(&self, mut frame: Frame, dedupe: bool) -> Receipt {
         self.number(&mut frame);
+        if commits(Sabotage::LogValue) {
+            tracing::warn!(frame = %String::from_utf8_lossy(&frame.bytes), "Frame.");
+        }
+        if commits(Sabotage::Leak) {
+            std::mem::forget(vec![7_u8; 256 << 10]);
+        }
         let link = frame.link.clone();
         for (code, text) in &frame.warnings {
             self.metrics.noted(&link, code);

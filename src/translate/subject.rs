@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use crate::device::{Domain, Identifier, Measurement, MetricClass, Person, Report};
 use crate::fhir::{self, CodeableConcept, Coding, HumanName, Reference, Resource};
 use crate::identity::{Attribution, has_issuer, same_identifier};
+use crate::sabotage::{Sabotage, commits};
 
 use super::list::{List, key};
 use super::{Context, Gateway, Held, QualityControl, Unidentified, clean};
@@ -27,7 +28,11 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     fn new(raw: &'a Identifier, person: Option<&'a Person>, context: &Context<'a>) -> Option<Self> {
-        let identifier = identifier(raw, context)?;
+        let mut identifier = identifier(raw, context)?;
+        if commits(Sabotage::WrongPatient) && identifier.1.ends_with('1') {
+            let other = identifier.1.replace('1', "2");
+            identifier.1 = other.into();
+        }
         Some(Self { id: fhir::id("Patient", &identifier.0, &identifier.1), identifier, person })
     }
 }

@@ -80,11 +80,16 @@ impl Bedside {
 
     /// The same without waiting for a port.
     pub(crate) fn spawn(binary: &Path, dir: &Path, config: &str, port: u16) -> Self {
+        Self::spawn_command(Command::new(binary), dir, config, port)
+    }
+
+    /// The same with a command that ends in the binary: its process must become Bedside's.
+    pub(crate) fn spawn_command(mut command: Command, dir: &Path, config: &str, port: u16) -> Self {
         let path = dir.join("bedside.toml");
         std::fs::write(&path, config).unwrap();
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(dir.join("bedside.log")).unwrap();
-        let child = Command::new(binary)
+        let child = command
             .args(["run", "--config"])
             .arg(&path)
             .stdin(Stdio::null())
@@ -164,6 +169,11 @@ impl Bedside {
             assert!(began.elapsed() < limit, "not drained: {counts}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Open file descriptors of the process, from /proc.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     /// Resident memory of the process, from /proc.

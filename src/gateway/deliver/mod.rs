@@ -38,6 +38,7 @@ use crate::gateway::translated::Translated;
 use crate::gateway::understand::Understanding;
 use crate::gateway::worklist;
 use crate::route::Only;
+use crate::sabotage::{Sabotage, commits};
 use crate::upstream::Verdict;
 
 use batch::{Kitchen, Ready, Round, prepare, side_by_side};
@@ -45,7 +46,7 @@ pub use desk::{pause_of_main, replay_main};
 pub(in crate::gateway) use feeds::Feeds;
 use queue::Queue;
 pub(in crate::gateway) use sink::Sink;
-pub(in crate::gateway) use split::Split;
+use split::Split;
 pub(in crate::gateway) use standing::Standing;
 pub(in crate::gateway) use tempo::Load;
 use tempo::{PAUSE_MIN, Tempo, line_time, trial};
@@ -313,6 +314,9 @@ impl Deliver {
             taken = self.live_first(taken, count, max_bytes).await?;
         }
         taken.retain(|stored| stored.id <= seen);
+        if commits(Sabotage::IgnoreOrder) && taken.len() > 1 {
+            taken.remove(0);
+        }
         let bytes: usize = taken.iter().map(|stored| stored.bytes.len()).sum();
         let full = found >= load.entries || bytes >= self.bytes_max() / 2;
         let walked = alarms.then(|| waiting.through.min(seen));
@@ -397,6 +401,9 @@ impl Deliver {
         match verdict {
             Verdict::Accepted { answer } => {
                 self.count_accepted();
+                Transition::Accepted { answer }
+            }
+            Verdict::Refused { answer, .. } if commits(Sabotage::ForgetHeld) => {
                 Transition::Accepted { answer }
             }
             Verdict::Refused { reason, answer } => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::buffer::Stored;
 use crate::connector::backoff::jittered;
+use crate::sabotage::{Sabotage, commits};
 
 /// The shortest pause after a failure; doubled each time up to the configured longest.
 pub(super) const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -84,6 +85,9 @@ impl Tempo {
 
     /// Doubling pause with jitter, never under a second and never shorter than what the server asked for.
     pub(super) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
+        if commits(Sabotage::HotRetry) {
+            return Duration::ZERO;
+        }
         let full = PAUSE_MIN.saturating_mul(1u32 << failures.saturating_sub(1).min(16)).min(self.longest);
         jittered(full).max(PAUSE_MIN).max(asked.unwrap_or_default().min(ASKED_MAX))
     }
@@ -153,6 +157,26 @@ mod tests {
         assert!(waited >= Duration::from_secs(5 * 60), "the pauses grow: {waited:?}");
         tempo.answered(Duration::ZERO, false);
         assert_eq!((tempo.failures(), tempo.load().entries), (0, 9), "and then it grows step by step");
+    }
+
+    #[test]
+    fn each_trial_is_made_with_another_device() {
+        let entry = |id: i64, device: &str| Stored {
+            id,
+            link: "ward".into(),
+            peer: "".into(),
+            received: crate::clock::Timestamp::from_micros(id, true),
+            bytes: bytes::Bytes::new(),
+            topic: None,
+            sha256: [0; 32],
+            device: Some(device.into()),
+            attempts: 0,
+        };
+        let waiting = || vec![entry(1, "a"), entry(2, "a"), entry(3, "b"), entry(4, "c"), entry(5, "b")];
+        let tried: Vec<i64> =
+            (1..=4).flat_map(|failures| trial(waiting(), failures)).map(|one| one.id).collect();
+        assert_eq!(tried, [1, 3, 4, 1], "always the first of its device");
+        assert!(trial(Vec::new(), 3).is_empty());
     }
 
     #[test]

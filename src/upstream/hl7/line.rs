@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::config::{Acknowledge, Config};
 use crate::clock::SharedClock;
 use crate::hl7v2::{self, AckCode, Charset};
+use crate::sabotage::{Sabotage, commits};
 use crate::tls::{self, Words};
 use crate::wire::mllp::{MllpFramer, Settings, wrap};
 use crate::wire::{Answer as Told, Framer, Step};
@@ -134,7 +135,9 @@ impl Line {
     /// Sends a message and waits for its acknowledgement.
     pub async fn deliver(&mut self, sent: &Sent<'_>) -> Outcome {
         // What came while nobody waited is nobody's answer; and a receiver that has gone is found out before it costs a try.
-        self.drain(sent.control_id).await;
+        if !commits(Sabotage::LateAnswer) {
+            self.drain(sent.control_id).await;
+        }
         loop {
             if let Err(why) = self.connect().await {
                 return Outcome::Unreachable { why };
@@ -142,6 +145,9 @@ impl Line {
             let fresh = self.open.as_ref().is_some_and(|open| open.fresh);
             match self.exchange(sent).await {
                 Ok(outcome) => return outcome,
+                Err(Broken::Late) if commits(Sabotage::LateAnswer) => {
+                    return Outcome::Unanswered { why: self.told(&Broken::Late) };
+                }
                 Err(broken) => {
                     self.open = None;
                     // A connection that idled may have been dropped on the way without a word.
@@ -187,7 +193,7 @@ impl Line {
                 Err(broken) => return Err(broken),
             };
             let Some(answer) = self.read(&frame).await else { continue };
-            if answer.control_id != sent.control_id {
+            if answer.control_id != sent.control_id && !commits(Sabotage::LateAnswer) {
                 self.foreign(answer);
                 continue;
             }
