@@ -22,6 +22,19 @@ use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
 use crate::wire::tape::Way;
 
+/// Notes of something that began on a link and never became a frame.
+const NEVER_WHOLE: [&str; 9] = [
+    "noise",
+    "half-frame",
+    "oversize",
+    "long-frame",
+    "flood",
+    "unframed",
+    "bad-checksum",
+    "bad-length",
+    "aborted-frame",
+];
+
 /// The gateway's end of every connector.
 pub(super) struct Ingest {
     buffer: Buffer,
@@ -224,6 +237,9 @@ impl Intake for Ingest {
 
     fn note(&self, link: &str, code: &'static str, text: &str) {
         self.metrics.noted(link, code);
+        if NEVER_WHOLE.contains(&code) {
+            self.buffer.noise();
+        }
         self.live.link_note(link, text);
         // The words may name a topic, and a topic may name a person: they are for the desk, behind its log-in.
         tracing::warn!(link, code, "Link noted; the desk says more.");

@@ -13,6 +13,8 @@ pub(crate) mod pairing;
 mod people;
 mod recording;
 mod routes;
+mod scrub;
+mod stopgap;
 mod translated;
 mod triage;
 pub mod understand;
@@ -98,7 +100,8 @@ pub async fn run(
     stop: Stop,
     console: Arc<dyn Console>,
 ) -> Result<(), GatewayError> {
-    let buffer = Buffer::open(&config.buffer, clock.clone()).map_err(opening)?;
+    let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
+    let Some(buffer) = opened else { return Ok(()) };
     let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
     let upstream = upstream(&config, &secrets, &clock, &live)?;
     let opened = match &config.desk {
@@ -236,6 +239,7 @@ impl Parts {
             let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
             background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
         }
+        background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
         intake

@@ -32,6 +32,7 @@ pub(super) async fn run(
                 ("held", counts.held),
             ],
         );
+        metrics.ledger(&reader.ledger());
         held(&live, counts.held);
         queues(&buffer, &live, &metrics).await;
         clocks(&live, &metrics);
