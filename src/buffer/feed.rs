@@ -171,8 +171,7 @@ pub(super) fn forget_entry(conn: &Connection, entry: i64) -> rusqlite::Result<()
          WHERE id IN (SELECT destination FROM outgoing WHERE entry = ?1)",
     )?
     .execute([entry])?;
-    conn.prepare_cached("DELETE FROM outgoing WHERE entry = ?1")?.execute([entry])?;
-    conn.prepare_cached("DELETE FROM outgoing_attributed WHERE entry = ?1")?.execute([entry]).map(drop)
+    conn.prepare_cached("DELETE FROM outgoing WHERE entry = ?1")?.execute([entry]).map(drop)
 }
 
 /// Who has something waiting that is older: lanes of a queue, or devices of the main one.

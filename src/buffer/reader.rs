@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::browse::{self, EntryDetail, EntryFilter, Page};
 use super::health::{Counts, Figures, Health, Shared};
+use super::ledger::Ledger;
 use super::registry::{self, AuditCheck, AuditRow, DeviceRow, SessionRow, UserRow};
 use super::{BufferError, Refused, Wanted, Writer, compact, schema, sha256, store};
 use crate::clock::Timestamp;
@@ -159,6 +160,10 @@ impl Reader {
         Ok(detail)
     }
 
+    pub(super) fn raise_copy_changed(&self, id: i64) {
+        self.shared.raise_copy_changed(id);
+    }
+
     pub(super) fn quarantine(&self, id: i64) {
         self.shared.raise_changed(id);
         if let Some(writer) = self.writer.upgrade() {
@@ -255,6 +260,11 @@ impl Reader {
     /// How many entries there are in each state, as of the last commit.
     pub fn counts(&self) -> Counts {
         self.shared.counts()
+    }
+
+    /// Where everything went that came to this box, as of the last commit.
+    pub fn ledger(&self) -> Ledger {
+        self.shared.ledger()
     }
 
     /// What the writer has done since the start.

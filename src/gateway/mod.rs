@@ -14,6 +14,8 @@ mod people;
 mod recording;
 mod registered;
 mod routes;
+mod scrub;
+mod stopgap;
 mod telemetry;
 mod translated;
 mod triage;
@@ -103,7 +105,8 @@ pub async fn run(
     stop: Stop,
     console: Arc<dyn Console>,
 ) -> Result<(), GatewayError> {
-    let buffer = Buffer::open(&config.buffer, clock.clone()).map_err(opening)?;
+    let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
+    let Some(buffer) = opened else { return Ok(()) };
     let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
     let upstream = upstream(&config, &secrets, &clock, &live)?;
     let opened = match &config.desk {
@@ -241,6 +244,7 @@ impl Parts {
             let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
             background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
         }
+        background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
         tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
