@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{Associations, doubt_of};
 use crate::admin::association::Done;
-use crate::buffer::{ADMINISTRATION, AssociationChange, Change, EntryDetail, Mark, OnwardRow, State, Transition};
+use crate::buffer::{
+    ADMINISTRATION, AssociationChange, Change, EntryDetail, Mark, OnwardRow, State, Transition,
+};
 use crate::gateway::understand::{Meaning, Said, Understood};
 
 /// Who changed the facts, and why.
