@@ -8,6 +8,8 @@
     clippy::print_stdout
 )]
 
+#[path = "doors/authority.rs"]
+mod authority;
 #[path = "doors/clinic.rs"]
 mod clinic;
 #[path = "common/mod.rs"]
@@ -41,6 +43,10 @@ mod people;
 mod mqtt;
 #[path = "doors/routes.rs"]
 mod routes;
+#[path = "doors/secure.rs"]
+mod secure;
+#[path = "doors/servers.rs"]
+mod servers;
 #[path = "doors/simulate.rs"]
 mod simulate;
 #[path = "doors/ward.rs"]

@@ -63,6 +63,9 @@ pub struct DestinationRow {
     pub waiting: u64,
     pub sent: u64,
     pub held: u64,
+    /// Rows ever made, and rows deleted with their entry: queued = waiting + sent + held + done + gone.
+    pub queued: u64,
+    pub gone: u64,
     /// When the message that is neither accepted nor held was queued that waits longest.
     pub oldest: Option<Timestamp>,
     /// The latest acknowledgement, and when it came.
@@ -91,14 +94,14 @@ const COLUMNS: &str =
     JOIN destination ON destination.id = outgoing.destination";
 
 /// Rows of this lane, but for those behind one of their order that has to wait.
-const NEXT: &str = "SELECT outgoing.id FROM outgoing JOIN destination ON destination.id = outgoing.destination
+pub(super) const NEXT: &str = "SELECT outgoing.id FROM outgoing JOIN destination ON destination.id = outgoing.destination
     WHERE destination.name = ?1 AND destination.paused = 0 AND state < 2 AND committed IS NULL AND lane % ?2 = ?3
     AND (next_try IS NULL OR next_try <= ?4)
     AND lane NOT IN (SELECT lane FROM outgoing AS delayed WHERE delayed.destination = outgoing.destination
                      AND delayed.next_try IS NOT NULL AND delayed.next_try > ?4 AND delayed.id < outgoing.id)
     ORDER BY outgoing.id LIMIT 1";
 
-const AFTER: &str = "SELECT id FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2";
+pub(super) const AFTER: &str = "SELECT id FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2";
 
 fn row(row: &Row<'_>) -> rusqlite::Result<OutgoingRow> {
     let time = |micros| Timestamp::from_micros(micros, true);
@@ -157,7 +160,7 @@ fn next(
 fn destinations(conn: &Connection) -> rusqlite::Result<Vec<DestinationRow>> {
     let snapshot = conn.unchecked_transaction()?;
     let mut all = snapshot.prepare_cached(
-        "SELECT id, name, through, wanted, paused, heard_at, heard FROM destination ORDER BY name",
+        "SELECT id, name, through, wanted, paused, heard_at, heard, made, gone FROM destination ORDER BY name",
     )?;
     let mut counts = snapshot.prepare_cached(
         "SELECT state, count(*), min(queued) FROM outgoing WHERE destination = ?1 AND state < 3 GROUP BY state",
@@ -175,6 +178,8 @@ fn destinations(conn: &Connection) -> rusqlite::Result<Vec<DestinationRow>> {
             waiting: 0,
             sent: 0,
             held: 0,
+            queued: row.get::<_, i64>(7)?.unsigned_abs(),
+            gone: row.get::<_, i64>(8)?.unsigned_abs(),
             oldest: None,
             answer: answered.zip(row.get(6)?),
         };
@@ -206,6 +211,31 @@ fn listed(conn: &Connection, filter: &OutgoingFilter) -> rusqlite::Result<Vec<Ou
     found
         .query_map(params![filter.destination, state, filter.entry, filter.before, filter.limit], row)?
         .collect()
+}
+
+impl OutgoingRow {
+    /// Whether it stands for an entry that goes to a FHIR server or into a folder.
+    pub fn of_feed(&self) -> bool {
+        self.route == super::feed::ROUTE
+    }
+}
+
+impl DestinationRow {
+    /// What is done with: accepted, found to hold nothing for this destination, or dropped by a person.
+    pub const fn done(&self) -> u64 {
+        self.queued.saturating_sub(self.waiting + self.sent + self.held + self.gone)
+    }
+}
+
+/// The queues of a folder that another process may have open, for `bedside status`.
+///
+/// # Errors
+/// [`BufferError::Storage`], [`BufferError::Newer`], [`BufferError::Foreign`].
+pub fn look_at_destinations(dir: &std::path::Path) -> Result<Vec<DestinationRow>, BufferError> {
+    let path = dir.join(super::folder::DATABASE);
+    super::schema::refuse_what_is_not_ours(&path)?;
+    let rows = super::schema::connect_querying(&path).and_then(|conn| destinations(&conn));
+    rows.map_err(|source| BufferError::Storage { doing: "looking at the destinations", source })
 }
 
 impl Reader {

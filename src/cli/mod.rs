@@ -4,9 +4,11 @@
 //! 0 done · 1 it failed · 2 the command line is wrong · 75 another Bedside has the folder · 78 the configuration
 //! or a profile is wrong (sysexits.h).
 
+mod backup;
 mod config;
 mod console;
 mod demo;
+mod destinations;
 mod devices;
 mod hl7;
 mod keys;
@@ -81,8 +83,17 @@ enum Command {
     /// Who this box knows, and who lies where
     #[command(subcommand)]
     Patients(patients::Command),
+    /// Where results go: list, pause, go on, send a span of time again
+    #[command(subcommand)]
+    Destinations(destinations::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
+    /// Verify everything kept: pages, SHA-256 of every frame, references, tallies, the audit trail
+    Check(backup::CheckArguments),
+    /// Copy everything kept into one file, while the box runs, and verify the copy
+    Backup(backup::BackupArguments),
+    /// Make the box's buffer of a backup
+    Restore(backup::RestoreArguments),
 }
 
 /// Where the configuration is, for every command that wants one.
@@ -147,9 +158,13 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Keys(command) => keys::main(command),
         Command::Hl7(command) => hl7::main(command),
+        Command::Destinations(command) => destinations::main(command),
         Command::Patients(command) => patients::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
+        Command::Check(arguments) => backup::check(&arguments),
+        Command::Backup(arguments) => backup::back_up(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
     }
 }
 

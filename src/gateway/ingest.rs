@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::admin::live::Live;
-use crate::buffer::{Buffer, NewFrame};
+use crate::buffer::{Buffer, NewFrame, Reader};
 use crate::connector::{Frame, Intake, Later, LinkState, Receipt, Reply};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::numbers::Numbers;
@@ -22,6 +22,22 @@ use crate::sabotage::{Sabotage, commits};
 use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
 use crate::wire::tape::Way;
+
+/// Frames looked at when the box starts, for their control ids.
+const REMEMBERED_ENTRIES: u32 = 4_096;
+const REMEMBERED_BYTES: usize = 16 << 20;
+/// Notes of something that began on a link and never became a frame.
+const NEVER_WHOLE: [&str; 9] = [
+    "noise",
+    "half-frame",
+    "oversize",
+    "long-frame",
+    "flood",
+    "unframed",
+    "bad-checksum",
+    "bad-length",
+    "aborted-frame",
+];
 
 /// The gateway's end of every connector.
 pub(super) struct Ingest {
@@ -96,12 +112,25 @@ impl Ingest {
         frame
     }
 
+    /// Control ids of what came before this start: one may come again across it.
+    pub(super) async fn remember_recent(&self, reader: &Reader) {
+        match reader.recent(REMEMBERED_ENTRIES, REMEMBERED_BYTES).await {
+            Ok(kept) => {
+                for stored in kept.iter().filter(|stored| self.is_hl7(&stored.link)) {
+                    self.numbers.reused(&stored.link, &stored.bytes);
+                }
+            }
+            Err(fault) => tracing::warn!(%fault, "The last frames could not be read for their control ids."),
+        }
+    }
+
+    fn is_hl7(&self, link: &str) -> bool {
+        self.understanding.link(link).is_some_and(|link| matches!(link.codec(), Codec::Mllp(_)))
+    }
+
     /// One control id for two different messages: both are kept, and the second says so.
     fn number(&self, frame: &mut Frame) {
-        let is_hl7 = |link: &crate::config::Link| matches!(link.codec(), Codec::Mllp(_));
-        if self.understanding.link(&frame.link).is_some_and(|link| is_hl7(&link))
-            && self.numbers.reused(&frame.link, &frame.bytes)
-        {
+        if self.is_hl7(&frame.link) && self.numbers.reused(&frame.link, &frame.bytes) {
             let text = "The sender gave this control id (MSH-10) to another message before.";
             frame.warnings.push(("control-id-reused", text.into()));
         }
@@ -234,6 +263,9 @@ impl Intake for Ingest {
 
     fn note(&self, link: &str, code: &'static str, text: &str) {
         self.metrics.noted(link, code);
+        if NEVER_WHOLE.contains(&code) {
+            self.buffer.noise();
+        }
         self.live.link_note(link, text);
         // The words may name a topic, and a topic may name a person: they are for the desk, behind its log-in.
         tracing::warn!(link, code, "Link noted; the desk says more.");

@@ -9,6 +9,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::buffer::{Ledger, Scrub};
+use crate::gateway::deliver::Load;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfLink {
     link: String,
@@ -36,6 +39,11 @@ struct OfState {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPlace {
+    place: &'static str,
+}
+
 /// The counters of one gateway.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
@@ -51,6 +59,16 @@ pub(super) struct Metrics {
     bytes: Gauge,
     clock: Family<OfLink, Gauge<f64, AtomicU64>>,
     outgoing: Outgoing,
+    ledger: Family<OfPlace, Gauge>,
+    scrub: Scrubbed,
+}
+
+/// Verification of what is kept.
+#[derive(Debug, Default)]
+struct Scrubbed {
+    through: Gauge,
+    found: Gauge,
+    passed: Gauge,
 }
 
 /// Messages on their way to other systems.
@@ -62,6 +80,10 @@ struct Outgoing {
     foreign: Family<OfDestination, Counter>,
     queue: Family<OfDestinationAndState, Gauge>,
     age: Family<OfDestination, Gauge>,
+    bytes: Family<OfDestination, Gauge>,
+    breaker: Family<OfDestination, Gauge>,
+    batch: Family<OfDestination, Gauge>,
+    in_flight: Family<OfDestination, Gauge>,
 }
 
 impl Outgoing {
@@ -85,6 +107,19 @@ impl Outgoing {
             "How long the oldest message waits that is neither accepted nor held",
             self.age.clone(),
         );
+        let delivery = |what: &str| format!("bedside_delivery_{what}");
+        registry.register(
+            delivery("bytes_sent"),
+            "Bytes sent to a server since the start",
+            self.bytes.clone(),
+        );
+        registry.register(
+            delivery("breaker_open"),
+            "1 while a server does not answer and is only tried now and then",
+            self.breaker.clone(),
+        );
+        registry.register(delivery("batch_entries"), "Entries in one request now", self.batch.clone());
+        registry.register(delivery("in_flight"), "Requests side by side now", self.in_flight.clone());
     }
 }
 
@@ -114,7 +149,51 @@ impl Metrics {
             "How far the clock of a link's device is ahead of this box; of several, the furthest off",
             self.clock.clone(),
         );
+        registry.register(
+            "bedside_ledger_frames",
+            "Where everything went that came: received = acknowledged + refused + noise, acknowledged = delivered + queued + held + repeated + lost",
+            self.ledger.clone(),
+        );
+        let scrub = &self.scrub;
+        registry.register(
+            "bedside_scrub_through",
+            "Entry verified last in the pass that runs",
+            scrub.through.clone(),
+        );
+        registry.register(
+            "bedside_scrub_changed",
+            "Frames whose kept bytes changed, in this pass and the last",
+            scrub.found.clone(),
+        );
+        registry.register(
+            "bedside_scrub_passed_timestamp_seconds",
+            "When everything kept was last verified; 0 before the first time",
+            scrub.passed.clone(),
+        );
         self.outgoing.register(registry);
+    }
+
+    pub(super) fn ledger(&self, ledger: &Ledger) {
+        let places = [
+            ("received", ledger.received),
+            ("acknowledged", ledger.acknowledged),
+            ("refused", ledger.refused),
+            ("noise", ledger.noise),
+            ("delivered", ledger.delivered),
+            ("queued", ledger.queued),
+            ("held", ledger.held),
+            ("repeated", ledger.repeated),
+            ("lost", ledger.lost),
+        ];
+        for (place, count) in places {
+            self.ledger.get_or_create(&OfPlace { place }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(super) fn scrub(&self, scrub: &Scrub) {
+        self.scrub.through.set(scrub.through);
+        self.scrub.found.set(i64::try_from(scrub.found + scrub.passed_found).unwrap_or(i64::MAX));
+        self.scrub.passed.set(scrub.passed / 1_000_000);
     }
 
     pub(super) fn outgoing_accepted(&self, destination: &str) {
@@ -143,6 +222,17 @@ impl Metrics {
             .age
             .get_or_create(&OfDestination { destination: destination.into() })
             .set(number(oldest_s));
+    }
+
+    pub(super) fn delivery(&self, server: &str, bytes: u64, failures: u32, load: Option<Load>) {
+        let of = OfDestination { destination: server.into() };
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.outgoing.bytes.get_or_create(&of).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.outgoing.breaker.get_or_create(&of).set(i64::from(failures > 0));
+        if let Some(load) = load {
+            self.outgoing.batch.get_or_create(&of).set(number(load.entries));
+            self.outgoing.in_flight.get_or_create(&of).set(number(load.requests));
+        }
     }
 
     pub(super) fn kept(&self, link: &str, duplicate: bool) {

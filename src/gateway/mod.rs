@@ -12,7 +12,10 @@ mod numbers;
 pub(crate) mod pairing;
 mod people;
 mod recording;
+mod registered;
 mod routes;
+mod scrub;
+mod stopgap;
 mod telemetry;
 mod translated;
 mod triage;
@@ -40,13 +43,15 @@ use crate::upstream::otlp::{self, Exporter};
 use association::Associations;
 use association::witness::Witness;
 use background::Background;
-use deliver::Deliver;
+use deliver::Feeds;
+pub use deliver::{pause_of_main, replay_main};
 use ingest::Ingest;
 use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
 use recording::Recordings;
+use registered::Registered;
 use routes::{Building, Routes};
 use translated::Translated;
 use triage::Triage;
@@ -100,7 +105,8 @@ pub async fn run(
     stop: Stop,
     console: Arc<dyn Console>,
 ) -> Result<(), GatewayError> {
-    let buffer = Buffer::open(&config.buffer, clock.clone()).map_err(opening)?;
+    let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
+    let Some(buffer) = opened else { return Ok(()) };
     let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
     let upstream = upstream(&config, &secrets, &clock, &live)?;
     let opened = match &config.desk {
@@ -127,18 +133,20 @@ pub async fn run(
     let figures = Arc::new(figures);
     let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
-    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
+    let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
+    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
     associations.goes_on(routes.clone());
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
-        upstream, clock, stop,
+        feeds, upstream, clock, stop,
     };
 
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
-    let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
+    let (intake, seen) = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
     parts.routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
+    parts.feeds.start(&parts, &mut tasks, &background, &seen, &wake).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
@@ -174,6 +182,7 @@ struct Parts {
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
     routes: Arc<Routes>,
+    feeds: Arc<Feeds>,
     associations: Arc<Associations>,
     people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
@@ -189,7 +198,7 @@ impl Parts {
         background: &Background,
         config: &Config,
         wake: Arc<Notify>,
-    ) -> Arc<Ingest> {
+    ) -> (Arc<Ingest>, tokio::sync::watch::Receiver<i64>) {
         let intake = Arc::new(Ingest::new(
             self.buffer.clone(),
             self.live.clone(),
@@ -212,29 +221,17 @@ impl Parts {
             worklist: self.worklist.clone(),
             associations: self.associations.clone(),
             people: self.people.clone(),
+            registered: Registered::default(),
             translated: self.upstream.is_some().then(|| translated.clone()),
-            onward: self.upstream.is_none() && !config.routes.is_empty(),
+            onward: self.upstream.is_none() && !(config.routes.is_empty() && self.feeds.is_empty()),
             seen,
         };
         background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
+        intake.remember_recent(&self.buffer.reader()).await;
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
-        if let Some(upstream) = self.upstream.clone() {
-            let deliver = Deliver {
-                buffer: self.buffer.clone(),
-                reader: self.buffer.reader(),
-                understanding: self.understanding.clone(),
-                translated,
-                associations: self.associations.clone(),
-                in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
-                upstream,
-                live: self.live.clone(),
-                metrics: self.metrics.clone(),
-                clock: self.clock.clone(),
-                config: config.delivery.clone(),
-                seen: seen_up_to,
-                wake,
-            };
+        let seen_by = seen_up_to.clone();
+        if let Some(deliver) = self.feeds.main_delivery(self, config, translated, seen_by, wake) {
             background.spawn(tasks, deliver.run(self.stop.clone()));
         }
         if let Some(upstream) = self.upstream.clone().filter(|_| config.worklist.fhir) {
@@ -247,9 +244,11 @@ impl Parts {
             let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
             background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
         }
+        background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
-        tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
-        intake
+        let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
+        tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
+        (intake, seen_up_to)
     }
 
     /// Starts the desk on its open port.
@@ -390,6 +389,10 @@ fn upstream(
     }
     if config.patients.fhir {
         people::fhir::widen(&mut upstream);
+    }
+    let translates = |link: &crate::config::Link| matches!(&link.reads, crate::config::Reads::System(system) if system.templates);
+    if config.links.iter().any(translates) {
+        upstream.writes.extend(config.templates.kinds());
     }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;

@@ -16,6 +16,7 @@ use crate::gateway::association::{Associations, doubt_of};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
 use crate::gateway::people::People;
+use crate::gateway::registered::Registered;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::gateway::worklist::{self, Worklist};
@@ -45,6 +46,7 @@ pub(super) struct Triage {
     pub worklist: Arc<Worklist>,
     pub associations: Arc<Associations>,
     pub people: Arc<People>,
+    pub registered: Registered,
     /// Takes what was translated, where there is somebody to deliver it.
     pub translated: Option<Arc<Translated>>,
     /// There is no FHIR server, and other systems get the results: what is understood is done with here.
@@ -98,6 +100,12 @@ impl Triage {
             && let Err(fault) = self.buffer.change(doubts).await
         {
             tracing::error!(%fault, "What waits for a patient could not be written down.");
+        }
+        let devices = self.registered.take();
+        if !devices.is_empty()
+            && let Err(fault) = self.buffer.change(devices).await
+        {
+            tracing::error!(%fault, "What devices call themselves could not be written down.");
         }
         if !results.is_empty() {
             self.worklist.measured(results).await;
@@ -244,6 +252,7 @@ impl Triage {
         };
         for report in &*understood.delivered_reports() {
             self.live.report(report, &sighting);
+            self.registered.see(report, &stored.link, stored.received);
         }
     }
 }

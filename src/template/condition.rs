@@ -3,45 +3,46 @@
 //!
 //! Only comparisons, logic and a few functions of texts: no loops and no patterns, so that it always ends.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use cel::Value;
 use cel::common::ast::{Expr, IdedExpr, LiteralValue};
-use cel::parser::PrattParser;
-use cel::{Context, Env, Value};
 
 use super::path::Place;
-
-const TEXT_MAX: usize = 500;
-const DEPTH_MAX: u16 = 32;
-const NODES_MAX: usize = 120;
-const ALLOWED: &[&str] = &[
-    "_&&_",
-    "_||_",
-    "!_",
-    "_==_",
-    "_!=_",
-    "@in",
-    "_?_:_",
-    "startsWith",
-    "endsWith",
-    "contains",
-    "size",
-    "_<_",
-    "_<=_",
-    "_>_",
-    "_>=_",
-];
+use crate::expression::{self, Expression, TEXT_MAX};
 
 /// A condition and the places its texts come from.
 #[derive(Clone)]
 pub(super) struct Condition {
-    expression: Arc<IdedExpr>,
+    expression: Expression,
     pub(super) places: Vec<Place>,
     names: Arc<[String]>,
-    environment: Arc<Env>,
+    /// The same as `expression`, without an interpreter, where it is comparisons and logic alone.
+    test: Option<Arc<Test>>,
     text: Arc<str>,
+}
+
+/// A condition of comparisons and logic.
+#[derive(Debug)]
+enum Test {
+    Not(Box<Test>),
+    Both(Box<Test>, Box<Test>),
+    Either(Box<Test>, Box<Test>),
+    Equal(Term, Term),
+    Differ(Term, Term),
+    In(Term, Vec<Term>),
+    Starts(Term, Term),
+    Ends(Term, Term),
+    Contains(Term, Term),
+}
+
+#[derive(Debug)]
+enum Term {
+    Place(usize),
+    Text(Box<str>),
 }
 
 impl fmt::Debug for Condition {
@@ -74,25 +75,85 @@ impl Condition {
             rest = tail;
         }
         plain.push_str(rest);
-        let parser = PrattParser::new().max_recursion_depth(DEPTH_MAX).max_expression_node_count(NODES_MAX);
-        let expression = parser.parse(&plain).map_err(|errors| {
-            let what = errors.errors.first().map_or("it cannot be read", |error| error.msg.as_str());
-            let what = what.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
-            (whole.clone(), format!("`when` is no CEL condition: {what}"))
-        })?;
-        allowed(&expression, places.len()).map_err(|why| (whole, why))?;
+        let tree = expression::parse(&plain).map_err(|fault| (whole.clone(), fault.message))?;
+        allowed(&tree, places.len()).map_err(|why| (whole, why))?;
         let names = (0..places.len()).map(|number| format!("p{number}")).collect();
-        let environment = Arc::new(Env::stdlib());
-        Ok(Self { expression: Arc::new(expression), places, names, environment, text: text.into() })
+        let test = test(&tree).map(Arc::new);
+        Ok(Self { expression: Expression::new(tree), places, names, test, text: text.into() })
     }
 
-    /// Whether it holds for these texts, one for each of [`Self::places`]. What is not true does not hold.
-    pub(super) fn holds(&self, texts: &[String]) -> bool {
-        let mut context = Context::with_env(Arc::clone(&self.environment));
-        for (name, text) in self.names.iter().zip(texts) {
-            context.add_variable_from_value(name.clone(), Value::String(Arc::new(text.clone())));
+    /// Whether it holds; `look` gives the text of each of [`Self::places`]. What is not true does not hold.
+    pub(super) fn holds<'t>(&self, look: &impl Fn(&Place) -> Cow<'t, str>) -> bool {
+        let text = |number: usize| self.places.get(number).map(look).unwrap_or_default();
+        match &self.test {
+            Some(test) => test.holds(&text),
+            None => self.interpreted(&text),
         }
-        matches!(Value::resolve(&self.expression, &context), Ok(Value::Bool(true)))
+    }
+
+    fn interpreted<'t>(&self, text: &impl Fn(usize) -> Cow<'t, str>) -> bool {
+        let named = self.names.iter().cloned().enumerate();
+        let values = named.map(|(number, name)| (name, Value::String(Arc::new(text(number).into_owned()))));
+        self.expression.holds(values).unwrap_or(false)
+    }
+}
+
+impl Test {
+    fn holds<'t>(&self, text: &impl Fn(usize) -> Cow<'t, str>) -> bool {
+        match self {
+            Self::Not(one) => !one.holds(text),
+            Self::Both(one, other) => one.holds(text) && other.holds(text),
+            Self::Either(one, other) => one.holds(text) || other.holds(text),
+            Self::Equal(one, other) => one.text(text) == other.text(text),
+            Self::Differ(one, other) => one.text(text) != other.text(text),
+            Self::In(one, all) => {
+                let one = one.text(text);
+                all.iter().any(|other| other.text(text) == one)
+            }
+            Self::Starts(one, other) => one.text(text).starts_with(&*other.text(text)),
+            Self::Ends(one, other) => one.text(text).ends_with(&*other.text(text)),
+            Self::Contains(one, other) => one.text(text).contains(&*other.text(text)),
+        }
+    }
+}
+
+impl Term {
+    fn text<'s, 't: 's>(&'s self, text: &impl Fn(usize) -> Cow<'t, str>) -> Cow<'s, str> {
+        match self {
+            Self::Place(number) => text(*number),
+            Self::Text(own) => Cow::Borrowed(own),
+        }
+    }
+}
+
+/// The expression as a [`Test`]; `None` where it is more than comparisons and logic.
+fn test(expression: &IdedExpr) -> Option<Test> {
+    let Expr::Call(call) = &expression.expr else { return None };
+    let inner = |number: usize| Some(Box::new(test(call.args.get(number)?)?));
+    let part = |number: usize| term(call.args.get(number)?);
+    let target = || term(call.target.as_deref()?);
+    Some(match call.func_name.as_str() {
+        "!_" => Test::Not(inner(0)?),
+        "_&&_" => Test::Both(inner(0)?, inner(1)?),
+        "_||_" => Test::Either(inner(0)?, inner(1)?),
+        "_==_" => Test::Equal(part(0)?, part(1)?),
+        "_!=_" => Test::Differ(part(0)?, part(1)?),
+        "@in" => {
+            let Expr::List(list) = &call.args.get(1)?.expr else { return None };
+            Test::In(part(0)?, list.elements.iter().map(term).collect::<Option<_>>()?)
+        }
+        "startsWith" => Test::Starts(target()?, part(0)?),
+        "endsWith" => Test::Ends(target()?, part(0)?),
+        "contains" => Test::Contains(target()?, part(0)?),
+        _ => return None,
+    })
+}
+
+fn term(expression: &IdedExpr) -> Option<Term> {
+    match &expression.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(Term::Text(text.inner().into())),
+        Expr::Ident(name) => Some(Term::Place(name.strip_prefix('p')?.parse().ok()?)),
+        _ => None,
     }
 }
 
@@ -105,11 +166,8 @@ fn allowed(expression: &IdedExpr, places: usize) -> Result<(), String> {
             _ => Err(format!("`{name}` is no place: write it in braces, such as {{PV1-2.1}}")),
         },
         Expr::List(list) => list.elements.iter().try_for_each(|one| allowed(one, places)),
-        Expr::Call(call) if !ALLOWED.contains(&call.func_name.as_str()) => Err(format!(
-            "a condition knows no `{}`; it knows startsWith, endsWith, contains and size",
-            call.func_name
-        )),
         Expr::Call(call) => {
+            expression::allowed(call, false)?;
             call.target.as_deref().into_iter().chain(&call.args).try_for_each(|one| allowed(one, places))
         }
         _ => Err("a condition compares texts; it has no loops, maps and fields".into()),
@@ -125,10 +183,45 @@ mod tests {
         let condition =
             Condition::parse("{PV1-2.1} == 'I' && {1} in ['a', 'b'] || {PV1-2.1} == 'X'").unwrap();
         assert_eq!(condition.places.len(), 2);
-        assert!(condition.holds(&["I".into(), "b".into()]));
-        assert!(!condition.holds(&["I".into(), "c".into()]));
-        assert!(condition.holds(&["X".into(), String::new()]));
-        assert!(Condition::parse("{.}.startsWith('0')").unwrap().holds(&["07".into()]));
+        assert!(holds(&condition, &["I", "b"]));
+        assert!(!holds(&condition, &["I", "c"]));
+        assert!(holds(&condition, &["X", ""]));
+        assert!(holds(&Condition::parse("{.}.startsWith('0')").unwrap(), &["07"]));
+    }
+
+    fn holds(condition: &Condition, texts: &[&str]) -> bool {
+        let look = |place: &Place| {
+            let number = condition.places.iter().position(|own| own == place).unwrap();
+            Cow::Owned(texts[number].to_owned())
+        };
+        condition.holds(&look)
+    }
+
+    #[test]
+    fn a_condition_means_the_same_with_and_without_the_interpreter() {
+        let texts = ["", "a", "b", "ab"];
+        for (text, simple) in [
+            ("{1} == 'a' && {2} != 'b'", true),
+            ("!({1} in ['a', 'b']) || {1} == {2}", true),
+            ("{1}.startsWith('a') && !{2}.endsWith('b') || {2}.contains('ab')", true),
+            ("{1} != '' || {2} == '' && {1} == 'a'", true),
+            ("size({1}) > 1", false),
+            ("{1} < {2}", false),
+            ("{1} == '' ? {2} == 'a' : {2} == 'b'", false),
+            ("({1} == 'a') == ({2} == 'a')", false),
+        ] {
+            let condition = Condition::parse(text).unwrap();
+            assert_eq!(condition.test.is_some(), simple, "{text}");
+            for one in texts {
+                for other in texts {
+                    let own = [one, other];
+                    let look = |number: usize| Cow::Borrowed(*own.get(number).unwrap());
+                    let interpreted = condition.interpreted(&look);
+                    let tested = condition.test.as_ref().is_none_or(|test| test.holds(&look) == interpreted);
+                    assert!(tested, "{text} for {own:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::piece::{self, Piece, Span, entry_of};
 use super::{Setback, Upstream, Verdict};
 use crate::fhir::{self, Placement, Resource, Transaction};
 
+mod first;
+
 /// Places named in the answer of an accepted entry.
 const MOST_PLACES: usize = 20;
 
@@ -101,6 +103,9 @@ impl<'a> Round<'a> {
         if mode != Mode::Put {
             self.clear_doubts(&piece).await?;
         }
+        if self.up.batches() && !self.lasting_first(&mut piece, mode).await? {
+            return Ok(());
+        }
         let mut load = self.load(&piece, mode);
         let keys = load.position.keys().cloned().collect();
         let (_flight, waited) = self.up.in_flight.take(keys).await;
@@ -111,7 +116,7 @@ impl<'a> Round<'a> {
             self.accept(&piece, &load, &[]);
             return Ok(());
         }
-        let json = load.transaction.json();
+        let json = self.up.bundle(&load.transaction);
         let size = Size { resources: load.lines.len(), bytes: json.len() };
         if size.bytes > self.up.limit.now().bytes && size.resources > 1 {
             self.halve(&piece, "larger than this server takes", ahead);
@@ -190,7 +195,9 @@ impl<'a> Round<'a> {
     async fn clear_doubts(&self, piece: &Piece) -> Result<(), Setback> {
         for span in &piece.spans {
             for resource in entry_of(self.entries, span).get(span.from..span.to).unwrap_or_default() {
-                let doubtful = lock(&self.up.doubtful).get(&key(resource)).is_some();
+                let known = self.up.known.matched(&key(resource));
+                let doubtful = lock(&self.up.doubtful).get(&key(resource)).is_some()
+                    || (self.up.looks_first() && !known);
                 if doubtful {
                     let _unknowable = self.up.locate(resource).await?; // several copies: the write will say so
                 }
@@ -559,6 +566,10 @@ impl<'a> Round<'a> {
 }
 
 impl Upstream {
+    fn bundle(&self, transaction: &Transaction<'_>) -> String {
+        if self.batches() { transaction.json_as_batch() } else { transaction.json() }
+    }
+
     /// Posts a Bundle. Conditional mode sends one at a time: two could both find nothing and create twice.
     async fn transact(&self, json: String, mode: Mode) -> Result<Answer, Setback> {
         let permits = if mode == Mode::Put { 1 } else { self.config.in_flight };

@@ -224,6 +224,17 @@ impl FhirServer {
         Self { running: fhir_server::start(config).await.unwrap(), key }
     }
 
+    /// Puts another key among the secrets in `dir`; returns a `[[destination]]` section that uses it.
+    pub(crate) fn destination_section(&self, dir: &Path, name: &str) -> String {
+        write_secret(dir, &format!("{name}-key"), &self.key);
+        format!(
+            "[[destination]]\nname = \"{name}\"\n\
+             fhir = {{ base = \"{}\", client_id = \"{CLIENT_ID}\", key_secret = \"{name}-key\", timeout_s = 3 }}\n\
+             delivery = {{ pause_max_s = 1 }}\n",
+            self.running.base_url
+        )
+    }
+
     /// Puts the box's key among the secrets in `dir`; returns the `[upstream]` section that uses it.
     pub(crate) fn upstream_section(&self, dir: &Path) -> String {
         write_secret(dir, "upstream-key", &self.key);

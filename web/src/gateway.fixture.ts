@@ -60,6 +60,18 @@ export const OVERVIEW: Overview = {
   clock_synchronised: false,
   verdict: 'One device sends, one entry is held.',
   counts: { waiting: 2, sent: 0, accepted: 1234, held: 1 },
+  ledger: {
+    received: 1250,
+    acknowledged: 1240,
+    refused: 9,
+    noise: 1,
+    delivered: 1234,
+    queued: 2,
+    held: 1,
+    repeated: 3,
+    lost: 0,
+  },
+  scrub: { passed: null, through: 0, changed: 0 },
   oldest_waiting: TAKEN,
   bytes: 1000,
   quota_bytes: 8_000_000_000,
@@ -134,8 +146,8 @@ export const ENTRY: EntryDetail = {
 type Answer = object | string | Response | ((body: Record<string, string>) => object | Response);
 export type Routes = Record<string, Answer>;
 
-export const refusal = (status: number, title: string, detail = '') =>
-  new Response(JSON.stringify({ title, detail, status }), { status });
+export const refusal = (status: number, title: string, detail = '', code = '') =>
+  new Response(JSON.stringify({ title, detail, status, code }), { status });
 
 /** A live stream that says one overview and stays open until `close` is called. */
 export class LiveStream {

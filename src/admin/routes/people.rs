@@ -65,6 +65,7 @@ async fn seen(desk: &Desk, call: &Call, action: &'static str, target: String) ->
 fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Conflict(why) => Problem::new(StatusCode::CONFLICT, "patients", why),
+        Refusal::Asks { code, why } => Problem::new(StatusCode::CONFLICT, code, why),
         Refusal::Unknown => Problem::not_found(),
         Refusal::Failed(why) => Problem::unavailable(why),
     }

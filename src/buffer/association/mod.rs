@@ -449,6 +449,19 @@ const COLUMNS: &str =
     "SELECT id, device, person, since, until, scanned, overrules, author, made, reason, ended_by, ended_why,
     void, void_by, void_why, replaced_by FROM association";
 
+/// entry, parts, decided, withdrawn, who, why, caused.
+pub(super) fn attributed_row(row: &Row<'_>) -> rusqlite::Result<AttributedRow> {
+    let time = |micros| Timestamp::from_micros(micros, true);
+    Ok(AttributedRow {
+        entry: row.get(0)?,
+        parts: row.get(1)?,
+        decided: time(row.get(2)?),
+        withdrawn: row.get::<_, Option<i64>>(3)?.map(time),
+        cause: row.get::<_, Option<String>>(4)?.zip(row.get(5)?),
+        caused: row.get::<_, Option<i64>>(6)?.map(time),
+    })
+}
+
 fn row(row: &Row<'_>) -> rusqlite::Result<AssociationRow> {
     let time = |micros| Timestamp::from_micros(micros, true);
     let void: Option<i64> = row.get(12)?;

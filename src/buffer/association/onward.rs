@@ -101,11 +101,12 @@ pub(super) fn put_right(
 ) -> rusqlite::Result<()> {
     const ANOTHERS: &str = "its patient is another: it was queued anew";
     for id in withdraw {
-        conn.prepare_cached(
+        let withdrawals = conn.prepare_cached(
             "INSERT OR IGNORE INTO outgoing (destination, entry, part, route, lane, state, queued, revision, round, withdraws)
              SELECT destination, entry, part, route, lane, 0, ?2, revision, round, 1 FROM outgoing WHERE id = ?1",
         )?
         .execute(params![id, now.micros])?;
+        made(conn, *id, withdrawals)?;
         conn.prepare_cached(
             "INSERT OR IGNORE INTO onward (outgoing, entry, attribution)
              SELECT new.id, onward.entry, onward.attribution FROM outgoing AS old
@@ -127,9 +128,10 @@ pub(super) fn put_right(
         .execute(params![id, ANOTHERS, round])?;
     }
     let Some(first) = withdraw.first() else { return Ok(()) };
+    let mut told = 0;
     for row in rows {
         let state = if row.held.is_some() { State::Held } else { State::Waiting };
-        conn.prepare_cached(
+        told += conn.prepare_cached(
             "INSERT OR IGNORE INTO outgoing (destination, entry, part, route, lane, state, queued, reason, round)
              SELECT destination, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM outgoing WHERE id = ?1",
         )?
@@ -145,6 +147,15 @@ pub(super) fn put_right(
             round
         ])?;
     }
+    made(conn, *first, told)
+}
+
+/// So many more rows were made for the destination of `outgoing`.
+fn made(conn: &Connection, outgoing: i64, rows: usize) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE destination SET made = made + ?2 WHERE id = (SELECT destination FROM outgoing WHERE id = ?1)",
+    )?
+    .execute(params![outgoing, rows as i64])?;
     Ok(())
 }
 

@@ -25,17 +25,23 @@ pub(in crate::gateway) struct Outgoing {
 }
 
 impl Associations {
-    /// What becomes of an entry that was sent before. `None`: it goes as it is understood, or is held as it is.
+    /// What becomes of an entry that was sent before, to the main server or to the destination `at`. `None`: it goes as it is
+    /// understood, or is held as it is.
     ///
     /// # Errors
     /// A sentence: what it was delivered under cannot be told now.
     pub(in crate::gateway) fn outgoing(
         &self,
         id: i64,
+        at: Option<&str>,
         said: &Said<'_>,
         understood: &Understood,
     ) -> Result<Option<Outgoing>, String> {
-        let rows = self.reader.attributed_now(id).map_err(|fault| fault.to_string())?;
+        let rows = match at {
+            None => self.reader.attributed_now(id),
+            Some(destination) => self.reader.attributed_at_now(destination, id),
+        };
+        let rows = rows.map_err(|fault| fault.to_string())?;
         let standing: Vec<&str> = match rows.is_empty() {
             true => vec![AS_SAID],
             false => {

@@ -132,7 +132,7 @@ impl Associations {
             .collect();
         if !others.is_empty() && !wanted.replace {
             let text = "the device is with a patient in that time already: end that first, or say that this one takes its place";
-            return Err(conflict(text));
+            return Err(asks("association-taken", text));
         }
         let new = NewAssociation {
             device: device.clone(),
@@ -195,8 +195,11 @@ impl Associations {
         let failed = |fault: crate::identity::Unavailable| Refusal::Failed(fault.to_string());
         match self.witness.whom(&typed).map_err(failed)? {
             Whom::Known { person, .. } => Ok(Person::clone(&person)),
-            Whom::Several => Err(conflict("several people have that number: say who gave it")),
-            Whom::Stranger(_) if !sure && self.witness.has_people().map_err(failed)? => Err(conflict(
+            Whom::Several => {
+                Err(asks("association-several-people", "several people have that number: say who gave it"))
+            }
+            Whom::Stranger(_) if !sure && self.witness.has_people().map_err(failed)? => Err(asks(
+                "association-unknown-person",
                 "the patient index does not know that number: check it, or say that it is right",
             )),
             Whom::Stranger(_) => Ok(typed),
@@ -221,7 +224,9 @@ impl Associations {
         let mut found = devices.iter().filter(|row| named(row));
         match (found.next(), found.next()) {
             (Some(row), None) => Ok(row.clone()),
-            (Some(_), Some(_)) => Err(conflict("that code stands for several devices: choose one")),
+            (Some(_), Some(_)) => {
+                Err(asks("association-several-devices", "that code stands for several devices: choose one"))
+            }
             (None, _) => Err(Refusal::Unknown),
         }
     }
@@ -477,6 +482,11 @@ fn reason(text: Option<String>) -> Result<Option<String>, Refusal> {
 
 const fn time(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros, true)
+}
+
+/// A refusal that is a question: the same again with the answer is done.
+fn asks(code: &'static str, why: &str) -> Refusal {
+    Refusal::Asks { code, why: why.into() }
 }
 
 fn conflict(text: &str) -> Refusal {

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::{Associations, doubt_of};
 use crate::admin::association::Done;
 use crate::buffer::{
-    ADMINISTRATION, AssociationChange, Change, EntryDetail, Mark, OnwardRow, State, Transition,
+    ADMINISTRATION, AssociationChange, Change, EntryDetail, FeedChange, Mark, OnwardRow, OutgoingStep, State,
+    Transition,
 };
+use crate::gateway::deliver::queue::feed;
 use crate::gateway::understand::{Meaning, Said, Understood};
 
 /// Who changed the facts, and why.
@@ -101,6 +103,7 @@ impl Associations {
     }
 
     async fn again(&self, entry: &EntryDetail, cause: &Cause, done: &mut Done) {
+        self.put_right_elsewhere(entry, cause).await;
         let out_before = entry.row.attempts > 0 && entry.row.state != State::Held;
         let onward = self.reader.onward_now(entry.row.id).unwrap_or_default();
         if !out_before && entry.row.state != State::Held && onward.is_empty() {
@@ -127,7 +130,7 @@ impl Associations {
         done: &mut Done,
     ) {
         let id = entry.row.id;
-        let outgoing = match self.outgoing(id, &said(entry), understood) {
+        let outgoing = match self.outgoing(id, None, &said(entry), understood) {
             Ok(Some(outgoing)) if !outgoing.takes_back.is_empty() => outgoing,
             Ok(_) => return,
             Err(why) => return tracing::error!(id, why, "An entry could not be looked at again."),
@@ -168,6 +171,41 @@ impl Associations {
             Ok(_) => done.corrected += u64::from(entry.row.attempts == 0),
             Err(fault) => {
                 tracing::error!(%fault, "What went on to another system could not be put right.");
+            }
+        }
+    }
+
+    /// Every FHIR server and folder beside the main server that had the entry under somebody else gets it again.
+    async fn put_right_elsewhere(&self, entry: &EntryDetail, cause: &Cause) {
+        let id = entry.row.id;
+        let sent = match self.reader.sent_to_now(id) {
+            Ok(sent) if !sent.is_empty() => sent,
+            Ok(_) => return,
+            Err(fault) => return tracing::error!(%fault, "Where an entry went could not be read."),
+        };
+        let understood = self.understanding.read(&said(entry));
+        for (destination, _) in sent {
+            let outgoing = match self.outgoing(id, Some(&destination), &said(entry), &understood) {
+                Ok(Some(outgoing)) if !outgoing.takes_back.is_empty() => outgoing,
+                Ok(_) => continue,
+                Err(why) => {
+                    tracing::error!(id, why, "An entry could not be looked at again.");
+                    continue;
+                }
+            };
+            let back = |parts| {
+                let (who, why) = (cause.who.clone(), cause.why.clone());
+                feed(&destination, FeedChange::Withdraw { entry: id, parts, who, why })
+            };
+            let again = OutgoingStep::Again {
+                not_before: None,
+                reason: Some("delivered under another patient: to be put right".into()),
+                answer: None,
+            };
+            let again = feed(&destination, FeedChange::Mark { entry: id, to: again });
+            let changes = outgoing.takes_back.into_iter().map(back).chain([again]).collect();
+            if let Err(fault) = self.buffer.change(changes).await {
+                tracing::error!(%fault, "That an entry is another patient's could not be written down.");
             }
         }
     }

@@ -61,7 +61,11 @@ impl LaneTask {
             reader: routes.reader.clone(),
             metrics: routes.metrics.clone(),
             clock: routes.clock.clone(),
-            line: Line::new(destination.config.mllp.clone(), routes.clock.clone()),
+            line: Line::new(
+                destination.config.mllp.clone(),
+                destination.config.charset.unwrap_or_default(),
+                routes.clock.clone(),
+            ),
             destination,
             building: routes.building.clone(),
             lane,

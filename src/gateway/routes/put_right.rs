@@ -29,10 +29,11 @@ impl Routes {
             let Some(first) = own.first() else { continue };
             let round = own.iter().map(|row| row.round).max().unwrap_or(0).saturating_add(1);
             let route = destination.routes.iter().find(|route| *route.name == *first.route);
-            let route = route.filter(|route| matches!(route.how, How::Measurements));
-            let rows = match route {
-                Some(route) => rows_of_measurements(&stored, destination, route, &self.building),
-                None => Ok(Vec::new()),
+            let rows = match route.map(|route| (route, &route.how)) {
+                Some((route, How::Measurements(also))) => {
+                    rows_of_measurements(&stored, destination, (route, *also), &self.building)
+                }
+                _ => Ok(Vec::new()),
             };
             // It waits for a person, or goes when somebody says whose it is.
             let held = |why| NewOutgoing {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::Answer;
 use super::config::{Acknowledge, Config};
 use crate::clock::SharedClock;
-use crate::hl7v2::{self, AckCode};
+use crate::hl7v2::{self, AckCode, Charset};
 use crate::sabotage::{Sabotage, commits};
 use crate::tls::{self, Words};
 use crate::wire::mllp::{MllpFramer, Settings, wrap};
@@ -53,6 +53,8 @@ pub struct Sent<'m> {
 /// A connection that is there when it is needed.
 pub struct Line {
     config: Config,
+    /// What the receiver writes in where its answers do not say it.
+    charset: Charset,
     clock: SharedClock,
     open: Option<Open>,
     /// Answers to messages whose commit accept came before.
@@ -78,8 +80,8 @@ enum Broken {
 }
 
 impl Line {
-    pub fn new(config: Config, clock: SharedClock) -> Self {
-        Self { config, clock, open: None, later: Vec::new(), foreign: 0 }
+    pub fn new(config: Config, charset: Charset, clock: SharedClock) -> Self {
+        Self { config, charset, clock, open: None, later: Vec::new(), foreign: 0 }
     }
 
     /// Whether a connection is open.
@@ -162,7 +164,8 @@ impl Line {
         let address = &self.config.address;
         match broken {
             Broken::Closed => format!("{address} closed the connection without an answer"),
-            Broken::Failed(error) => format!("the connection to {address} was lost: {}", error.kind()),
+            Broken::Failed(error) => tls::explain_later(error, self.config.host(), WORDS)
+                .unwrap_or_else(|| format!("the connection to {address} was lost: {}", error.kind())),
             Broken::Late => format!("{address} did not answer within {} s", self.config.answer_timeout_s),
         }
     }
@@ -270,7 +273,7 @@ impl Line {
     }
 
     fn understood(&mut self, frame: &[u8]) -> Option<Answer> {
-        let answer = Answer::read(frame);
+        let answer = Answer::read(frame, self.charset);
         self.foreign += u64::from(answer.is_none());
         answer
     }

@@ -90,6 +90,16 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       'Mend the cause here or there, then release it. Drop only what that system must never get.',
     ],
   },
+  'destination-stalled': {
+    name: 'Results wait for another server or a stick',
+    means:
+      'A FHIR server or a folder beside the main one has taken nothing for five minutes. What is for it waits in its own queue; nothing is lost, and the others go on.',
+    steps: [
+      'Open HL7 routes: it says what is wrong.',
+      'A stick: plug it in, and make the folder on it if it is new. A full one: put an empty one in.',
+      'A server: ask its people, or pause it until it is back.',
+    ],
+  },
   'device-clock': {
     name: 'The clock of a device is wrong',
     means:
