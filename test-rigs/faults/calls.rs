@@ -183,7 +183,7 @@ async fn killed_at_any_call_of_its_start_it_starts_the_next_time() {
 }
 
 /// What fails: the call, how, and whether it may fail for good.
-const ERRORS: [(&str, &str, bool); 17] = [
+const ERRORS: [(&str, &str, bool); 16] = [
     ("pwrite64", "EIO", true),
     ("pwrite64", "ENOSPC", true),
     ("pwrite64", "EINTR", false),
@@ -196,7 +196,6 @@ const ERRORS: [(&str, &str, bool); 17] = [
     ("mmap", "ENOMEM", true),
     ("ftruncate", "EIO", true),
     ("fallocate", "ENOSPC", true),
-    ("fcntl", "EIO", true),
     ("unlink", "EIO", true),
     ("sendto", "ECONNRESET", true),
     ("recvfrom", "ECONNRESET", true),
