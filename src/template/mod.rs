@@ -265,7 +265,7 @@ fn ignore(source: &Source<'_>, template: &MessageMap) {
     for place in &template.ignore {
         let Some(segment) = &place.segment else { continue };
         for index in 0..u32::try_from(source.segments.len()).unwrap_or(u32::MAX) {
-            if source.name(index) == &*segment.name {
+            if source.is(index, segment.tag) {
                 source.field(index, place).iter().for_each(|cursor| source.read(cursor));
             }
         }

@@ -149,6 +149,7 @@ impl Config {
             token_endpoint: None,
             scopes: None,
             reads: Vec::new(),
+            writes: Vec::new(),
             mode: ModeWish::Auto,
             bundles: Bundles::Auto,
             patients: Patients::Match,
