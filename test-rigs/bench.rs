@@ -16,12 +16,16 @@ mod common;
 mod beds;
 #[path = "bench/decode.rs"]
 mod decode;
+#[path = "bench/fill.rs"]
+mod fill;
 #[path = "bench/floor.rs"]
 mod floor;
 #[path = "bench/message.rs"]
 mod message;
 #[path = "bench/parse.rs"]
 mod parse;
+#[path = "bench/size.rs"]
+mod size;
 #[path = "bench/templates.rs"]
 mod templates;
 #[path = "bench/trace.rs"]
@@ -232,6 +236,7 @@ async fn traced_load(calls: &str, connections: usize, numbers: &Arc<AtomicU64>) 
 
 fn main() {
     floor::serve_if_asked();
+    size::measure_if_asked();
     rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -258,6 +263,10 @@ fn main() {
         }
         if wanted("beds") {
             beds::run().await;
+        }
+        // Takes minutes and gigabytes: only where it is named.
+        if parts.iter().any(|part| part == "size") {
+            size::run(&parts).await;
         }
         if wanted("trace") {
             proof(&numbers).await;

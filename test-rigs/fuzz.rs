@@ -30,7 +30,8 @@ use bedside::wire::{
     astm, delimited, dri, ieee11073, intellivue, lines, medibus, mllp, nonin, poct1a, sparkplug, tape,
 };
 use bedside::{
-    access, admin, config, connector, demo, fhir, firmware_profile, gateway, hl7v2, identity, upstream,
+    access, admin, buffer, config, connector, demo, fhir, firmware_profile, gateway, hl7v2, identity,
+    upstream,
 };
 
 /// Longest input that is tried.
@@ -96,10 +97,21 @@ fn bodies() -> Vec<Body> {
         ),
         body("connector::mqtt", connector::mqtt::fuzz, 60_000, packets()),
         body("admin", admin::fuzz, 60_000, with_choice(requests())),
+        body("buffer::carve", buffer::fuzz, 60_000, vec![leaf_page()]),
         body("access", access::fuzz, 8000, requests()),
         body("config", config::fuzz, 4000, configurations()),
         body("demo::template", demo::template::fuzz, 40_000, templates()),
     ]
+}
+
+/// A page of a database with one row in the shape of a frame.
+fn leaf_page() -> Vec<u8> {
+    let mut page = vec![0; 512];
+    page[..10].copy_from_slice(&[13, 0, 0, 0, 1, 0, 64, 0, 0, 64]);
+    // Payload and row number, then the types: null, two integers, true, 32 bytes, text, two nulls, 4 bytes, null.
+    let row = [63, 7, 11, 0, 1, 6, 9, 76, 23, 0, 0, 20, 0];
+    page[64..64 + row.len()].copy_from_slice(&row);
+    page
 }
 
 /// ADT messages and questions about patients.

@@ -46,6 +46,8 @@ impl Store for Kept {
                     accepted: counts.accepted,
                     held: counts.held,
                 },
+                ledger: self.reader.ledger(),
+                scrub: self.reader.scrubbed().await.map_err(fault)?,
                 oldest_waiting,
                 bytes: health.bytes,
                 quota_bytes: health.max_bytes,

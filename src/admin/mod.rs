@@ -26,6 +26,7 @@ mod routes;
 #[cfg(test)]
 mod samples;
 mod segments;
+mod stopgap;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ use pages::Pages;
 use pairing::Pairing;
 use people::People;
 use recording::Recording;
+pub use stopgap::serve_why_not;
 use store::Store;
 use worklist::Worklist;
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::json::rfc3339;
 use super::live::AlarmView;
 use crate::access::{Role, TokenHash};
+use crate::buffer::{Ledger, Scrub};
 use crate::clock::Timestamp;
 use crate::connector::Later;
 
@@ -90,6 +91,10 @@ pub struct Counts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     pub counts: Counts,
+    /// Where everything went that came.
+    pub ledger: Ledger,
+    /// How far the verification of what is kept has come.
+    pub scrub: Scrub,
     /// When the oldest waiting entry was received.
     pub oldest_waiting: Option<Timestamp>,
     pub bytes: u64,

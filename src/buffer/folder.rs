@@ -19,6 +19,7 @@ pub(super) const BALLAST_BYTES: u64 = 8 << 20;
 pub(super) const DATABASE: &str = "bedside.db";
 const REPLACEMENT: &str = "bedside.db.new";
 const ASIDE: &str = "bedside.db.corrupt-";
+const RESTORED_OVER: &str = "bedside.db.before-restore-";
 const LOGS_FIRST: [&str; 3] = ["-wal", "-shm", ""];
 pub(super) const LOCK: &str = "bedside.lock";
 const BALLAST: &str = "ballast";
@@ -86,12 +87,21 @@ impl Folder {
     /// Moves the database and its log aside under a name that says when, and puts the finished replacement in its
     /// place; returns the name. A power cut in between is made good by [`finish_replacing`](Self::finish_replacing).
     pub(super) fn replace(&self, now: Timestamp) -> Result<PathBuf, BufferError> {
+        self.replace_naming(ASIDE, now)
+    }
+
+    /// The same for a database that is sound and in which somebody put another in its place.
+    pub(super) fn replace_to_restore(&self, now: Timestamp) -> Result<PathBuf, BufferError> {
+        self.replace_naming(RESTORED_OVER, now)
+    }
+
+    fn replace_naming(&self, prefix: &str, now: Timestamp) -> Result<PathBuf, BufferError> {
         let stamp: String = now.rfc3339().chars().filter(char::is_ascii_alphanumeric).collect();
-        let mut aside = self.dir.join(format!("{ASIDE}{stamp}"));
+        let mut aside = self.dir.join(format!("{prefix}{stamp}"));
         let mut again = 1;
         while aside.exists() {
             again += 1;
-            aside = self.dir.join(format!("{ASIDE}{stamp}-{again}"));
+            aside = self.dir.join(format!("{prefix}{stamp}-{again}"));
         }
         // The database first: while it is away and the replacement is here, the next start knows what to do.
         self.rename(&self.database(), &aside)?;
@@ -106,7 +116,18 @@ impl Folder {
         if self.database().exists() || !self.dir.join(REPLACEMENT).exists() {
             return Ok(());
         }
-        self.set_aside_before().pop().map_or(Ok(()), |name| self.put_replacement(&self.dir.join(name)))
+        let aside = [ASIDE, RESTORED_OVER].into_iter().flat_map(|prefix| self.names(prefix));
+        // The latest rename changed its inode last.
+        let last = aside.max_by_key(|name| {
+            fs::metadata(self.dir.join(name)).map_or((0, 0), |file| (file.ctime(), file.ctime_nsec()))
+        });
+        last.map_or(Ok(()), |name| self.put_replacement(&self.dir.join(name)))
+    }
+
+    /// Puts a finished replacement where there is no database.
+    pub(super) fn take_replacement(&self) -> Result<(), BufferError> {
+        self.rename(&self.dir.join(REPLACEMENT), &self.database())?;
+        self.sync()
     }
 
     fn put_replacement(&self, aside: &Path) -> Result<(), BufferError> {
@@ -126,10 +147,14 @@ impl Folder {
 
     /// Names of databases that were moved aside and are still here.
     pub(super) fn set_aside_before(&self) -> Vec<String> {
+        self.names(ASIDE)
+    }
+
+    fn names(&self, prefix: &str) -> Vec<String> {
         let Ok(files) = fs::read_dir(&self.dir) else { return Vec::new() };
         let mut names: Vec<String> = files
             .filter_map(|file| file.ok()?.file_name().into_string().ok())
-            .filter(|name| name.starts_with(ASIDE) && !name.ends_with("-wal") && !name.ends_with("-shm"))
+            .filter(|name| name.starts_with(prefix) && !name.ends_with("-wal") && !name.ends_with("-shm"))
             .collect();
         names.sort();
         names
@@ -169,7 +194,7 @@ impl Folder {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

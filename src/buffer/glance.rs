@@ -8,10 +8,12 @@ use rusqlite::Connection;
 
 use super::folder::{DATABASE, LOCK};
 use super::health::{self, Counts};
+use super::ledger::{self, Ledger};
 use super::reader::{Reader, Stored, read_stored};
 use super::{BufferError, schema};
 
-const FRESH: &str = "SELECT id FROM entry WHERE state < 3 AND state = 0 AND id > ?1 ORDER BY id LIMIT ?2";
+pub(super) const FRESH: &str =
+    "SELECT id FROM entry WHERE state < 3 AND state = 0 AND id > ?1 ORDER BY id LIMIT ?2";
 const RECENT: &str = "SELECT id FROM entry ORDER BY id DESC LIMIT ?1";
 
 impl Reader {
@@ -75,6 +77,8 @@ fn gather<const N: usize>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glance {
     pub counts: Counts,
+    /// Where everything went that came; what was refused and noise as of a minute ago.
+    pub ledger: Ledger,
     /// Bytes of the database with its log.
     pub bytes: u64,
     /// A process has the folder.
@@ -91,9 +95,14 @@ pub fn glance(dir: &Path) -> Result<Glance, BufferError> {
     let bytes = size(DATABASE).map_err(|source| BufferError::Folder { path: path.clone(), source })?
         + size("bedside.db-wal").unwrap_or(0);
     schema::refuse_what_is_not_ours(&path)?;
-    let counts = schema::connect_querying(&path).and_then(|conn| health::count(&conn));
-    let counts = counts.map_err(|source| BufferError::Storage { doing: "looking at the buffer", source })?;
-    Ok(Glance { counts, bytes, running: is_running(dir) })
+    let looked = schema::connect_querying(&path).and_then(|conn| {
+        // One snapshot for both, beside a running box.
+        let snapshot = conn.unchecked_transaction()?;
+        Ok((health::count(&snapshot)?, ledger::by_sql(&snapshot)?))
+    });
+    let (counts, ledger) =
+        looked.map_err(|source| BufferError::Storage { doing: "looking at the buffer", source })?;
+    Ok(Glance { counts, ledger, bytes, running: is_running(dir) })
 }
 
 /// Whether a process holds the lock, as the kernel lists it. Trying the lock would tell as well, but for that

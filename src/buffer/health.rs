@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::Config;
 use super::entry::State;
+use super::ledger::{Ledger, Since};
 use crate::clock::{SharedClock, Timestamp};
 use crate::sabotage::{Sabotage, commits};
 
@@ -150,6 +151,7 @@ pub(super) struct Shared {
     pub(super) max_bytes: u64,
     counts: Mutex<Counts>,
     figures: Mutex<Figures>,
+    pub(super) since: Since,
     alarms: Mutex<BTreeMap<&'static str, Alarm>>,
     full: AtomicBool,
     writing: AtomicBool,
@@ -172,6 +174,7 @@ impl Shared {
             max_bytes: config.max_bytes,
             counts: Mutex::default(),
             figures: Mutex::default(),
+            since: Since::default(),
             alarms: Mutex::default(),
             full: AtomicBool::new(false),
             writing: AtomicBool::new(false),
@@ -187,6 +190,10 @@ impl Shared {
 
     pub(super) fn set_counts(&self, counts: Counts) {
         *locked(&self.counts) = counts;
+    }
+
+    pub(super) fn ledger(&self) -> Ledger {
+        self.since.ledger(self.counts())
     }
 
     pub(super) fn figures(&self) -> Figures {
@@ -239,6 +246,16 @@ impl Shared {
             Severity::Critical,
             format!("The disk changed what a device said (entry {id}); it is held and was not delivered"),
             "Replace the disk. Ask the device to send this result again.",
+        );
+    }
+
+    /// The disk changed the bytes of an entry that was accepted before: what is left of it here is not what was sent.
+    pub(super) fn raise_copy_changed(&self, id: i64) {
+        self.raise(
+            "kept-copy-changed",
+            Severity::Warning,
+            format!("The disk changed the kept copy of a result that was delivered before (entry {id})"),
+            "Replace the disk. The server has what the device said; do not send this entry again.",
         );
     }
 

@@ -28,14 +28,20 @@
 
 mod association;
 mod browse;
+mod carve;
 mod checkpoint;
 mod compact;
+mod copy;
 mod entry;
+mod examine;
+mod filter;
 mod feed;
 mod folder;
 mod glance;
+mod header;
 mod health;
 mod job;
+mod ledger;
 mod outbox;
 mod outgoing;
 mod queued;
@@ -47,6 +53,7 @@ mod retention;
 mod sabotaged;
 mod salvage;
 mod schema;
+mod scrub;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -72,10 +79,13 @@ pub use association::{
     OnwardRow,
 };
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
+pub use copy::{Manifest, Restored, back_up, restore};
 pub use entry::{IllegalMark, Mark, State, Transition};
+pub use examine::{Examined, Progress, examine};
 pub use feed::{Behind, FeedChange, Wanted};
 pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
+pub use ledger::Ledger;
 pub use outgoing::{NewOutgoing, OutgoingChange, Step as OutgoingStep};
 pub use people::{
     Lookup, Matching, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow,
@@ -84,6 +94,7 @@ pub use people::{
 pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow, look_at_destinations};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
+pub use scrub::{Scrub, Verified};
 
 pub use work::{
     Asked, NewOrder, OrderRow, WorkChange, WorkCounts, WorkFilter, WorkSource, WorkState, WorkTest,
@@ -148,6 +159,24 @@ pub enum BufferError {
     IllegalMarks(Vec<IllegalMark>),
     #[error("{0}")]
     NotAllowed(String),
+}
+
+impl BufferError {
+    /// Whether it may be over without anybody changing the configuration: no room, a disk that cannot be written or read.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Folder { source, .. } => {
+                use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+                matches!(source.kind(), ReadOnlyFilesystem | StorageFull | QuotaExceeded)
+                    || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+            }
+            Self::Storage { source, .. } => {
+                use rusqlite::ErrorCode::{CannotOpen, DiskFull, ReadOnly, SystemIoFailure};
+                matches!(source.sqlite_error_code(), Some(CannotOpen | DiskFull | ReadOnly | SystemIoFailure))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The frame is not kept; the sender must keep it. `full`: there is no room, else a fault of the box.
@@ -249,9 +278,24 @@ impl Buffer {
     /// # Errors
     /// [`Refused`]: it is not kept, and the sender must be told so.
     pub async fn keep(&self, frame: NewFrame) -> Result<Kept, Refused> {
-        let frame = seal(frame, true).await?;
-        let (reply, answer) = oneshot::channel();
-        self.inner.hand_over(frame.cost(), |permit| Job::Keep { frame, reply, permit }).await?;
+        let since = &self.inner.shared.since;
+        let turned_away = |why| {
+            since.refused(1);
+            why
+        };
+        let frame = match seal(frame, true).await {
+            Ok(frame) => frame,
+            Err(why) => {
+                since.received();
+                return Err(turned_away(why));
+            }
+        };
+        let (cost, (reply, answer)) = (frame.cost(), oneshot::channel());
+        let job = |permit| {
+            since.received();
+            Job::Keep { frame, reply, permit }
+        };
+        self.inner.hand_over(cost, job).await.map_err(turned_away)?;
         answer.await.unwrap_or_else(|_| Err(Refused::closed()))
     }
 
@@ -281,6 +325,11 @@ impl Buffer {
         let (reply, answer) = oneshot::channel();
         self.inner.hand_over(JOB_COST, |permit| Job::Break { link, peer, reason, reply, permit }).await?;
         answer.await.unwrap_or_else(|_| Err(Refused::closed()))
+    }
+
+    /// Something began on a link and never became a frame: counted, so that it is not missing from the ledger.
+    pub fn noise(&self) {
+        self.inner.shared.since.noise();
     }
 
     /// Moves entries along their states. Each mark stands by itself: the legal ones are written even when others
@@ -431,4 +480,9 @@ async fn seal(frame: NewFrame, pack: bool) -> Result<Sealed, Refused> {
         work(&frame.bytes)
     };
     Ok(Sealed { frame, sha256, packed })
+}
+
+/// For the fuzzing rig: what takes a damaged file apart.
+pub fn fuzz(bytes: &[u8]) {
+    carve::fuzz(bytes);
 }

@@ -10,7 +10,7 @@ use super::entry::{IllegalMark, Mark, State, Transition};
 use super::job::Sealed;
 use super::repetition::prefix;
 use super::store::Store;
-use super::{Kept, Refused, compact, outgoing, sha256};
+use super::{Kept, Refused, compact, ledger, outgoing, sha256};
 use crate::clock::Timestamp;
 use crate::sabotage::{Sabotage, commits};
 
@@ -328,7 +328,10 @@ impl Store {
         for (id, count) in &self.repeats {
             add.execute(params![id, count])?;
         }
-        Ok(())
+        match self.repeats.values().copied().map(u64::from).sum() {
+            0 => Ok(()),
+            more => ledger::add_repeated(&self.conn, more),
+        }
     }
 }
 

@@ -94,14 +94,14 @@ const COLUMNS: &str =
     JOIN destination ON destination.id = outgoing.destination";
 
 /// Rows of this lane, but for those behind one of their order that has to wait.
-const NEXT: &str = "SELECT outgoing.id FROM outgoing JOIN destination ON destination.id = outgoing.destination
+pub(super) const NEXT: &str = "SELECT outgoing.id FROM outgoing JOIN destination ON destination.id = outgoing.destination
     WHERE destination.name = ?1 AND destination.paused = 0 AND state < 2 AND committed IS NULL AND lane % ?2 = ?3
     AND (next_try IS NULL OR next_try <= ?4)
     AND lane NOT IN (SELECT lane FROM outgoing AS delayed WHERE delayed.destination = outgoing.destination
                      AND delayed.next_try IS NOT NULL AND delayed.next_try > ?4 AND delayed.id < outgoing.id)
     ORDER BY outgoing.id LIMIT 1";
 
-const AFTER: &str = "SELECT id FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2";
+pub(super) const AFTER: &str = "SELECT id FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2";
 
 fn row(row: &Row<'_>) -> rusqlite::Result<OutgoingRow> {
     let time = |micros| Timestamp::from_micros(micros, true);

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::browse::{self, EntryDetail, EntryFilter, Page};
 use super::health::{Counts, Figures, Health, Shared};
+use super::ledger::Ledger;
 use super::registry::{self, AuditCheck, AuditRow, DeviceRow, SessionRow, UserRow};
 use super::{BufferError, Refused, Wanted, Writer, compact, schema, sha256, store};
 use crate::clock::Timestamp;
@@ -64,7 +65,12 @@ pub struct Waiting {
     pub next_try: Option<Timestamp>,
     /// The id to ask on from: entries up to it were looked at.
     pub through: i64,
+    /// Entries up to it were all left out because of [`Wanted::behind`].
+    pub lead: i64,
 }
+
+/// Entries left out in one go because of [`Wanted::behind`].
+pub(super) const EXAMINED: usize = 5_000;
 
 pub(super) const DELAYED: &str =
     "SELECT id, link, device, next_try FROM entry WHERE next_try IS NOT NULL AND next_try > ?1";
@@ -152,6 +158,10 @@ impl Reader {
             self.quarantine(id);
         }
         Ok(detail)
+    }
+
+    pub(super) fn raise_copy_changed(&self, id: i64) {
+        self.shared.raise_copy_changed(id);
     }
 
     pub(super) fn quarantine(&self, id: i64) {
@@ -252,6 +262,11 @@ impl Reader {
         self.shared.counts()
     }
 
+    /// Where everything went that came to this box, as of the last commit.
+    pub fn ledger(&self) -> Ledger {
+        self.shared.ledger()
+    }
+
     /// What the writer has done since the start.
     pub fn figures(&self) -> Figures {
         self.shared.figures()
@@ -301,7 +316,8 @@ fn find_waiting(conn: &Connection, now: Timestamp, wanted: &Wanted) -> rusqlite:
     // One snapshot for both questions: an entry must not become delayed between them.
     let conn = conn.unchecked_transaction()?;
     let delayed = Delayed::read(&conn, now)?;
-    let mut found = Waiting { next_try: delayed.next_try, through: after, ..Waiting::default() };
+    let mut found = Waiting { next_try: delayed.next_try, through: after, lead: after, ..Waiting::default() };
+    let mut examined = 0;
     let mut next = conn.prepare_cached(NEXT_WAITING)?;
     let mut rows = next.query([after])?;
     let (mut bytes, mut changed) = (0, Vec::new());
@@ -309,7 +325,18 @@ fn find_waiting(conn: &Connection, now: Timestamp, wanted: &Wanted) -> rusqlite:
         && let Some(row) = rows.next()?
     {
         let (id, link, device) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if !delayed.stops(id, link, device) && !is_behind(device) {
+        if is_behind(device) {
+            if found.lead == found.through {
+                found.lead = id;
+            }
+            found.through = id;
+            examined += 1;
+            if examined >= EXAMINED {
+                break;
+            }
+            continue;
+        }
+        if !delayed.stops(id, link, device) {
             match read_stored(&conn, id)? {
                 Some(stored) => {
                     bytes += stored.bytes.len();

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::association::{self, AssociationChange};
 use super::outgoing::{self, OutgoingChange};
 use super::people::{self, PeopleChange};
+use super::scrub::{self, Scrub};
 use super::sha256;
 use super::work::WorkChange;
 use super::worklist;
@@ -133,6 +134,8 @@ pub enum Change {
     Association(AssociationChange),
     Outgoing(OutgoingChange),
     People(PeopleChange),
+    /// How far the verification of what is kept has come.
+    Scrubbed(Scrub),
 }
 
 /// Writes changes into the open transaction; the inner error says why they are not allowed, and then none is
@@ -204,6 +207,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
         Change::Association(change) => return association::apply(conn, change, now),
         Change::Outgoing(change) => return outgoing::apply(conn, change, now),
         Change::People(people) => return people::apply(conn, people, now),
+        Change::Scrubbed(scrub) => scrub::write(conn, scrub)?,
     }
     Ok(Ok(()))
 }
@@ -243,9 +247,11 @@ fn put_device(conn: &Connection, device: &DeviceRow) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn append_audit(conn: &Connection, row: &NewAudit, now: Timestamp) -> rusqlite::Result<()> {
-    let (id, previous) = head(conn)?;
-    let (id, at) = (id + 1, now.micros);
+pub(super) fn append_audit(conn: &Connection, row: &NewAudit, now: Timestamp) -> rusqlite::Result<()> {
+    let (written, previous) = head(conn)?;
+    // Where the two differ the trail is broken, which checking it says; it goes on behind what there is.
+    let last: i64 = conn.query_row("SELECT coalesce(max(id), 0) FROM audit", [], |row| row.get(0))?;
+    let (id, at) = (written.max(last) + 1, now.micros);
     let sum = audit_sum(&previous, id, at, [&row.who, &row.what, &row.detail]);
     conn.execute(
         "INSERT INTO audit (id, at, who, what, detail, previous, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
 
+use super::filter::Filters;
+
 /// Hashes gathered before they are swept: about 0.5 MiB of memory, and what a start reads again.
 const GATHER: usize = 16_384;
 /// Hashes swept with one group, once this many new ones came. Twice as fast as they gather, so a sweep ends
@@ -19,9 +21,16 @@ const GATHER: usize = 16_384;
 const STRETCH: usize = 256;
 const DUE_EVERY: usize = STRETCH / 2;
 /// Ids to a bucket, as a power of two.
-const BUCKET_BITS: u32 = 20;
+pub(super) const BUCKET_BITS: u32 = 20;
 /// Rows of an outlived bucket deleted at a time.
 const DROP_AT_ONCE: u32 = 2_048;
+
+/// Two questions, each answered by one end of the key; asked as one they would read the whole table.
+pub(super) const BUCKETS: &str = "SELECT (SELECT min(bucket) FROM seen), (SELECT max(bucket) FROM seen)";
+pub(super) const CANDIDATES: &str = "SELECT id FROM seen WHERE bucket = ?1 AND prefix = ?2";
+pub(super) const LATE: &str = "SELECT prefix, id FROM entry WHERE id > ?1 ORDER BY id";
+pub(super) const DROP: &str = "DELETE FROM seen WHERE (bucket, prefix, id) IN
+    (SELECT bucket, prefix, id FROM seen WHERE bucket = ?1 LIMIT ?2)";
 
 /// The first 8 bytes of a SHA-256 as SQLite's kind of integer.
 pub(super) fn prefix(sha256: &[u8; 32]) -> i64 {
@@ -45,6 +54,9 @@ pub(super) struct Repetitions {
     due: usize,
     /// First and last bucket that `seen` may have.
     buckets: Option<(i64, i64)>,
+    /// Ids up to it are in `seen`.
+    through: i64,
+    filters: Filters,
 }
 
 impl Repetitions {
@@ -52,14 +64,14 @@ impl Repetitions {
     pub(super) fn load(conn: &Connection) -> rusqlite::Result<Self> {
         let through: i64 =
             conn.query_row("SELECT value FROM tally WHERE name = 'seen_through'", [], |row| row.get(0))?;
-        let mut late = conn.prepare_cached("SELECT prefix, id FROM entry WHERE id > ?1 ORDER BY id")?;
+        let mut late = conn.prepare_cached(LATE)?;
         let gathering = late
             .query_map([through], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        let buckets = conn.query_row("SELECT min(bucket), max(bucket) FROM seen", [], |row| {
+        let buckets = conn.query_row(BUCKETS, [], |row| {
             Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?))
         })?;
-        Ok(Self { gathering, buckets, ..Self::default() })
+        Ok(Self { gathering, buckets, through, ..Self::default() })
     }
 
     /// Ids of frames whose SHA-256 begins with `prefix`, the latest first.
@@ -68,8 +80,8 @@ impl Repetitions {
         let mut ids: Vec<i64> =
             self.gathering.range(range.clone()).chain(self.sweeping.range(range)).map(|x| x.1).collect();
         if let Some((first, last)) = self.buckets {
-            let mut seen = conn.prepare_cached("SELECT id FROM seen WHERE bucket = ?1 AND prefix = ?2")?;
-            for bucket in first..=last {
+            let mut seen = conn.prepare_cached(CANDIDATES)?;
+            for bucket in (first..=last).filter(|bucket| self.filters.may_have(*bucket, prefix)) {
                 for id in seen.query_map(params![bucket, prefix], |row| row.get(0))? {
                     ids.push(id?);
                 }
@@ -118,6 +130,9 @@ impl Repetitions {
             return;
         }
         self.due = 0;
+        if written == self.sweeping.len() {
+            self.through = self.sweep_end;
+        }
         for _ in 0..written {
             let Some((_, id)) = self.sweeping.pop_first() else { break };
             let at = bucket(id);
@@ -132,15 +147,29 @@ impl Repetitions {
         if oldest.is_some_and(|id| bucket(id) <= first) {
             return Ok(false);
         }
-        let gone = conn.execute(
-            "DELETE FROM seen WHERE (bucket, prefix, id) IN
-               (SELECT bucket, prefix, id FROM seen WHERE bucket = ?1 LIMIT ?2)",
-            params![first, DROP_AT_ONCE],
-        )?;
+        let gone = conn.execute(DROP, params![first, DROP_AT_ONCE])?;
+        self.filters.forget(first);
         if gone == 0 {
             self.buckets = Some((first + 1, last));
         }
         Ok(true)
+    }
+
+    /// Reads some rows into the filters of the buckets that are complete; whether there is more to do.
+    pub(super) fn sift(&mut self, conn: &Connection, rows: u32) -> rusqlite::Result<bool> {
+        let Some((first, _)) = self.buckets else { return Ok(false) };
+        let last = bucket(self.through + 1) - 1;
+        if last < first {
+            return Ok(false);
+        }
+        self.filters.make(conn, (first, last), rows)
+    }
+
+    /// The same memory after a transaction that failed: complete buckets are what they were.
+    pub(super) fn reload(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let filters = std::mem::take(&mut self.filters);
+        *self = Self { filters, ..Self::load(conn)? };
+        Ok(())
     }
 }
 
@@ -193,6 +222,25 @@ mod tests {
             assert_eq!(restarted.candidates(&conn, hash(id)).unwrap(), [id]);
         }
         assert!(repetitions.candidates(&conn, hash(total + 1)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_in_a_bucket_with_a_filter_is_found_and_the_others_are_not_asked_for() {
+        let (_dir, conn) = database();
+        let end = 1 << BUCKET_BITS;
+        for id in [1, 5, 9, end + 1] {
+            conn.execute("INSERT INTO seen VALUES (?1, ?2, ?3)", params![bucket(id), hash(id), id]).unwrap();
+        }
+        conn.execute("UPDATE tally SET value = ?1 WHERE name = 'seen_through'", [end + 1]).unwrap();
+        let mut repetitions = Repetitions::load(&conn).unwrap();
+        while repetitions.sift(&conn, 2).unwrap() {}
+        assert_eq!(format!("{:?}", repetitions.filters), "Filters(1 whole)", "the last bucket may get more");
+        for id in [1, 5, 9, end + 1] {
+            assert_eq!(repetitions.candidates(&conn, hash(id)).unwrap(), [id]);
+        }
+        assert!(!repetitions.filters.may_have(0, hash(7)) && repetitions.filters.may_have(1, hash(7)));
+        repetitions.reload(&conn).unwrap();
+        assert!(!repetitions.filters.may_have(0, hash(7)));
     }
 
     #[test]

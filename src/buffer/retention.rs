@@ -13,8 +13,10 @@ use super::{feed, outgoing};
 
 /// Entries purged in one transaction: a few milliseconds at most.
 const BATCH: usize = 256;
-/// Entries looked at for one batch: a backlog that may not be purged must not be walked in one go.
-const EXAMINED: u32 = 4_096;
+/// Entries looked at for one batch, and for each one wanted: a backlog that may not be purged must not be walked in one
+/// go.
+const EXAMINED: usize = 4_096;
+const EXAMINED_FOR_ONE: usize = 16;
 /// Batches purged at once when a sender is waiting for the room.
 const BATCHES_FOR_ROOM: usize = 16;
 /// Pages given back to the disk at a time, and how many free ones are kept for the frames to come.
@@ -23,6 +25,25 @@ const KEEP_FREE_PAGES: u64 = 4_096;
 /// What a frame takes besides its bytes: its row, its entry, its places in the indices.
 const FRAME_COSTS: u64 = 512;
 const PAGE: u64 = 4_096;
+
+pub(super) const NEXT_TO_LOOK_AT: &str = "SELECT id, state FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2";
+/// What is kept because of an entry, each row found by an index.
+pub(super) const GOES_WITH: [&str; 4] = [
+    "DELETE FROM frame WHERE id = ?1",
+    "DELETE FROM entry WHERE id = ?1",
+    "DELETE FROM person_entry WHERE entry = ?1",
+    "DELETE FROM unattributed WHERE entry = ?1",
+];
+/// Under whom it went out; a text of the parts goes with the last entry that went out under it.
+pub(super) const DELETE_ATTRIBUTED: [&str; 3] = [
+    "DELETE FROM attributed WHERE entry = ?1 RETURNING attribution",
+    "DELETE FROM onward WHERE entry = ?1 RETURNING attribution",
+    "DELETE FROM outgoing_attributed WHERE entry = ?1 RETURNING attribution",
+];
+pub(super) const DELETE_ATTRIBUTION: &str =
+    "DELETE FROM attribution WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM attributed WHERE attribution = ?1)
+       AND NOT EXISTS (SELECT 1 FROM onward WHERE attribution = ?1)
+       AND NOT EXISTS (SELECT 1 FROM outgoing_attributed WHERE attribution = ?1)";
 
 /// Pages of the database: all, and those nobody uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,41 +112,76 @@ impl Store {
 
     /// Purges one batch in a transaction of its own.
     pub(super) fn purge(&mut self, which: Which) -> rusqlite::Result<Purged> {
-        let (ids, next) = self.purgeable(which)?;
-        let gone = ids.len() as u64;
-        if gone > 0 {
-            let tx = self.conn.unchecked_transaction()?;
-            for id in &ids {
-                association::purging(&tx, *id)?;
-                tx.prepare_cached("DELETE FROM frame WHERE id = ?1")?.execute([id])?;
-                tx.prepare_cached("DELETE FROM entry WHERE id = ?1")?.execute([id])?;
-                feed::forget_entry(&tx, *id)?;
-            }
-            tx.execute(
-                "UPDATE tally SET value = CASE name WHEN 'gone' THEN value + ?1 ELSE ?2 END
-                 WHERE name IN ('gone', 'last_id')",
-                params![ids.len() as i64, self.last_id],
-            )?;
-            tx.commit()?;
-            self.counts.purged(gone);
+        let (counts, from) = (self.counts, self.purge_from);
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let purged = self
+            .purge_within(which, BATCH)
+            .and_then(|purged| self.conn.execute_batch("COMMIT").map(|()| purged));
+        if purged.is_err() {
+            (self.counts, self.purge_from) = (counts, from);
+            // Where even this fails the caller gives the connection up.
+            drop(self.conn.execute_batch("ROLLBACK"));
         }
+        purged
+    }
+
+    /// The same in the transaction that is open now, at most `limit` entries. The counts are of that transaction.
+    pub(super) fn purge_within(&mut self, which: Which, limit: usize) -> rusqlite::Result<Purged> {
+        let (ids, next) = self.purgeable(which, limit)?;
+        for id in &ids {
+            self.take_out(*id)?;
+        }
+        if !ids.is_empty() {
+            self.conn
+                .prepare_cached(
+                    "UPDATE tally SET value = CASE name WHEN 'gone' THEN value + ?1 ELSE ?2 END
+                     WHERE name IN ('gone', 'last_id')",
+                )?
+                .execute(params![i64::try_from(ids.len()).unwrap_or(i64::MAX), self.last_id])?;
+        }
+        let gone = ids.len() as u64;
+        self.counts.purged(gone);
         self.purge_from = next.unwrap_or(0);
         Ok(Purged { gone, more: next.is_some() })
+    }
+
+    /// Deletes an entry and all that is kept because of it.
+    fn take_out(&self, id: i64) -> rusqlite::Result<()> {
+        association::purging(&self.conn, id)?;
+        feed::forget_entry(&self.conn, id)?;
+        for sql in GOES_WITH {
+            self.conn.prepare_cached(sql)?.execute([id])?;
+        }
+        let mut attributions: Vec<i64> = Vec::new();
+        for sql in DELETE_ATTRIBUTED {
+            for attribution in self.conn.prepare_cached(sql)?.query_map([id], |row| row.get(0))? {
+                attributions.push(attribution?);
+            }
+        }
+        for attribution in attributions {
+            self.conn.prepare_cached(DELETE_ATTRIBUTION)?.execute([attribution])?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody needs this entry any more: it is accepted, and so is everything that other systems get of it.
+    fn may_go(&self, id: i64, state: State) -> rusqlite::Result<bool> {
+        Ok(state == State::Accepted && !outgoing::needs(&self.conn, id)?)
     }
 
     /// The next accepted entries that may go, and where to search on; `None` at the end. By age the end is the
     /// first one that is young enough: ids are in order of arrival, but for a clock that was set back, and what
     /// such a clock hides goes a little later.
-    fn purgeable(&self, which: Which) -> rusqlite::Result<(Vec<i64>, Option<i64>)> {
-        let mut next =
-            self.conn.prepare_cached("SELECT id, state FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    fn purgeable(&self, which: Which, limit: usize) -> rusqlite::Result<(Vec<i64>, Option<i64>)> {
+        let mut next = self.conn.prepare_cached(NEXT_TO_LOOK_AT)?;
         let mut received = self.conn.prepare_cached("SELECT received FROM frame WHERE id = ?1")?;
-        let mut rows = next.query(params![self.purge_from, EXAMINED])?;
-        let (mut ids, mut at) = (Vec::new(), None);
+        let examined = (limit * EXAMINED_FOR_ONE).min(EXAMINED);
+        let mut rows = next.query(params![self.purge_from, i64::try_from(examined).unwrap_or(i64::MAX)])?;
+        let (mut ids, mut at, mut seen) = (Vec::new(), None, 0);
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
-            at = Some(id);
-            if State::of(row.get(1)?) != State::Accepted || outgoing::needs(&self.conn, id)? {
+            (at, seen) = (Some(id), seen + 1);
+            if !self.may_go(id, State::of(row.get(1)?))? {
                 continue;
             }
             if let Which::Before(limit) = which
@@ -137,11 +193,11 @@ impl Store {
                 return Ok((ids, None));
             }
             ids.push(id);
-            if ids.len() == BATCH {
-                break;
+            if ids.len() == limit {
+                return Ok((ids, at));
             }
         }
-        Ok((ids, at))
+        Ok((ids, at.filter(|_| seen == examined)))
     }
 
     /// Gives free pages back to the disk when there are many more than will soon be used; whether it did.

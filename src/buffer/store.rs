@@ -11,7 +11,9 @@ use rusqlite::{Connection, ErrorCode, ffi};
 use super::health::{Counts, Severity, Shared};
 use super::outbox::Sender;
 use super::repetition::Repetitions;
-use super::{BufferError, checkpoint, folder::Folder, health, salvage, schema};
+use super::{
+    BufferError, checkpoint, copy, folder::Folder, header, health, ledger, registry, salvage, schema,
+};
 use crate::clock::Timestamp;
 
 /// A database up to this size is checked page by page at every start (about 0.1 s); a larger one only after a
@@ -21,6 +23,10 @@ const CHECK_AT_START_BYTES: u64 = 16 << 20;
 const TAIL: u32 = 64;
 /// How long to wait before a database that seems damaged is tried again.
 const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+/// How long a restoration is told of, in microseconds: 30 days.
+const TOLD_FOR: i64 = 30 * 86_400 * 1_000_000;
+/// A disk with less than this left is a full one, whatever the error was.
+const LEAST_FREE_BYTES: u64 = 1 << 20;
 /// How long opening waits for readers to let the log be copied.
 const HARDEN_TRIES: u32 = 50;
 const HARDEN_PAUSE: Duration = Duration::from_millis(100);
@@ -55,6 +61,14 @@ impl Store {
     /// Opens the database, whatever state it was left in. What cannot be used is moved aside and salvaged.
     pub(super) fn open(folder: &Folder, shared: &Shared, why: Why) -> Result<Self, BufferError> {
         folder.finish_replacing()?;
+        match header::mend(&folder.database()) {
+            Ok(0) => {}
+            Ok(bytes) => {
+                tracing::error!(bytes, "The disk changed the header of the database; it is put right.")
+            }
+            // There is none yet, or opening it meets the same.
+            Err(error) => tracing::debug!(%error, "The header of the database was not looked at."),
+        }
         schema::refuse_what_is_not_ours(&folder.database())?;
         let mut opened = Self::open_with_room(folder, shared, why);
         // A cable or a controller can have a bad moment; nothing is moved because of one.
@@ -71,16 +85,21 @@ impl Store {
                 if damaged(&source) || (why == Why::Start && unreadable(&source)) =>
             {
                 tracing::error!(error = %source, "The database is damaged.");
-                salvage::replace(folder, shared)?;
+                let salvaged = salvage::replace(folder, shared)?;
+                if why != Why::Start {
+                    shared.since.lost(salvaged.lost);
+                }
                 Self::try_open(folder, shared, Why::Start)?
             }
             opened => opened?,
         };
         tell_of_databases_set_aside(folder, shared);
+        store.tell_of_restoration(shared);
         if let Why::Fault { acknowledged, .. } = why
             && store.last_id < acknowledged
         {
             let missing = acknowledged - store.last_id;
+            shared.since.lost(missing.unsigned_abs());
             store
                 .skip_missing(acknowledged)
                 .map_err(|source| BufferError::Storage { doing: "counting", source })?;
@@ -96,7 +115,11 @@ impl Store {
 
     fn open_with_room(folder: &Folder, shared: &Shared, why: Why) -> Result<Self, BufferError> {
         match Self::try_open(folder, shared, why) {
-            Err(BufferError::Storage { source, .. }) if no_room(&source) && folder.release_ballast() => {
+            // SQLite has other words for a full disk where it needs a file of its own beside the database.
+            Err(BufferError::Storage { source, .. })
+                if (no_room(&source) || folder.free_bytes() < LEAST_FREE_BYTES)
+                    && folder.release_ballast() =>
+            {
                 tracing::warn!("The disk is full; the room reserved for this is used to open the database.");
                 Self::try_open(folder, shared, why)
             }
@@ -109,6 +132,7 @@ impl Store {
         let path = folder.database();
         let storage = |doing| move |source| BufferError::Storage { doing, source };
         let mut conn = schema::connect_writing(&path).map_err(storage("opening the database"))?;
+        schema::mend_header(&conn).map_err(storage("reading the database's header"))?;
         schema::migrate(&mut conn).map_err(storage("migrating the database"))?;
         let suspect = matches!(why, Why::Fault { corrupt: true, .. });
         if suspect || std::fs::metadata(&path).is_ok_and(|file| file.len() <= CHECK_AT_START_BYTES) {
@@ -142,10 +166,11 @@ impl Store {
     /// Forgets what a transaction that failed may have put into memory. The counts are the caller's: it had a
     /// copy of them from before.
     pub(super) fn reload(&mut self) -> rusqlite::Result<()> {
+        self.purge_from = 0;
         self.links.clear();
         self.devices.clear();
         self.last_id = health::last_id(&self.conn)?;
-        self.repetitions = Repetitions::load(&self.conn)?;
+        self.repetitions.reload(&self.conn)?;
         self.parts = self.unfinished()?;
         Ok(())
     }
@@ -176,9 +201,26 @@ impl Store {
         self.conn.execute_batch("COMMIT")
     }
 
+    /// For a month, whoever looks at the desk must know that something may be missing.
+    fn tell_of_restoration(&self, shared: &Shared) {
+        let told = registry::read_setting(&self.conn, copy::RESTORED).ok().flatten();
+        let told = told.and_then(|json| serde_json::from_str::<copy::Restoration>(&json).ok());
+        let Some(copy::Restoration { at, micros, made }) = told else { return };
+        if self.now().micros.saturating_sub(micros) > TOLD_FOR {
+            return;
+        }
+        shared.raise(
+            "restored",
+            Severity::Warning,
+            format!("This box was restored on {at} from a backup made {made}"),
+            "What devices said between the two is not here: where it matters, ask them for it again.",
+        );
+    }
+
     /// Counts ids that were acknowledged and are not here any more, so that none of them is given twice.
     fn skip_missing(&mut self, acknowledged: i64) -> rusqlite::Result<()> {
         let missing = acknowledged - self.last_id;
+        ledger::add_lost(&self.conn, missing.unsigned_abs())?;
         self.conn.execute(
             "UPDATE tally SET value = CASE name WHEN 'gone' THEN value + ?1 ELSE ?2 END WHERE name IN ('gone', 'last_id')",
             [missing, acknowledged],

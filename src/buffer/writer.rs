@@ -20,7 +20,7 @@ use super::checkpoint::Checkpointer;
 use super::folder::Folder;
 use super::health::Shared;
 use super::job::{Done, Job};
-use super::retention::Pages;
+use super::retention::{Pages, Purged, Which};
 use super::store::{self, Store, Why};
 use super::{BufferError, Config, Kept, Refused, registry};
 use crate::sabotage::{Sabotage, commits};
@@ -47,6 +47,10 @@ pub(super) fn start(
     let thread_failed = |source| BufferError::Folder { path: config.dir.clone(), source };
     let folder = Folder::open(&config.dir)?;
     let store = Store::open(&folder, &shared, Why::Start)?;
+    shared
+        .since
+        .begin(&store.conn)
+        .map_err(|source| BufferError::Storage { doing: "reading the ledger", source })?;
     let reserved = folder.reserve_ballast();
     let checkpointer = Checkpointer::start(folder.database()).map_err(thread_failed)?;
     let now = Instant::now();
@@ -67,6 +71,8 @@ pub(super) fn start(
         log_bytes: 0,
         log_asked: None,
         purge_at: now,
+        ride_at: now,
+        ledger_at: now,
     };
     writer.publish();
     if !reserved {
@@ -104,6 +110,9 @@ struct Writer {
     /// `log_bytes` and the checkpointer's count of runs when it was last asked.
     log_asked: Option<(u64, u64)>,
     purge_at: Instant,
+    /// When the search for what may go beside new frames is worth while again, and when the ledger is next written.
+    ride_at: Instant,
+    ledger_at: Instant,
 }
 
 impl Writer {
@@ -177,6 +186,7 @@ impl Writer {
                     job.answer(done);
                 }
                 self.copy_log_when_due();
+                self.sift();
             }
             Err(error) if store::no_room(&error) => self.disk_is_full(jobs),
             Err(error) => {
@@ -205,8 +215,10 @@ impl Writer {
         let counts = store.counts;
         let began = Instant::now();
         let bytes: usize = jobs.iter().map(Job::bytes).sum();
-        let written = transaction(store, jobs);
-        let Written { done, swept, changed, used_bytes } = match written {
+        let beside =
+            upkeep::beside(store, &self.shared, jobs, (self.purge_at, self.ride_at), self.keep_accepted);
+        let written = transaction(store, jobs, beside);
+        let Written { done, swept, changed, used_bytes, purged } = match written {
             Ok(written) => written,
             Err(error) => {
                 store.counts = counts;
@@ -225,6 +237,8 @@ impl Writer {
             match done {
                 Done::Keep(Kept { duplicate: true, .. }) => repetitions += 1,
                 Done::Keep(_) => frames += 1,
+                // It came in pieces, none of which was counted as a frame.
+                Done::Break(Some(_)) => self.shared.since.received(),
                 _ => {}
             }
         }
@@ -235,6 +249,10 @@ impl Writer {
             figures.repetitions += repetitions;
             figures.last_commit_us = took;
         });
+        self.shared.since.repeated(repetitions);
+        if beside.is_some() {
+            self.rode(purged);
+        }
         self.publish_with(used_bytes);
         Ok(done)
     }
@@ -257,6 +275,8 @@ impl Writer {
     fn refuse(&self, jobs: Vec<Job>, why: &Refused) {
         let frames = jobs.iter().filter(|job| job.is_frame()).count() as u64;
         self.shared.figure(|figures| figures.refused += frames);
+        let kept = jobs.iter().filter(|job| matches!(job, Job::Keep { .. })).count() as u64;
+        self.shared.since.refused(kept);
         for job in jobs {
             job.refuse(why);
         }
@@ -271,16 +291,26 @@ struct Written {
     /// Whether there was anything to sync.
     changed: bool,
     used_bytes: u64,
+    /// What went to make room, beside what came.
+    purged: Purged,
 }
 
 /// Begins, applies every job, and commits. What is returned is durable.
-fn transaction(store: &mut Store, jobs: &mut Vec<Job>) -> rusqlite::Result<Written> {
+fn transaction(
+    store: &mut Store,
+    jobs: &mut Vec<Job>,
+    beside: Option<(Which, usize)>,
+) -> rusqlite::Result<Written> {
     store.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let before = store.conn.total_changes();
     let mut done = Vec::with_capacity(jobs.len());
     for job in jobs.iter_mut() {
         done.push(apply(store, job)?);
     }
+    let purged = match beside {
+        Some((which, limit)) => store.purge_within(which, limit)?,
+        None => Purged::default(),
+    };
     let swept = store.repetitions.sweep(&store.conn)?;
     // Counted repetitions ride along, but do not make a commit of a group that needs none.
     let changed = store.conn.total_changes() > before;
@@ -298,7 +328,7 @@ fn transaction(store: &mut Store, jobs: &mut Vec<Job>) -> rusqlite::Result<Writt
     if changed {
         store.repeats.clear();
     }
-    Ok(Written { done, swept, changed, used_bytes })
+    Ok(Written { done, swept, changed, used_bytes, purged })
 }
 
 fn apply(store: &mut Store, job: &mut Job) -> rusqlite::Result<Done> {

@@ -4,6 +4,7 @@
 //! 0 done · 1 it failed · 2 the command line is wrong · 75 another Bedside has the folder · 78 the configuration
 //! or a profile is wrong (sysexits.h).
 
+mod backup;
 mod config;
 mod console;
 mod demo;
@@ -87,6 +88,12 @@ enum Command {
     Destinations(destinations::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
+    /// Verify everything kept: pages, SHA-256 of every frame, references, tallies, the audit trail
+    Check(backup::CheckArguments),
+    /// Copy everything kept into one file, while the box runs, and verify the copy
+    Backup(backup::BackupArguments),
+    /// Make the box's buffer of a backup
+    Restore(backup::RestoreArguments),
 }
 
 /// Where the configuration is, for every command that wants one.
@@ -155,6 +162,9 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Patients(command) => patients::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
+        Command::Check(arguments) => backup::check(&arguments),
+        Command::Backup(arguments) => backup::back_up(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
             "gone": counts.gone,
             "kept": counts.kept,
             "destinations": destinations.iter().map(as_json).collect::<Vec<_>>(),
+            "ledger": glance.ledger,
+            "balanced": glance.ledger.balanced(),
         }));
         return Ok(());
     }
@@ -40,6 +42,15 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
         counts.held
     ));
     say(format!("accepted  {:>10}   the server has them", counts.accepted));
+    let ledger = glance.ledger;
+    say(format!(
+        "received  {:>10}   {} acknowledged, {} refused, {} noise",
+        ledger.received, ledger.acknowledged, ledger.refused, ledger.noise
+    ));
+    say(format!(
+        "acknowledged {:>7}   {} delivered, {} queued, {} held, {} said again, {} lost",
+        ledger.acknowledged, ledger.delivered, ledger.queued, ledger.held, ledger.repeated, ledger.lost
+    ));
     say(format!(
         "on disk   {:>10.1} MB of {:.1} GB",
         mega(glance.bytes),

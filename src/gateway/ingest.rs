@@ -26,6 +26,18 @@ use crate::wire::tape::Way;
 /// Frames looked at when the box starts, for their control ids.
 const REMEMBERED_ENTRIES: u32 = 4_096;
 const REMEMBERED_BYTES: usize = 16 << 20;
+/// Notes of something that began on a link and never became a frame.
+const NEVER_WHOLE: [&str; 9] = [
+    "noise",
+    "half-frame",
+    "oversize",
+    "long-frame",
+    "flood",
+    "unframed",
+    "bad-checksum",
+    "bad-length",
+    "aborted-frame",
+];
 
 /// The gateway's end of every connector.
 pub(super) struct Ingest {
@@ -251,6 +263,9 @@ impl Intake for Ingest {
 
     fn note(&self, link: &str, code: &'static str, text: &str) {
         self.metrics.noted(link, code);
+        if NEVER_WHOLE.contains(&code) {
+            self.buffer.noise();
+        }
         self.live.link_note(link, text);
         // The words may name a topic, and a topic may name a person: they are for the desk, behind its log-in.
         tracing::warn!(link, code, "Link noted; the desk says more.");

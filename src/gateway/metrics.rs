@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::buffer::{Ledger, Scrub};
 use crate::gateway::deliver::Load;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +39,11 @@ struct OfState {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPlace {
+    place: &'static str,
+}
+
 /// The counters of one gateway.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
@@ -53,6 +59,16 @@ pub(super) struct Metrics {
     bytes: Gauge,
     clock: Family<OfLink, Gauge<f64, AtomicU64>>,
     outgoing: Outgoing,
+    ledger: Family<OfPlace, Gauge>,
+    scrub: Scrubbed,
+}
+
+/// Verification of what is kept.
+#[derive(Debug, Default)]
+struct Scrubbed {
+    through: Gauge,
+    found: Gauge,
+    passed: Gauge,
 }
 
 /// Messages on their way to other systems.
@@ -133,7 +149,51 @@ impl Metrics {
             "How far the clock of a link's device is ahead of this box; of several, the furthest off",
             self.clock.clone(),
         );
+        registry.register(
+            "bedside_ledger_frames",
+            "Where everything went that came: received = acknowledged + refused + noise, acknowledged = delivered + queued + held + repeated + lost",
+            self.ledger.clone(),
+        );
+        let scrub = &self.scrub;
+        registry.register(
+            "bedside_scrub_through",
+            "Entry verified last in the pass that runs",
+            scrub.through.clone(),
+        );
+        registry.register(
+            "bedside_scrub_changed",
+            "Frames whose kept bytes changed, in this pass and the last",
+            scrub.found.clone(),
+        );
+        registry.register(
+            "bedside_scrub_passed_timestamp_seconds",
+            "When everything kept was last verified; 0 before the first time",
+            scrub.passed.clone(),
+        );
         self.outgoing.register(registry);
+    }
+
+    pub(super) fn ledger(&self, ledger: &Ledger) {
+        let places = [
+            ("received", ledger.received),
+            ("acknowledged", ledger.acknowledged),
+            ("refused", ledger.refused),
+            ("noise", ledger.noise),
+            ("delivered", ledger.delivered),
+            ("queued", ledger.queued),
+            ("held", ledger.held),
+            ("repeated", ledger.repeated),
+            ("lost", ledger.lost),
+        ];
+        for (place, count) in places {
+            self.ledger.get_or_create(&OfPlace { place }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(super) fn scrub(&self, scrub: &Scrub) {
+        self.scrub.through.set(scrub.through);
+        self.scrub.found.set(i64::try_from(scrub.found + scrub.passed_found).unwrap_or(i64::MAX));
+        self.scrub.passed.set(scrub.passed / 1_000_000);
     }
 
     pub(super) fn outgoing_accepted(&self, destination: &str) {

@@ -14,6 +14,8 @@ mod people;
 mod recording;
 mod registered;
 mod routes;
+mod scrub;
+mod stopgap;
 mod telemetry;
 mod translated;
 mod triage;
@@ -41,7 +43,7 @@ use crate::upstream::otlp::{self, Exporter};
 use association::Associations;
 use association::witness::Witness;
 use background::Background;
-use deliver::{Deliver, Feeds};
+use deliver::Feeds;
 pub use deliver::{pause_of_main, replay_main};
 use ingest::Ingest;
 use links::Roster;
@@ -103,7 +105,8 @@ pub async fn run(
     stop: Stop,
     console: Arc<dyn Console>,
 ) -> Result<(), GatewayError> {
-    let buffer = Buffer::open(&config.buffer, clock.clone()).map_err(opening)?;
+    let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
+    let Some(buffer) = opened else { return Ok(()) };
     let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
     let upstream = upstream(&config, &secrets, &clock, &live)?;
     let opened = match &config.desk {
@@ -227,29 +230,8 @@ impl Parts {
         intake.remember_recent(&self.buffer.reader()).await;
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
-        if let Some(main) = self.feeds.main() {
-            let deliver = Deliver {
-                buffer: self.buffer.clone(),
-                reader: self.buffer.reader(),
-                understanding: self.understanding.clone(),
-                translated: Some(translated),
-                associations: self.associations.clone(),
-                in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
-                sink: main.sink.clone(),
-                queue: deliver::queue::Queue::Main,
-                only: Arc::default(),
-                standing: main.standing.clone(),
-                live: self.live.clone(),
-                metrics: self.metrics.clone(),
-                clock: self.clock.clone(),
-                zone: self.feeds.zone().clone(),
-                config: config.delivery.clone(),
-                seen: Some(seen_up_to.clone()),
-                wake,
-                split: deliver::Split::default(),
-                walked: 0.into(),
-                again: 0.into(),
-            };
+        let seen_by = seen_up_to.clone();
+        if let Some(deliver) = self.feeds.main_delivery(self, config, translated, seen_by, wake) {
             background.spawn(tasks, deliver.run(self.stop.clone()));
         }
         if let Some(upstream) = self.upstream.clone().filter(|_| config.worklist.fhir) {
@@ -262,6 +244,7 @@ impl Parts {
             let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
             background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
         }
+        background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
         tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
@@ -406,6 +389,10 @@ fn upstream(
     }
     if config.patients.fhir {
         people::fhir::widen(&mut upstream);
+    }
+    let translates = |link: &crate::config::Link| matches!(&link.reads, crate::config::Reads::System(system) if system.templates);
+    if config.links.iter().any(translates) {
+        upstream.writes.extend(config.templates.kinds());
     }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;

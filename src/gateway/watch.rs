@@ -34,6 +34,7 @@ pub(super) async fn run(
                 ("held", counts.held),
             ],
         );
+        metrics.ledger(&reader.ledger());
         held(&live, counts.held);
         queues(&buffer, &live, &metrics, &feeds).await;
         feeds.figures(&metrics);

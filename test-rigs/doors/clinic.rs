@@ -111,6 +111,11 @@ impl Clinic {
         self.bedside = Bedside::start(self.dir.path(), &self.config, self.desk_port);
     }
 
+    /// Starts it again as it was.
+    pub(crate) fn restart(&mut self) {
+        self.bedside = Bedside::start(self.dir.path(), &self.config, self.desk_port);
+    }
+
     /// Ends the box as a power cut would, and starts it again.
     pub(crate) fn kill_and_restart(&mut self) {
         self.bedside.kill();

@@ -157,3 +157,127 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
         assert_eq!(clinic.valued(&value.to_string()), 1);
     }
 }
+
+/// What the desk of a box says that waits for its disk.
+async fn waits_for_its_disk(clinic: &Clinic, why: &str) {
+    common::until(PATIENCE, "the desk says why", async || {
+        let page = clinic.desk.get("/").await;
+        page.status == 503 && page.text.contains(why) && page.text.contains("No device is answered")
+    })
+    .await;
+    assert_eq!(clinic.desk.get("/readyz").await.status, 503);
+    assert_eq!(clinic.desk.get("/healthz").await.status, 200, "nobody is to kill it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_box_whose_disk_cannot_be_written_at_the_start_says_why_and_goes_on_by_itself() {
+    let folder = common::scratch("doors-read-only");
+    let Some(disk) = SmallDisk::mount(&folder.path().join("disk")) else {
+        println!("not root, or mounting is not allowed here: a read-only disk was not tried");
+        return;
+    };
+    let remount = |how: &str| {
+        let done =
+            Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&disk.0).status().unwrap();
+        assert!(done.success(), "{how}");
+    };
+    let ports = [common::free_port(), common::free_port(), common::free_port()];
+    let data = disk.0.join("data");
+    let plan = Plan { data: Some(&data), ..Plan::of("doors-waits", links(ports[0], ports[1], ports[2])) };
+    let mut clinic = Clinic::planned(plan).await;
+    common::write_secret(clinic.dir.path(), "kit-password", &Secret::new(PASSWORD.into()));
+    assert_eq!(Line::to(ports[0]).await.say(&oru("R1", "P-1", "81", "")).await.code, "AA");
+    clinic.settled(1, 0).await;
+
+    assert!(clinic.bedside.stop().success());
+    remount("ro");
+    clinic.restart();
+    waits_for_its_disk(&clinic, "is read-only").await;
+    assert!(std::net::TcpStream::connect(("127.0.0.1", ports[0])).is_err(), "no device is answered");
+    remount("rw");
+    common::until(PATIENCE, "it goes on", async || clinic.desk.get("/readyz").await.status == 200).await;
+    assert_eq!(Line::to(ports[0]).await.say(&oru("R2", "P-1", "82", "")).await.code, "AA");
+    clinic.settled(2, 0).await;
+
+    // Full to the last byte, and the room that was kept for this gone too.
+    assert!(clinic.bedside.stop().success());
+    std::fs::remove_file(data.join("ballast")).unwrap();
+    let filler = disk.0.join("filler");
+    let _full = std::fs::write(&filler, vec![7; 40 << 20]);
+    clinic.restart();
+    common::until(PATIENCE, "somebody is told", async || {
+        let page = clinic.desk.get("/readyz").await;
+        page.status == 503 || clinic.alarms().await.iter().any(|code| code == "disk-full")
+    })
+    .await;
+    std::fs::remove_file(&filler).unwrap();
+    common::until(PATIENCE, "there is room again", async || {
+        let Ok(stream) = std::net::TcpStream::connect(("127.0.0.1", ports[0])) else { return false };
+        drop(stream);
+        Line::to(ports[0]).await.say(&oru("R3", "P-1", "83", "")).await.code == "AA"
+    })
+    .await;
+    clinic.settled(3, 0).await;
+    for value in [81, 82, 83] {
+        assert_eq!(clinic.valued(&value.to_string()), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_made_while_it_runs_makes_the_same_box_elsewhere() {
+    let ports = [common::free_port(), common::free_port(), common::free_port()];
+    let mut clinic = Clinic::open("doors-backup", links(ports[0], ports[1], ports[2])).await;
+    common::write_secret(clinic.dir.path(), "kit-password", &Secret::new(PASSWORD.into()));
+    let mut line = Line::to(ports[0]).await;
+    for number in 0..20 {
+        let told = oru(&format!("B{number}"), "P-1", &(100 + number).to_string(), "");
+        assert_eq!(line.say(&told).await.code, "AA");
+    }
+    clinic.settled(20, 0).await;
+    let run = |arguments: &[&str]| {
+        let said = Command::new(common::binary())
+            .args(arguments)
+            .arg("--config")
+            .arg(&clinic.bedside.config)
+            .output();
+        let said = said.unwrap();
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        (said.status.code(), text)
+    };
+    let file = clinic.dir.path().join("copy.db");
+    let file = file.to_str().unwrap();
+    let (code, said) = run(&["backup", file]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["restore", file]);
+    assert_eq!(code, Some(75), "a running box is not restored over: {said}");
+    let (code, said) = run(&["check", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let status = clinic.bedside.status();
+    assert_eq!((&status["balanced"], &status["ledger"]["delivered"]), (&true.into(), &20.into()), "{status}");
+
+    assert!(line.say(&oru("AFTER", "P-1", "199", "")).await.code == "AA");
+    clinic.settled(21, 0).await;
+    let before = clinic.server.running.requests();
+    assert!(clinic.bedside.stop().success());
+    let run = |arguments: &[&str]| {
+        let said = Command::new(common::binary())
+            .args(arguments)
+            .arg("--config")
+            .arg(&clinic.bedside.config)
+            .output();
+        said.unwrap().status.code()
+    };
+    assert_eq!(run(&["restore", file]), Some(1), "not over a box that holds something");
+    assert_eq!(run(&["restore", "--replace", file]), Some(0));
+    clinic.restart();
+    common::until(PATIENCE, "the desk says where it comes from", async || {
+        clinic.alarms().await.iter().any(|code| code == "restored")
+    })
+    .await;
+    // The device says it again: it is as new, and the server has it once.
+    assert_eq!(Line::to(ports[0]).await.say(&oru("AFTER", "P-1", "199", "")).await.code, "AA");
+    clinic.settled(21, 0).await;
+    assert!(clinic.server.running.requests() > before);
+    assert_eq!(clinic.valued("199"), 1, "delivered twice, and once on the server");
+}

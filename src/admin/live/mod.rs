@@ -265,6 +265,8 @@ impl Live {
             clock_synchronised: now.synchronised,
             verdict: String::new(),
             counts: backlog.counts,
+            ledger: backlog.ledger,
+            scrub: backlog.scrub.into(),
             oldest_waiting: backlog.oldest_waiting,
             bytes: backlog.bytes,
             quota_bytes: backlog.quota_bytes,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{ClockView, UpstreamStanding, UpstreamState};
 use crate::admin::json::{rfc3339, rfc3339_or_null};
 use crate::admin::store::Counts;
+use crate::buffer::{self, Ledger};
 use crate::clock::Timestamp;
 use crate::connector::LinkState;
 use crate::device::Decimal;
@@ -23,6 +24,10 @@ pub struct Overview {
     /// One sentence: problems first, else that all is well.
     pub verdict: String,
     pub counts: Counts,
+    /// The conservation equation: received = acknowledged + refused + noise.
+    pub ledger: Ledger,
+    /// The verification of what is kept.
+    pub scrub: ScrubView,
     #[serde(serialize_with = "rfc3339_or_null")]
     pub oldest_waiting: Option<Timestamp>,
     pub bytes: u64,
@@ -32,6 +37,28 @@ pub struct Overview {
     pub devices: Vec<DeviceView>,
     /// Critical ones first, then the oldest.
     pub alarms: Vec<AlarmView>,
+}
+
+/// When everything kept was last verified, and what was found.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ScrubView {
+    /// The end of the last whole pass.
+    #[serde(serialize_with = "rfc3339_or_null")]
+    pub passed: Option<Timestamp>,
+    /// The entry verified last in the pass that runs; 0 between passes.
+    pub through: i64,
+    /// Frames whose bytes changed, in this pass and the last.
+    pub changed: u64,
+}
+
+impl From<buffer::Scrub> for ScrubView {
+    fn from(scrub: buffer::Scrub) -> Self {
+        Self {
+            passed: (scrub.passed > 0).then(|| Timestamp::from_micros(scrub.passed, true)),
+            through: scrub.through,
+            changed: scrub.found + scrub.passed_found,
+        }
+    }
 }
 
 /// How the upstream server is doing.

@@ -1,9 +1,11 @@
 //! What callers of the buffer may rely on, tried through its front door.
 
 mod faults;
+mod flips;
 mod killed;
 mod model;
 mod packed;
+mod size;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -108,6 +108,26 @@ export interface Alarm {
   since: string;
 }
 
+/** Where everything went that came: received = acknowledged + refused + noise. */
+export interface Ledger {
+  received: number;
+  acknowledged: number;
+  refused: number;
+  noise: number;
+  delivered: number;
+  queued: number;
+  held: number;
+  repeated: number;
+  lost: number;
+}
+
+/** The verification of what is kept. */
+export interface Scrub {
+  passed: string | null;
+  through: number;
+  changed: number;
+}
+
 export interface Overview {
   simulated: boolean;
   site: string;
@@ -115,6 +135,8 @@ export interface Overview {
   clock_synchronised: boolean;
   verdict: string;
   counts: Counts;
+  ledger: Ledger;
+  scrub: Scrub;
   oldest_waiting: string | null;
   bytes: number;
   quota_bytes: number;
