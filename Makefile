@@ -1,7 +1,7 @@
 # The one door. `make demo` and `make test` do everything on a fresh Debian with Rust and Node.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick deps web peers check rust-tests rigs desk static bench audit release clean
+.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults soak desk static bench audit release clean
 
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
@@ -50,11 +50,20 @@ check:           ## Format, lints, the web's types, lint and tests
 	npm test --prefix web
 
 rust-tests:      ## Unit tests and all rigs
-	@# The power-cut rig must catch this one; the build after it puts the right one back.
-	cargo build --bin bedside --features sabotage-answer-before-commit
+	@# The fault rigs must catch what this one does; the build after it puts the right one back.
+	cargo build --bin bedside --features sabotage
 	cp target/debug/bedside target/debug/bedside-sabotaged
 	cargo build --bin bedside
 	$(CARGO_TEST)
+
+test-faults: deps ## The fault rigs alone, at length: make test-faults ROUNDS=20 (needs root)
+	cargo build --bin bedside --features sabotage
+	cp target/debug/bedside target/debug/bedside-sabotaged
+	cargo build --bin bedside
+	BEDSIDE_ROUNDS=$(or $(ROUNDS),1) BEDSIDE_KILLS=$$((200 * $(or $(ROUNDS),1))) cargo test --no-fail-fast --test power_cut --test faults -- --nocapture --test-threads 2 --skip soak::
+
+soak: deps       ## Traffic for hours with a fault every half minute: make soak HOURS=8 (needs root)
+	BEDSIDE_SOAK_HOURS=$(or $(HOURS),0.1) cargo test --test faults -- --nocapture soak::
 
 desk:            ## A real browser walks the desk of the real binary
 	test-rigs/desk/run

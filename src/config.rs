@@ -4,6 +4,7 @@
 //! see the whole.
 
 pub mod association;
+mod delivery;
 mod destinations;
 mod library;
 mod patients;
@@ -28,7 +29,8 @@ use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
 use crate::{admin, buffer, upstream};
 
-pub use destinations::Destination;
+pub use delivery::{Delivery, Hours, Send};
+pub use destinations::{Destination, Feed, FeedTo};
 pub use library::{library, templates};
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
@@ -46,6 +48,8 @@ pub struct Config {
     pub links: Vec<Link>,
     /// Systems that take HL7 v2, and what goes to them; the first route that takes a frame counts.
     pub destinations: Vec<Destination>,
+    /// FHIR servers and folders beside `upstream`.
+    pub feeds: Vec<Feed>,
     pub routes: Vec<Route>,
     /// All firmware profiles, for links that are made while the box runs.
     pub library: Arc<Library>,
@@ -55,6 +59,7 @@ pub struct Config {
     pub worklist: Worklist,
     pub association: association::Policy,
     pub patients: Patients,
+    pub telemetry: Option<upstream::otlp::Config>,
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
@@ -85,26 +90,6 @@ const fn clock_limit() -> u32 {
 
 fn utc() -> String {
     "UTC".into()
-}
-
-/// How entries are gathered into Bundles.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Delivery {
-    /// Entries in one request at most.
-    pub entries_max: usize,
-    /// Bytes of kept frames behind one request at most.
-    pub bytes_max: usize,
-    /// How long a lone entry waits for company, in milliseconds.
-    pub age_ms: u64,
-    /// Longest pause between two tries against an upstream that does not answer, in seconds.
-    pub pause_max_s: u64,
-}
-
-impl Default for Delivery {
-    fn default() -> Self {
-        Self { entries_max: 64, bytes_max: 1 << 20, age_ms: 100, pause_max_s: 60 }
-    }
 }
 
 /// How logs are written.
@@ -263,6 +248,7 @@ struct File {
     association: association::Policy,
     #[serde(default)]
     patients: Patients,
+    telemetry: Option<upstream::otlp::Config>,
     #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
@@ -349,7 +335,14 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         })?);
     }
     let here = |offset, message| at(text, place, offset, message);
-    let (destinations, routes) = destinations::resolve(file.destinations, file.routes, &links, &here)?;
+    let (destinations, feeds, routes) = destinations::resolve(file.destinations, file.routes, &links, &here)?;
+    if let Some(upstream) = &file.upstream {
+        let names = destinations.iter().map(|one| &one.name).chain(feeds.iter().map(|one| &one.name));
+        if names.into_iter().any(|name| **name == *upstream.name) {
+            let message = format!("a [[destination]] is called \"{}\", as [upstream] is", upstream.name);
+            return Err(here(offset_of(text, "[upstream]", "name"), message));
+        }
+    }
     Ok(Config {
         site: file.site,
         buffer: file.buffer,
@@ -358,6 +351,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         broker: file.broker,
         links,
         destinations,
+        feeds,
         routes,
         library,
         templates,
@@ -365,6 +359,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         worklist: file.worklist,
         association: file.association,
         patients: file.patients,
+        telemetry: file.telemetry,
         log: file.log,
         secrets: file.secrets,
     })
@@ -381,6 +376,10 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;
+    file.delivery.check().map_err(|(key, message)| fault("[delivery]", key, message))?;
+    if let Some(telemetry) = &file.telemetry {
+        telemetry.check().map_err(|(key, message)| fault("[telemetry]", key, message))?;
+    }
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }
@@ -439,7 +438,12 @@ fn resolve(
         );
         return Err(fault(here, message));
     }
-    let Some(transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
+    let Some(mut transport) = transports.pop() else { return Err(fault(here, "no transport".into())) };
+    if let (Transport::Mllp(mllp), Reads::Profile(profile)) = (&mut transport, &reads)
+        && let Codec::Mllp(page) = &profile.codec
+    {
+        mllp.fill(page);
+    }
     if let Transport::Mqtt(mqtt) = &transport {
         mqtt.check().map_err(|message| fault(here, message))?;
     }

@@ -5,8 +5,12 @@
 #![forbid(unsafe_code)]
 
 // ── ground ──
+/// Faults that a build for the rigs commits on purpose; nothing in any other build.
+pub mod sabotage;
 /// The only reader of the clock; a [`clock::Timestamp`] knows whether the clock was synchronised.
 pub mod clock;
+/// Conditions in CEL: what may be written in one, and when it holds.
+pub mod expression;
 /// MDC (IEEE 11073-10101), UCUM and LOINC: tables and lookups.
 pub mod nomenclature;
 /// Secrets: loaded by name, never printed, never serialised, zeroed.

@@ -8,6 +8,8 @@
     clippy::print_stdout
 )]
 
+#[path = "doors/authority.rs"]
+mod authority;
 #[path = "doors/clinic.rs"]
 mod clinic;
 #[path = "common/mod.rs"]
@@ -19,6 +21,8 @@ mod speak;
 
 #[path = "doors/association.rs"]
 mod association;
+#[path = "doors/attribution.rs"]
+mod attribution;
 #[path = "doors/alarms.rs"]
 mod alarms;
 #[path = "doors/astm.rs"]
@@ -39,7 +43,13 @@ mod people;
 mod mqtt;
 #[path = "doors/routes.rs"]
 mod routes;
+#[path = "doors/secure.rs"]
+mod secure;
+#[path = "doors/servers.rs"]
+mod servers;
 #[path = "doors/simulate.rs"]
 mod simulate;
+#[path = "doors/ward.rs"]
+mod ward;
 #[path = "doors/worklist.rs"]
 mod worklist;

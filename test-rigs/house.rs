@@ -260,3 +260,38 @@ fn unsafe_code_is_forbidden_in_every_crate_root() {
         assert!(fs::read_to_string(root).unwrap().contains("#![forbid(unsafe_code)]"), "{root}");
     }
 }
+
+/// The code a call such as `.raise("code", …)` names, by its text or by a constant of the same file.
+fn code_after<'a>(call: &'a str, file: &'a str) -> Option<&'a str> {
+    let argument = call.trim_start();
+    if let Some(text) = argument.strip_prefix('"') {
+        return text.split('"').next();
+    }
+    let name =
+        argument.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().filter(|n| n.len() > 1)?;
+    let value = file.split(&format!("const {name}: &str = \"")).nth(1)?;
+    value.split('"').next()
+}
+
+#[test]
+fn every_alarm_is_explained_in_the_desks_help_and_nothing_else_is() {
+    let help = fs::read_to_string("web/src/lib/alarms.ts").unwrap();
+    let mut explained: Vec<&str> = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.strip_suffix(": {").filter(|code| !code.starts_with(' ')))
+        .map(|code| code.trim_matches('\''))
+        .collect();
+    explained.sort_unstable();
+    let sources = sources();
+    let mut raised: Vec<&str> = Vec::new();
+    for source in &sources {
+        for call in [".raise(", ".alarm("] {
+            raised
+                .extend(source.code.split(call).skip(1).filter_map(|after| code_after(after, &source.code)));
+        }
+    }
+    raised.sort_unstable();
+    raised.dedup();
+    assert!(raised.len() >= 10, "the calls that raise an alarm are no longer found: {raised:?}");
+    assert_eq!(raised, explained, "left: raised by the box; right: explained in web/src/lib/alarms.ts");
+}

@@ -1,5 +1,5 @@
-//! The upstream against servers written by others: the OpenID-certified `oidc-provider` for tokens and Medplum's FHIR
-//! router with its validator (`test-rigs/peers/`, Node 20 or later).
+//! The upstream against servers written by others: the OpenID-certified `oidc-provider` for tokens, Medplum's FHIR
+//! router with its validator, and node-fhir-server-core, which takes batches only (`test-rigs/peers/`, Node 20 or later).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -279,12 +279,124 @@ async fn the_peer_refuses_what_bedside_never_sends() {
     }
 }
 
+/// The other FHIR server: no tokens, batches only, each entry by itself and side by side, bodies up to 100 kB, answers that
+/// are named as the request was, numbers for statuses, no places.
+struct Batches {
+    base: String,
+    origin: String,
+    http: reqwest::Client,
+    _process: Process,
+}
+
+impl Batches {
+    fn start() -> Self {
+        install();
+        let port = free_port();
+        let process = run("batches.mjs", &json!({ "port": port }));
+        let origin = format!("http://127.0.0.1:{port}");
+        let http = reqwest::Client::builder().tls_backend_preconfigured(no_tls()).no_proxy().build().unwrap();
+        Self { base: format!("{origin}/4_0_1"), origin, http, _process: process }
+    }
+
+    fn upstream(&self, change: impl FnOnce(&mut Config)) -> Upstream {
+        let keys = Keys::new(Algorithm::Es384);
+        connect(&self.base, &keys, clock(), |config| {
+            config.auth = bedside::upstream::Auth::None;
+            config.mode = bedside::upstream::ModeWish::Put;
+            config.bundles = bedside::upstream::Bundles::Batch;
+            config.timeout_s = 10;
+            change(config);
+        })
+    }
+
+    async fn play(&self, faults: Value) {
+        let url = format!("{}/control", self.origin);
+        self.http.post(url).body(faults.to_string()).send().await.unwrap().error_for_status().unwrap();
+    }
+
+    /// What it says it holds under an id.
+    async fn held(&self, resource: &Resource) -> Option<Value> {
+        let url = format!("{}/{}/{}", self.base, resource.kind, resource.id);
+        let answer = self.http.get(url).send().await.unwrap();
+        (answer.status() == 200).then_some(serde_json::from_str(&answer.text().await.unwrap()).unwrap())
+    }
+
+    /// How many resources of a kind have this identifier.
+    async fn count(&self, resource: &Resource) -> u64 {
+        let url = format!("{}/{}/_search", self.base, resource.kind);
+        let form = bedside::fhir::identifier_query(&resource.identifier.0, &resource.identifier.1);
+        let request =
+            self.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(form);
+        let bundle: Value =
+            serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
+        bundle["total"].as_u64().unwrap()
+    }
+
+    async fn assert_there_once(&self, entries: &[Vec<Resource>]) {
+        for resource in entries.iter().flatten() {
+            let held =
+                self.held(resource).await.unwrap_or_else(|| panic!("{} is missing", resource.identifier.1));
+            assert_eq!(self.count(resource).await, 1, "{}", resource.identifier.1);
+            let sent = resource.value();
+            for element in ["subject", "device", "effectiveDateTime", "status"] {
+                assert_eq!(held[element], sent[element], "{element}");
+            }
+            assert_eq!(held["valueQuantity"]["code"], sent["valueQuantity"]["code"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_batches_gets_everything_once_and_keeps_its_references_whole() {
+    let server = Batches::start();
+    let up = server.upstream(|_| ());
+    let mut all = entries("batches", 6);
+    all[3][3] = Resource { json: all[3][3].json.clone(), ..spoiled(&all[3][3]) };
+    let text = all[3][3].json.get().replace(r#""status":"final""#, r#""status":7"#);
+    all[3][3].json = serde_json::value::RawValue::from_string(text).unwrap();
+    for _ in 0..2 {
+        let verdicts = up.deliver(&all).await;
+        assert_eq!(letters(&verdicts), "AAARAA", "{verdicts:?}");
+        assert!(reason(&verdicts).contains("422"), "{}", reason(&verdicts));
+    }
+    all.remove(3);
+    server.assert_there_once(&all).await;
+    let lost = upstream::entries("batches and lost", 3);
+    server.play(json!([{ "kind": "commit-then-reset" }])).await;
+    assert_eq!(letters(&up.deliver(&lost).await), "TTT");
+    assert_eq!(letters(&up.deliver(&lost).await), "AAA");
+    server.play(json!([{ "kind": "status", "status": 502 }])).await;
+    let busy = upstream::entries("batches and busy", 2);
+    assert_eq!(letters(&up.deliver(&busy).await), "TT");
+    assert_eq!(letters(&up.deliver(&busy).await), "AA");
+    server.assert_there_once(&lost).await;
+    server.assert_there_once(&busy).await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_a_hundred_kilobytes_gets_smaller_batches() {
+    let server = Batches::start();
+    let up = server.upstream(|_| ());
+    let entries = entries("many", 120);
+    // It answers and closes before it has read the whole body: what comes back is a reset as often as a 413.
+    let mut verdicts = up.deliver(&entries).await;
+    for _ in 0..4 {
+        if letters(&verdicts) == "A".repeat(120) {
+            break;
+        }
+        verdicts = up.deliver(&entries).await;
+    }
+    assert_eq!(letters(&verdicts), "A".repeat(120), "{}", reason(&verdicts));
+    assert!(up.capability()["max_bundle_bytes"].as_u64().unwrap() < 110_000, "{}", up.capability());
+    server.assert_there_once(&[entries[0].clone(), entries[119].clone()]).await;
+}
+
 /// The peers as package-lock.json pins them; `make test` has usually done this.
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("test-rigs/peers");
-        if !folder.join("node_modules").exists() {
+        if !folder.join("node_modules/@asymmetrik").exists() {
             let npm =
                 Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder).status();
             assert!(npm.expect("npm is needed for the real peers").success(), "npm ci failed");

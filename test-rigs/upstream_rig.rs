@@ -103,6 +103,7 @@ async fn a_repeated_delivery_changes_nothing() {
         assert_eq!(letters(&up.deliver(&entries).await), "AA");
     }
     assert_eq!(server.store.count(), 6);
+    assert_eq!(server.connections(), (1, 0), "the connection is used again");
     let first = &entries[0][2];
     assert_eq!(server.store.versions("Observation", &first.id), 1);
     assert_eq!(
@@ -317,6 +318,67 @@ async fn a_server_that_chooses_ids_gets_conditional_requests_and_no_copies() {
         }
         assert_eq!((up.state().mode, server.store.count()), (Some("conditional"), 10));
     }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_only_batches_gets_what_is_referred_to_first() {
+    for takes_ids in [true, false] {
+        let batches = |config: &mut fhir_server::Config| {
+            config.transactions = false;
+            config.takes_ids = takes_ids;
+            config.says_update_create = Some(takes_ids);
+        };
+        let (server, up) = pair(Algorithm::Es384, batches, |_| ()).await;
+        let mut all = entries("batches", 4);
+        all[2][3] = spoiled(&all[2][3]);
+        let verdicts = up.deliver(&all).await;
+        assert_eq!(letters(&verdicts), "AARA", "{takes_ids}: {verdicts:?}");
+        assert_there_once(&server.store, &all, &verdicts);
+        assert_eq!(up.capability()["bundles"], "batch");
+        let more = upstream::entries("more batches", 2);
+        let before = server.requests();
+        let verdicts = up.deliver(&more).await;
+        assert_eq!(letters(&verdicts), "AA", "{verdicts:?}");
+        assert_eq!(server.requests() - before, 1, "what is there is not sent first again");
+        let held =
+            &server.store.with_identifier("Observation", "urn:bedside:observation", &more[0][2].identifier.1)
+                [0];
+        let held = server.store.resource("Observation", held).unwrap();
+        let patient = &server.store.with_identifier("Patient", MRN, "4711")[0];
+        assert_eq!(held["subject"]["reference"], format!("Patient/{patient}"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_heed_conditions_is_asked_before_it_is_written_to() {
+    let heedless = |config: &mut fhir_server::Config| {
+        config.takes_ids = false;
+        config.says_update_create = Some(false);
+        config.conditional_create = false;
+    };
+    let (server, up) = pair(Algorithm::Es384, heedless, |_| ()).await;
+    let entries = entries("heedless", 3);
+    for _ in 0..3 {
+        let verdicts = up.deliver(&entries).await;
+        assert_eq!(letters(&verdicts), "AAA", "{verdicts:?}");
+        assert_there_once(&server.store, &entries, &verdicts);
+    }
+    server.faults.once(On::Transaction, Fault::CommitThenDrop);
+    let lost = upstream::entries("heedless and lost", 2);
+    assert_eq!(letters(&deliver_all(&up, &lost, 3).await), "AA");
+    assert_eq!(server.store.count_of("Observation"), 10);
+    assert_eq!(up.capability()["looks_before_writing"], true);
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_is_told_in_words_also_where_nobody_asks_for_a_token() {
+    let ahead = bedside::clock::TestClock::at(clock().now().micros + 3_600_000_000);
+    let server = fhir_server::start(fhir_server::Config::new(clock())).await.unwrap();
+    let keys = Keys::new(Algorithm::Es384);
+    let up = connect(&server.base_url, &keys, ahead, |config| config.auth = bedside::upstream::Auth::None);
+    assert_eq!(letters(&up.deliver(&entries("late", 1)).await), "A");
+    assert!(up.state().detail.contains("ahead of the server"), "{}", up.state().detail);
+    assert!(up.clock_skew_s().unwrap() < -3_590);
 }
 
 #[tokio::test]

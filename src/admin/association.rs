@@ -192,6 +192,8 @@ pub struct Done {
     pub corrected: u64,
     /// Entries that still wait or wait now.
     pub held: u64,
+    /// Entries of that time that are no longer kept: what was delivered of them stays as it is.
+    pub beyond: u64,
 }
 
 /// What a scanner read, to be looked for among the devices.

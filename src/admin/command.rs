@@ -20,6 +20,9 @@ pub enum Refusal {
     /// The state does not allow it (HTTP 409).
     #[error("{0}")]
     Conflict(String),
+    /// It is done when the person says that it is meant (HTTP 409 with this code).
+    #[error("{why}")]
+    Asks { code: &'static str, why: String },
     /// There is no such entry (HTTP 404).
     #[error("no such entry")]
     Unknown,

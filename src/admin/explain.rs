@@ -11,11 +11,14 @@ use crate::clock::Timestamp;
 use crate::device::{
     Coding, Comparator, Containment, Finding, Measurement, MeasurementStatus, Moment, ResultStatus, Value,
 };
+use crate::hl7v2::Charset;
 
 /// Derives what a kept frame says. The gateway implements it with the firmware profiles and the translation.
 pub trait Explain: Send + Sync {
     /// Pure and total: what cannot be decoded comes back as findings. Called off the async threads.
     fn explain(&self, frame: &StoredFrame) -> Explained;
+    /// What HL7 messages of a link are written in that do not say it.
+    fn charset(&self, link: &str) -> Charset;
 }
 
 /// A frame as it was kept.

@@ -16,6 +16,8 @@ pub trait Outgoing: Send + Sync {
     fn messages(&self, filter: OutgoingFilter) -> Later<'_, Result<Vec<MessageView>, Refusal>>;
     /// One message with its bytes.
     fn message(&self, id: i64) -> Later<'_, Result<MessageBytes, Refusal>>;
+    /// The main FHIR server; null when there is none.
+    fn main(&self) -> serde_json::Value;
     /// Carries out what a person wants; how many messages it touched.
     fn act(&self, wanted: Act, audit: NewAudit) -> Later<'_, Result<u64, Refusal>>;
 }
@@ -36,6 +38,11 @@ pub enum Act {
     Resume(String),
     /// All held messages of a destination.
     ReleaseAll(String),
+    /// What was received in a span of time goes to a FHIR server or a folder again.
+    Replay {
+        destination: String,
+        span: ReplayWanted,
+    },
 }
 
 /// Why a message is dropped, as typed.
@@ -43,6 +50,55 @@ pub enum Act {
 #[serde(deny_unknown_fields)]
 pub struct DropWanted {
     pub reason: String,
+}
+
+/// A span of time, as typed: RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayWanted {
+    pub from: String,
+    pub until: String,
+}
+
+impl ReplayWanted {
+    /// Microseconds since 1970; the end is not included.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    pub fn span(&self) -> Result<(i64, i64), String> {
+        let at = |text: &str| {
+            let wrong = |_| format!("\"{text}\" is no time such as 2026-11-22T08:00:00Z");
+            text.trim().parse::<jiff::Timestamp>().map(jiff::Timestamp::as_microsecond).map_err(wrong)
+        };
+        let (from, until) = (at(&self.from)?, at(&self.until)?);
+        if until <= from {
+            return Err("a span of time ends after it begins".into());
+        }
+        Ok((from, until))
+    }
+}
+
+/// How delivery to a FHIR server or into a folder goes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeliveryView {
+    /// `fhir` or `ndjson`.
+    pub kind: &'static str,
+    /// `closed`: it answers; `open`: it is only tried now and then.
+    pub breaker: &'static str,
+    /// In a row.
+    pub failures: u32,
+    /// Entries in one request now; it shrinks when the server is slow.
+    pub batch: Option<usize>,
+    /// Requests side by side now.
+    pub in_flight: Option<usize>,
+    /// Since the start.
+    pub bytes_sent: u64,
+    /// `all`, `alarms` or `nothing`, by the time of day.
+    pub sends: &'static str,
+    /// What the server declares and what was made of it.
+    pub capability: Option<serde_json::Value>,
+    /// Seconds by which the server's clock is ahead of this box's.
+    pub clock_skew_s: Option<i64>,
 }
 
 /// A destination.
@@ -74,6 +130,12 @@ pub struct DestinationView {
     pub foreign: u64,
     pub answer: Option<AnswerView>,
     pub routes: Vec<RouteView>,
+    /// Rows ever made = waiting + sent + held + done + gone (deleted with their entry).
+    pub queued: u64,
+    pub done: u64,
+    pub gone: u64,
+    /// Of FHIR servers and folders.
+    pub delivery: Option<DeliveryView>,
 }
 
 /// One connection to a destination.
@@ -101,6 +163,15 @@ pub struct RouteView {
     pub how: &'static str,
     /// All of it as one sentence.
     pub says: String,
+    /// Since the start.
+    pub left_out: LeftOutView,
+}
+
+/// What messages built of measurements had no place for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOutView {
+    pub waveforms: u64,
+    pub alarms: u64,
 }
 
 /// A message in a queue.

@@ -16,8 +16,15 @@ pub trait People: Send + Sync {
     fn person(&self, id: i64) -> Later<'_, Result<PersonDetail, Refusal>>;
     /// Wards and beds with who is in them.
     fn places(&self) -> Later<'_, Result<Places, Refusal>>;
-    /// A person takes a merge back.
-    fn unmerge(&self, merge: i64, audit: NewAudit) -> Later<'_, Result<(), Refusal>>;
+    /// A person takes a merge back; results that went out on one of the two go out anew where they are the other's.
+    fn unmerge(&self, merge: i64, audit: NewAudit) -> Later<'_, Result<Unmerged, Refusal>>;
+}
+
+/// What taking a merge back came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unmerged {
+    /// Entries of that time that are no longer kept: what was delivered of them stays as it is.
+    pub beyond: u64,
 }
 
 /// Who is looked for. Not in an address, where logs would keep it.

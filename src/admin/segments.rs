@@ -43,10 +43,10 @@ struct FieldView {
 }
 
 impl Segments {
-    /// The beginning of a frame; `None` when it is no HL7 v2 message.
-    pub(super) fn of(frame: &[u8]) -> Option<Self> {
+    /// The beginning of a frame, in `charset` where MSH-18 says nothing; `None` when it is no HL7 v2 message.
+    pub(super) fn of(frame: &[u8], charset: Charset) -> Option<Self> {
         let shown = beginning(frame);
-        let message = Message::parse(shown, Charset::default()).message?;
+        let message = Message::parse(shown, charset).message?;
         let more = message.segments().nth(SEGMENTS_MAX).is_some();
         let segments = named(&message, SEGMENTS_MAX).into_iter().map(segment).collect();
         Some(Self { segments, whole: shown.len() == frame.len() && !more })
@@ -89,7 +89,7 @@ fn shown(text: &str) -> String {
 
 /// For the fuzzing rig: whatever bytes come, what is shown is bounded and holds no control character but the line end.
 pub(super) fn fuzz(bytes: &[u8]) {
-    let Some(view) = Segments::of(bytes) else { return };
+    let Some(view) = Segments::of(bytes, Charset::default()) else { return };
     assert!(view.segments.len() <= SEGMENTS_MAX);
     for field in view.segments.iter().flat_map(|segment| &segment.fields) {
         for text in field.parts.iter().flatten().flatten() {
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_message_is_shown_by_name_and_place() {
         let frame = b"\x0bMSH|^~\\&|A||||1||ORU^R01|1|P|2.5\rPID|||7^^^X&1.2&ISO~8\rOBX|1||||\"\"\r\x1c\r";
-        let view = serde_json::to_value(Segments::of(frame).unwrap()).unwrap();
+        let view = serde_json::to_value(Segments::of(frame, Charset::default()).unwrap()).unwrap();
         assert_eq!(view["whole"], true);
         assert_eq!(view["segments"][1]["segment"], "PID");
         assert_eq!(view["segments"][1]["title"], "Patient");
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_not_taken_apart() {
-        assert_eq!(Segments::of(b"SpO2=97 BPM=60\r\n"), None);
-        assert_eq!(Segments::of(b""), None);
+        assert_eq!(Segments::of(b"SpO2=97 BPM=60\r\n", Charset::default()), None);
+        assert_eq!(Segments::of(b"", Charset::default()), None);
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
             frame.resize(frame.len() + 3000, b'x');
             frame.push(b'\r');
         }
-        let view = Segments::of(&frame).unwrap();
+        let view = Segments::of(&frame, Charset::default()).unwrap();
         assert!(!view.whole);
         let last = view.segments.last().unwrap();
         let text = &last.fields.last().unwrap().parts[0][0][0];
@@ -138,14 +138,14 @@ mod tests {
         assert!(text.ends_with("x…"));
 
         let many = [b"MSH|^~\\&|A\r".to_vec(), b"NTE|1\r".repeat(SEGMENTS_MAX)].concat();
-        let view = Segments::of(&many).unwrap();
+        let view = Segments::of(&many, Charset::default()).unwrap();
         assert_eq!((view.segments.len(), view.whole), (SEGMENTS_MAX, false));
     }
 
     #[test]
     fn marks_that_turn_text_around_are_seen() {
         let frame = "MSH|^~\\&|A\u{202e}B\rNTE|1||a\\.br\\b\u{9b}\r";
-        let view = Segments::of(frame.as_bytes()).unwrap();
+        let view = Segments::of(frame.as_bytes(), Charset::default()).unwrap();
         let texts: Vec<_> =
             view.segments.iter().flat_map(|one| &one.fields).flat_map(|one| &one.parts[0][0]).collect();
         assert!(texts.iter().any(|text| *text == "A▯B"), "{texts:?}");

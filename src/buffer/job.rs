@@ -111,6 +111,12 @@ impl Job {
         }
     }
 
+    /// What [`Sabotage::AnswerOnError`](crate::sabotage::Sabotage) does.
+    pub(super) fn answer_all_the_same(self) {
+        let done = if self.is_frame() { Done::Keep(Kept { id: 0, duplicate: false }) } else { Done::Nothing };
+        self.answer(done);
+    }
+
     pub(super) fn refuse(self, why: &Refused) {
         let why = why.clone();
         match self {

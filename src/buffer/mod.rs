@@ -35,6 +35,7 @@ mod copy;
 mod entry;
 mod examine;
 mod filter;
+mod feed;
 mod folder;
 mod glance;
 mod header;
@@ -49,6 +50,7 @@ mod reader;
 mod registry;
 mod repetition;
 mod retention;
+mod sabotaged;
 mod salvage;
 mod schema;
 mod scrub;
@@ -70,14 +72,17 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::{SharedClock, Timestamp};
 
+pub(crate) use association::ADMINISTRATION;
 pub(crate) use association::PersonText;
 pub use association::{
-    AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, NewAssociation,
+    AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, LookRow, NewAssociation,
+    OnwardRow,
 };
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use copy::{Manifest, Restored, back_up, restore};
 pub use entry::{IllegalMark, Mark, State, Transition};
 pub use examine::{Examined, Progress, examine};
+pub use feed::{Behind, FeedChange, Wanted};
 pub use glance::{Glance, glance};
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use ledger::Ledger;
@@ -86,7 +91,7 @@ pub use people::{
     Lookup, Matching, MergeRow, PeopleChange, PeopleCounts, PersonDetail, PersonRow, SourceRow, StayRow,
     look_at_people, look_at_person,
 };
-pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow};
+pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow, look_at_destinations};
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit, SessionRow, UserRow};
 pub use scrub::{Scrub, Verified};

@@ -7,6 +7,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entry::State;
+use super::feed::{self, FeedChange};
 use crate::clock::Timestamp;
 
 /// Bytes kept of a reason or an answer.
@@ -41,6 +42,8 @@ pub enum OutgoingChange {
     Pause { destination: String, paused: bool },
     /// Lets all held messages of a destination go: the same bytes, where there are some.
     ReleaseAll { destination: String },
+    /// Of a FHIR server or a folder beside the main server.
+    Feed { destination: String, change: FeedChange },
 }
 
 /// What happened to a message.
@@ -105,6 +108,7 @@ pub(super) fn apply(
                 return Ok(Err(format!("there is no destination \"{destination}\"")));
             }
         }
+        OutgoingChange::Feed { destination, change } => return feed::apply(conn, destination, change, now),
         OutgoingChange::ReleaseAll { destination } => {
             conn.execute(
                 "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL, committed = NULL WHERE state = 2
@@ -140,11 +144,13 @@ fn queue(
         .query_row([destination], |row| row.get::<_, i64>(0))
         .optional()?;
     let Some(number) = known else { return Ok(Err(format!("there is no destination \"{destination}\""))) };
+    let mut made = 0;
     for row in rows {
         let state = if row.held.is_some() { State::Held } else { State::Waiting };
-        conn.prepare_cached(
-            "INSERT OR IGNORE INTO outgoing (destination, entry, part, route, lane, state, queued, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        made += conn.prepare_cached(
+            "INSERT OR IGNORE INTO outgoing (destination, entry, part, route, lane, state, queued, reason, round)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (SELECT coalesce(max(round), 0) FROM outgoing
+               WHERE destination = ?1 AND entry = ?2 AND withdraws = 0))",
         )?
         .execute(params![
             number,
@@ -157,12 +163,12 @@ fn queue(
             row.held.as_deref().map(shortened)
         ])?;
     }
-    conn.prepare_cached("UPDATE destination SET through = max(through, ?2) WHERE id = ?1")?
-        .execute(params![number, through])?;
+    conn.prepare_cached("UPDATE destination SET through = max(through, ?2), made = made + ?3 WHERE id = ?1")?
+        .execute(params![number, through, made as i64])?;
     Ok(Ok(()))
 }
 
-fn take_step(
+pub(super) fn take_step(
     conn: &Connection,
     id: i64,
     step: &Step,
@@ -233,10 +239,12 @@ fn take_step(
     Ok(Ok(()))
 }
 
-/// Lets the messages of an entry go that are held and were never sent: what held the entry is mended.
+/// Lets the messages of an entry go that are held and were never sent: what held the entry is mended. What goes to FHIR
+/// servers goes whether it was sent before or not: the same resource twice is one.
 pub(super) fn release_entry(conn: &Connection, entry: i64) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL WHERE entry = ?1 AND state = 2 AND attempts = 0",
+        "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL WHERE entry = ?1 AND state = 2
+           AND (attempts = 0 OR route = '*')",
     )?
     .execute([entry])?;
     Ok(())

@@ -31,6 +31,14 @@ pub struct OutgoingRow {
     pub control: Option<String>,
     /// The last acknowledgement, as text for people.
     pub answer: Option<String>,
+    /// How often the entry was told anew, because its patient was another.
+    pub round: u32,
+    /// It takes back what was told in that round.
+    pub withdraws: bool,
+    /// Under whom it went, as [`crate::gateway`] writes it.
+    pub under: Option<String>,
+    /// Under whom the entry was told and taken back before.
+    pub taken_back: Vec<String>,
 }
 
 /// A message whose turn it is.
@@ -55,6 +63,9 @@ pub struct DestinationRow {
     pub waiting: u64,
     pub sent: u64,
     pub held: u64,
+    /// Rows ever made, and rows deleted with their entry: queued = waiting + sent + held + done + gone.
+    pub queued: u64,
+    pub gone: u64,
     /// When the message that is neither accepted nor held was queued that waits longest.
     pub oldest: Option<Timestamp>,
     /// The latest acknowledgement, and when it came.
@@ -74,7 +85,12 @@ pub struct OutgoingFilter {
 
 const COLUMNS: &str =
     "SELECT outgoing.id, destination.name, entry, part, route, state, attempts, revision, queued, next_try,
-    sent_at, committed, answered_at, reason, control, answer FROM outgoing
+    sent_at, committed, answered_at, reason, control, answer, round, withdraws,
+    (SELECT parts FROM onward JOIN attribution ON attribution.id = onward.attribution WHERE onward.outgoing = outgoing.id),
+    CASE WHEN round > 0 THEN (SELECT json_group_array(parts) FROM outgoing AS earlier
+       JOIN onward ON onward.outgoing = earlier.id JOIN attribution ON attribution.id = onward.attribution
+       WHERE onward.entry = outgoing.entry AND earlier.destination = outgoing.destination AND earlier.withdraws = 1) END
+    FROM outgoing
     JOIN destination ON destination.id = outgoing.destination";
 
 /// Rows of this lane, but for those behind one of their order that has to wait.
@@ -107,6 +123,13 @@ fn row(row: &Row<'_>) -> rusqlite::Result<OutgoingRow> {
         reason: row.get(13)?,
         control: row.get(14)?,
         answer: row.get(15)?,
+        round: row.get(16)?,
+        withdraws: row.get(17)?,
+        under: row.get(18)?,
+        taken_back: row
+            .get::<_, Option<String>>(19)?
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default(),
     })
 }
 
@@ -137,7 +160,7 @@ fn next(
 fn destinations(conn: &Connection) -> rusqlite::Result<Vec<DestinationRow>> {
     let snapshot = conn.unchecked_transaction()?;
     let mut all = snapshot.prepare_cached(
-        "SELECT id, name, through, wanted, paused, heard_at, heard FROM destination ORDER BY name",
+        "SELECT id, name, through, wanted, paused, heard_at, heard, made, gone FROM destination ORDER BY name",
     )?;
     let mut counts = snapshot.prepare_cached(
         "SELECT state, count(*), min(queued) FROM outgoing WHERE destination = ?1 AND state < 3 GROUP BY state",
@@ -155,6 +178,8 @@ fn destinations(conn: &Connection) -> rusqlite::Result<Vec<DestinationRow>> {
             waiting: 0,
             sent: 0,
             held: 0,
+            queued: row.get::<_, i64>(7)?.unsigned_abs(),
+            gone: row.get::<_, i64>(8)?.unsigned_abs(),
             oldest: None,
             answer: answered.zip(row.get(6)?),
         };
@@ -186,6 +211,31 @@ fn listed(conn: &Connection, filter: &OutgoingFilter) -> rusqlite::Result<Vec<Ou
     found
         .query_map(params![filter.destination, state, filter.entry, filter.before, filter.limit], row)?
         .collect()
+}
+
+impl OutgoingRow {
+    /// Whether it stands for an entry that goes to a FHIR server or into a folder.
+    pub fn of_feed(&self) -> bool {
+        self.route == super::feed::ROUTE
+    }
+}
+
+impl DestinationRow {
+    /// What is done with: accepted, found to hold nothing for this destination, or dropped by a person.
+    pub const fn done(&self) -> u64 {
+        self.queued.saturating_sub(self.waiting + self.sent + self.held + self.gone)
+    }
+}
+
+/// The queues of a folder that another process may have open, for `bedside status`.
+///
+/// # Errors
+/// [`BufferError::Storage`], [`BufferError::Newer`], [`BufferError::Foreign`].
+pub fn look_at_destinations(dir: &std::path::Path) -> Result<Vec<DestinationRow>, BufferError> {
+    let path = dir.join(super::folder::DATABASE);
+    super::schema::refuse_what_is_not_ours(&path)?;
+    let rows = super::schema::connect_querying(&path).and_then(|conn| destinations(&conn));
+    rows.map_err(|source| BufferError::Storage { doing: "looking at the destinations", source })
 }
 
 impl Reader {

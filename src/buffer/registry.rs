@@ -17,6 +17,7 @@ use super::sha256;
 use super::work::WorkChange;
 use super::worklist;
 use crate::clock::Timestamp;
+use crate::sabotage::{Sabotage, commits};
 
 /// A device this box has heard of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -261,6 +262,9 @@ pub(super) fn append_audit(conn: &Connection, row: &NewAudit, now: Timestamp) ->
          WHERE name IN ('audit_rows', 'audit_head')",
         params![id, Value::Blob(sum.to_vec())],
     )?;
+    if commits(Sabotage::EditAudit) {
+        super::sabotaged::edit_audit(conn, id)?;
+    }
     Ok(())
 }
 

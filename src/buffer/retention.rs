@@ -6,9 +6,10 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::association;
 use super::entry::State;
-use super::outgoing;
 use super::store::Store;
+use super::{feed, outgoing};
 
 /// Entries purged in one transaction: a few milliseconds at most.
 const BATCH: usize = 256;
@@ -27,17 +28,21 @@ const PAGE: u64 = 4_096;
 
 pub(super) const NEXT_TO_LOOK_AT: &str = "SELECT id, state FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2";
 /// What is kept because of an entry, each row found by an index.
-pub(super) const GOES_WITH: [&str; 5] = [
+pub(super) const GOES_WITH: [&str; 4] = [
     "DELETE FROM frame WHERE id = ?1",
     "DELETE FROM entry WHERE id = ?1",
-    "DELETE FROM outgoing WHERE entry = ?1",
     "DELETE FROM person_entry WHERE entry = ?1",
     "DELETE FROM unattributed WHERE entry = ?1",
 ];
-/// Under whom it went out; a text of the parts goes with the last entry that went out under it.
-pub(super) const DELETE_ATTRIBUTED: &str = "DELETE FROM attributed WHERE entry = ?1 RETURNING attribution";
-pub(super) const DELETE_ATTRIBUTION: &str =
-    "DELETE FROM attribution WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM attributed WHERE attribution = ?1)";
+/// Under whom it went out, and to whom; a text of the parts goes with the last that needs it.
+pub(super) const ATTRIBUTIONS: &str = "SELECT attribution FROM attributed WHERE entry = ?1
+    UNION SELECT attribution FROM onward WHERE entry = ?1 UNION SELECT attribution FROM outgoing_attributed WHERE entry = ?1";
+pub(super) const FORGET_ATTRIBUTED: [&str; 2] =
+    ["DELETE FROM attributed WHERE entry = ?1", "DELETE FROM onward WHERE entry = ?1"];
+pub(super) const FORGET_ATTRIBUTION: &str = "DELETE FROM attribution WHERE id = ?1
+    AND NOT EXISTS (SELECT 1 FROM attributed WHERE attribution = ?1)
+    AND NOT EXISTS (SELECT 1 FROM onward WHERE attribution = ?1)
+    AND NOT EXISTS (SELECT 1 FROM outgoing_attributed WHERE attribution = ?1)";
 
 /// Pages of the database: all, and those nobody uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,14 +146,17 @@ impl Store {
 
     /// Deletes an entry and all that is kept because of it.
     fn take_out(&self, id: i64) -> rusqlite::Result<()> {
-        for sql in GOES_WITH {
-            self.conn.prepare_cached(sql)?.execute([id])?;
-        }
-        let mut under = self.conn.prepare_cached(DELETE_ATTRIBUTED)?;
+        let conn = &self.conn;
+        association::purging(conn, id)?;
+        let mut under = conn.prepare_cached(ATTRIBUTIONS)?;
         let attributions: Vec<i64> =
             under.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        feed::forget_entry(conn, id)?;
+        for sql in GOES_WITH.into_iter().chain(FORGET_ATTRIBUTED) {
+            conn.prepare_cached(sql)?.execute([id])?;
+        }
         for attribution in attributions {
-            self.conn.prepare_cached(DELETE_ATTRIBUTION)?.execute([attribution])?;
+            conn.prepare_cached(FORGET_ATTRIBUTION)?.execute([attribution])?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::association::{ADMINISTRATION, owe};
 use super::reader::Reader;
 use super::work::{
     Asked, NewOrder, OrderRow, WorkChange, WorkCounts, WorkFilter, WorkSource, WorkState, WorkTest,
@@ -102,7 +103,17 @@ fn place(
         order.author,
         now.micros,
     ])?;
+    look_again(conn, &order.specimen, order.person.as_ref())?;
     Ok(Ok(()))
+}
+
+/// Results of the specimen may be here already: whose they are is asked anew.
+fn look_again(conn: &Connection, specimen: &str, person: Option<&Person>) -> rusqlite::Result<()> {
+    if person.is_none_or(|person| person.identifiers.is_empty()) {
+        return Ok(());
+    }
+    let cause = (ADMINISTRATION, "an order of the specimen came, changed or was cancelled");
+    owe(conn, None, 0, Some(specimen), cause)
 }
 
 fn fresh(test: &OrderedTest) -> WorkTest {
@@ -124,6 +135,10 @@ fn update(
     }
     tests.extend(new.map(fresh));
     let same_work = tests == known.tests && order.specimen == known.specimen;
+    if order.person != known.person || order.specimen != known.specimen {
+        look_again(conn, &known.specimen, known.person.as_ref())?;
+        look_again(conn, &order.specimen, order.person.as_ref())?;
+    }
     let same = same_work
         && (order.urgent, &order.person, &order.kind, order.collected.map(|at| at.micros))
             == (known.urgent, &known.person, &known.kind, known.collected.map(|at| at.micros));
@@ -175,6 +190,11 @@ fn end(
 }
 
 fn turn(conn: &Connection, id: i64, state: WorkState, now: Timestamp) -> rusqlite::Result<()> {
+    if state == WorkState::Cancelled
+        && let Some(row) = by_id(conn, id)?
+    {
+        look_again(conn, &row.specimen, row.person.as_ref())?;
+    }
     conn.execute(
         "UPDATE work_order SET state = ?2, changed = ?3 WHERE id = ?1",
         params![id, state.number(), now.micros],

@@ -23,6 +23,7 @@ use super::job::{Done, Job};
 use super::retention::{Pages, Purged, Which};
 use super::store::{self, Store, Why};
 use super::{BufferError, Config, Kept, Refused, registry};
+use crate::sabotage::{Sabotage, commits};
 
 /// The largest group.
 const GROUP_JOBS: usize = 1_024;
@@ -190,6 +191,9 @@ impl Writer {
             Err(error) if store::no_room(&error) => self.disk_is_full(jobs),
             Err(error) => {
                 self.fault("writing", Some(&error));
+                if commits(Sabotage::AnswerOnError) {
+                    return jobs.into_iter().for_each(Job::answer_all_the_same);
+                }
                 let why = Refused { full: false, reason: format!("the disk could not be written: {error}") };
                 self.refuse(jobs, &why);
             }
@@ -313,7 +317,7 @@ fn transaction(
     if changed {
         store.write_repeats()?;
     }
-    if cfg!(feature = "sabotage-answer-before-commit") {
+    if commits(Sabotage::AnswerBeforeCommit) {
         // As wrong as it gets: the sender is told, then the disk is asked. The pause is a slow disk's commit.
         jobs.drain(..).zip(done.drain(..)).for_each(|(job, done)| job.answer(done));
         std::thread::sleep(Duration::from_millis(5));

@@ -14,6 +14,9 @@ use crate::hl7v2::{self, AckCode, Answers, Charset, LENGTH_MAX, Message, Outcome
 use crate::tls;
 use crate::wire::mllp::{COMMIT, NO_COMMIT, take_block, wrap};
 
+/// How encryption is left out.
+const NO_TLS: &str = "leave --tls and --ca out";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show messages with the names of their segments and fields, and what is odd about them
@@ -48,6 +51,7 @@ pub(super) struct Parse {
 )]
 pub(super) struct Send {
     /// HOST:PORT
+    #[arg(value_parser = host_and_port)]
     address: String,
     /// Files of messages or batches
     #[arg(required = true)]
@@ -91,6 +95,12 @@ pub(super) struct Ack {
     /// Why, for codes that refuse
     #[arg(long, default_value = "")]
     text: String,
+}
+
+fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let (host, port) = text.rsplit_once(':').ok_or("write HOST:PORT, such as 10.0.0.5:2575")?;
+    let right = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if right { Ok(text.to_owned()) } else { Err("write HOST:PORT, such as 10.0.0.5:2575") }
 }
 
 /// HL7 table 0008.
@@ -274,7 +284,7 @@ fn send(arguments: &Send) -> Result<(), CliError> {
             None => speak(arguments, socket, &outgoing).await,
             Some(settings) => {
                 let host = arguments.address.rsplit_once(':').map_or("", |(host, _)| host);
-                let words = tls::Words { other: &arguments.address, plain: "leave --tls and --ca out" };
+                let words = tls::Words { other: &arguments.address, plain: NO_TLS };
                 let stream = tls::call(&settings, host.trim_matches(['[', ']']), socket, words)
                     .await
                     .map_err(CliError::failed)?;
@@ -314,7 +324,12 @@ where
                 refused += usize::from(!said.taken);
                 say(format!("{id}\t{}", said.words));
             }
-            Ok(Err(fault)) => return Err(CliError::failed(format!("{id}: {fault}"))),
+            Ok(Err(fault)) => {
+                let other = tls::Words { other: &arguments.address, plain: NO_TLS };
+                let told = tls::explain_later(&fault, &arguments.address, other);
+                let told = told.unwrap_or_else(|| format!("{}: {fault}", arguments.address));
+                return Err(CliError::failed(format!("{id}: {told}")));
+            }
             Err(_) if asked.is_silence() => say(format!("{id}\tsent; it asks for no answer")),
             Err(_) => {
                 return Err(CliError::failed(format!("{id}: no answer for {} s", arguments.timeout)));

@@ -8,6 +8,7 @@ mod backup;
 mod config;
 mod console;
 mod demo;
+mod destinations;
 mod devices;
 mod hl7;
 mod keys;
@@ -35,7 +36,7 @@ use crate::secret::SecretStore;
 #[derive(Debug, Parser)]
 #[command(
     name = "bedside",
-    version,
+    version = crate::sabotage::VERSION,
     propagate_version = true,
     after_help = "Start here:\n  bedside demo                  see it work with simulated devices\n  bedside config example        a commented configuration to start from\n  bedside config check          is my configuration right?\n  bedside profile list          which devices are known\n  bedside devices scan          what speaks on a serial port\n\nExit codes: 0 done, 1 failed, 2 wrong command line, 75 folder in use, 78 wrong configuration."
 )]
@@ -82,6 +83,9 @@ enum Command {
     /// Who this box knows, and who lies where
     #[command(subcommand)]
     Patients(patients::Command),
+    /// Where results go: list, pause, go on, send a span of time again
+    #[command(subcommand)]
+    Destinations(destinations::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
     /// Verify everything kept: pages, SHA-256 of every frame, references, tallies, the audit trail
@@ -154,6 +158,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Replay(arguments) => replay::replay(arguments),
         Command::Keys(command) => keys::main(command),
         Command::Hl7(command) => hl7::main(command),
+        Command::Destinations(command) => destinations::main(command),
         Command::Patients(command) => patients::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),

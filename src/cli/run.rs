@@ -25,6 +25,9 @@ pub(super) struct Arguments {
 pub(super) fn main(arguments: Arguments) -> Result<(), CliError> {
     let config = config::load(&arguments.config.config).map_err(CliError::config)?;
     start_log(&config.log);
+    if cfg!(feature = "sabotage") {
+        tracing::error!(version = crate::sabotage::VERSION, "Not for use.");
+    }
     install_crypto();
     allow_files();
     let secrets = secret_store(config.secrets.clone());

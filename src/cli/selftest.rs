@@ -34,7 +34,10 @@ const CHECKS: [Check; 9] = [
 
 pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
     install_crypto();
-    let results: Vec<_> = CHECKS.into_iter().map(|(name, check)| (name, check())).collect();
+    let mut results: Vec<_> = CHECKS.into_iter().map(|(name, check)| (name, check())).collect();
+    if cfg!(feature = "sabotage") {
+        results.push(("build", Err(crate::sabotage::VERSION.into())));
+    }
     let failures = results.iter().filter(|(_, r)| r.is_err()).count();
     if arguments.json {
         let checks: Vec<_> = results
@@ -48,7 +51,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
             })
             .collect();
         say_json(
-            &serde_json::json!({"ok": failures == 0, "version": env!("CARGO_PKG_VERSION"), "checks": checks}),
+            &serde_json::json!({"ok": failures == 0, "version": crate::sabotage::VERSION, "checks": checks}),
         );
     } else {
         for (name, result) in &results {

@@ -17,6 +17,7 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
     let config = config::load(&arguments.config.config).map_err(CliError::config)?;
     let glance = buffer::glance(&config.buffer.dir).map_err(CliError::failed)?;
     let counts = glance.counts;
+    let destinations = buffer::look_at_destinations(&config.buffer.dir).map_err(CliError::failed)?;
     if arguments.json {
         say_json(&serde_json::json!({
             "running": glance.running,
@@ -27,6 +28,9 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
             },
             "ledger": glance.ledger,
             "balanced": glance.ledger.balanced(),
+            "gone": counts.gone,
+            "kept": counts.kept,
+            "destinations": destinations.iter().map(as_json).collect::<Vec<_>>(),
         }));
         return Ok(());
     }
@@ -52,7 +56,21 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
         mega(glance.bytes),
         mega(config.buffer.max_bytes) / 1000.0
     ));
+    for one in destinations.iter().filter(|one| one.wanted) {
+        let paused = if one.paused { ", paused" } else { "" };
+        let (open, held, done) = (one.waiting + one.sent, one.held, one.done() + one.gone);
+        say(format!("{}: {open} to go, {held} held, {done} done{paused}", one.name));
+    }
     Ok(())
+}
+
+/// queued = waiting + sent + held + done + gone; kept = waiting + sent + accepted + held + gone, of the main server.
+pub(super) fn as_json(one: &buffer::DestinationRow) -> serde_json::Value {
+    serde_json::json!({
+        "name": one.name, "configured": one.wanted, "paused": one.paused, "looked_through": one.through,
+        "queued": one.queued, "waiting": one.waiting, "sent": one.sent, "held": one.held, "done": one.done(),
+        "gone": one.gone, "oldest": one.oldest.map(crate::clock::Timestamp::rfc3339),
+    })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a size shown with one decimal")]

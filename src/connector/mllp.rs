@@ -7,7 +7,7 @@ mod settings;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use acknowledge::{Acknowledge, Acknowledger, acknowledger};
+pub use acknowledge::{Acknowledger, acknowledger};
 pub use settings::{Config, ConfigError};
 pub(super) use settings::{idle_timeout_s, max_connections};
 
@@ -25,7 +25,8 @@ use crate::wire::mllp::MllpFramer;
 /// Listens or calls until it is time to stop. Whatever fails is tried again; the link's state says why.
 pub async fn run(link: Arc<str>, config: Config, intake: Arc<dyn Intake>, clock: SharedClock, stop: Stop) {
     let framing = config.framing();
-    let acknowledger = Some(config.acknowledge.acknowledger(clock.clone()));
+    let policy = config.acknowledge.unwrap_or_default();
+    let acknowledger = Some(acknowledge::of_policy(policy, clock.clone()));
     let connection = Connection { acknowledger, ..Connection::new(&link, &intake, &clock) };
     let encrypted = config.encrypted();
     let address = match config.side {

@@ -16,7 +16,7 @@ use super::mllp::acknowledger;
 use super::stream::{Connection, Ended, Quiet};
 use super::{Intake, LinkState, Stop};
 use crate::clock::SharedClock;
-use crate::wire::{Codec, Speech};
+use crate::wire::Speech;
 
 /// A port and how it speaks. The defaults are those of most devices: 9600 8N1 without flow control.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -134,7 +134,7 @@ pub async fn run(
     stop: Stop,
 ) {
     let peer: Arc<str> = config.port.to_string_lossy().into();
-    let acknowledger = matches!(speech.codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
+    let acknowledger = acknowledger(&speech.codec, &clock);
     let connection =
         Connection { peer: peer.clone(), acknowledger, ..Connection::new(&link, &intake, &clock) };
     let again = Again { link, intake, first: FIRST_PAUSE, longest: LONGEST_PAUSE, good: LASTED };

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::super::rig::FakeIntake;
 use super::*;
 use crate::clock::TestClock;
+use crate::wire::Codec;
 
 /// A device on a pty, with a lasting name that points to it.
 struct Plugged {

@@ -13,7 +13,7 @@ use super::mllp::{acknowledger, idle_timeout_s, max_connections};
 use super::stream::Connection;
 use super::{Intake, Stop};
 use crate::clock::SharedClock;
-use crate::wire::{Codec, Speech};
+use crate::wire::Speech;
 
 /// One device or several: exactly one of `listen` and `connect`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,7 +70,7 @@ pub async fn run(
     clock: SharedClock,
     stop: Stop,
 ) {
-    let acknowledger = matches!(speech.codec, Codec::Mllp(_)).then(|| acknowledger(clock.clone()));
+    let acknowledger = acknowledger(&speech.codec, &clock);
     let connection = Connection { acknowledger, ..Connection::new(&link, &intake, &clock) };
     match config.side {
         Side::Listen(address) => {

@@ -7,6 +7,7 @@ use super::super::LinkState;
 use super::super::rig::FakeIntake;
 use super::*;
 use crate::clock::TestClock;
+use crate::wire::Codec;
 use crate::wire::astm::{AstmSender, Sending, Sent};
 
 const RESULT: &[u8] = b"H|\\^&|||Lab\rR|1|^^^GLU|5.4|mmol/L\rL|1|N\r";

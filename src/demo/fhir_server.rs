@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -56,6 +56,10 @@ pub struct Config {
     pub takes_ids: bool,
     /// What its CapabilityStatement says about that (`updateCreate`); None: nothing.
     pub says_update_create: Option<bool>,
+    /// Whether it takes transactions; else only batches.
+    pub transactions: bool,
+    /// Whether it heeds `ifNoneExist`.
+    pub conditional_create: bool,
     /// Whether a reference to a resource that does not exist is refused.
     pub check_references: bool,
     /// Most entries of one Bundle; more are answered with 413.
@@ -92,6 +96,8 @@ impl Config {
             latency: Duration::ZERO,
             takes_ids: true,
             says_update_create: Some(true),
+            transactions: true,
+            conditional_create: true,
             check_references: true,
             max_entries: 10_000,
             max_body_bytes: 64 << 20,
@@ -140,6 +146,12 @@ impl Running {
     /// Requests served so far, those that met a fault included.
     pub fn requests(&self) -> u64 {
         self.served.requests.load(Ordering::Relaxed)
+    }
+
+    /// Connections accepted so far, and those of them that speak HTTP/2.
+    pub fn connections(&self) -> (u64, u64) {
+        let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
+        (count(&self.served.connections), count(&self.served.http2))
     }
 
     /// Method and target of every request so far, as an access log would keep them; of the first 10,000.
@@ -199,14 +211,32 @@ async fn serve(stream: TcpStream, server: Arc<route::Server>) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    server.connections.fetch_add(1, Ordering::Relaxed);
     match server.config.tls.clone() {
         None => talk(TokioIo::new(stream), server).await,
         Some(tls) => {
             if let Ok(stream) = tokio_rustls::TlsAcceptor::from(tls).accept(stream).await {
-                talk(TokioIo::new(stream), server).await;
+                match stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    true => talk_http2(TokioIo::new(stream), server).await,
+                    false => talk(TokioIo::new(stream), server).await,
+                }
             }
         }
     }
+}
+
+async fn talk_http2<T>(io: T, server: Arc<route::Server>)
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    server.http2.fetch_add(1, Ordering::Relaxed);
+    let answer = service_fn(move |request| {
+        let server = Arc::clone(&server);
+        async move { server.answer(request).await }
+    });
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new());
+    let _ended: Result<(), hyper::Error> = http.serve_connection(io, answer).await;
 }
 
 async fn talk<T: hyper::rt::Read + hyper::rt::Write + Unpin>(io: T, server: Arc<route::Server>) {

@@ -1,10 +1,11 @@
 //! The demo: six simulated devices and a stranger to pair, that speak their real protocols over ptys, TCP and MQTT, a small FHIR + SMART
-//! server, and the box between them, in one process and a throw-away folder. The rigs and `bedside simulate` use
+//! server, a hospital system that admits patients, an EHR that takes HL7 v2, and the box between them, in one process and a throw-away folder. The rigs and `bedside simulate` use
 //! its parts.
 
 pub mod actor;
 pub mod fault;
 pub mod fhir_server;
+mod hospital;
 pub mod pty;
 pub mod replay;
 pub mod stage;
@@ -113,6 +114,11 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
     }
     let place = Place::Dial(local(ports.newcomers).to_string());
     devices.spawn(stranger()?.run(place, clock.clone(), stop.clone(), |_, _| ()));
+    let (script, count) = hospital::admissions().map_err(failed)?;
+    let admissions = Play { count: Some(count), ..played("generic/hl7-orders", script, None, 2, 0)? };
+    let place = Place::Dial(local(ports.admissions).to_string());
+    devices.spawn(admissions.run(place, clock.clone(), stop.clone(), |_, _| ()));
+    devices.spawn(hospital::Ehr::new(clock.clone()).run(local(ports.ehr), stop.clone()));
     let console = Arc::new(Banner { inner: console, fhir: server.base_url.clone() });
     let done = gateway::run(config, store, clock, stop, console).await;
     devices.abort_all();
@@ -125,6 +131,9 @@ struct Ports {
     chemistry: u16,
     newcomers: u16,
     broker: u16,
+    /// Where the box hears of admissions, and where the EHR takes HL7 v2.
+    admissions: u16,
+    ehr: u16,
 }
 
 impl Ports {
@@ -135,8 +144,8 @@ impl Ports {
             Ok((listener, port))
         };
         // All are held until all are chosen, so that no two are the same.
-        let (a, b, c, d) = (free()?, free()?, free()?, free()?);
-        Ok(Self { monitors: a.1, chemistry: b.1, newcomers: c.1, broker: d.1 })
+        let (a, b, c, d, e, f) = (free()?, free()?, free()?, free()?, free()?, free()?);
+        Ok(Self { monitors: a.1, chemistry: b.1, newcomers: c.1, broker: d.1, admissions: e.1, ehr: f.1 })
     }
 }
 
@@ -157,7 +166,15 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
          [[link]]\nname = \"vital-signs-kit\"\nprofile = \"{KIT}\"\nbroker = {{ topics = [\"kits/#\"] }}\n\
          [[link]]\nname = \"chemistry-analyser-2\"\nprofile = \"{CHEMISTRY}\"\nmllp = {{ listen = \"127.0.0.1:{chemistry}\" }}\n\
          [[link]]\nname = \"{newcomers}\"\nprofile = \"by-sender\"\nmllp = {{ listen = \"127.0.0.1:{door}\" }}\n\
-         [[link]]\nname = \"scale\"\nprofile = \"{SCALE}\"\nserial = {{ port = \"{folder}/scale\" }}\n{p4}",
+         [[link]]\nname = \"scale\"\nprofile = \"{SCALE}\"\nserial = {{ port = \"{folder}/scale\" }}\n{p4}\
+         [[link]]\nname = \"admissions\"\nprofile = \"hl7-system\"\nmllp = {{ listen = \"127.0.0.1:{admissions}\" }}\n\
+         [[destination]]\nname = \"ward-ehr\"\nmllp = {{ address = \"127.0.0.1:{ehr}\" }}\n\
+         receiver = {{ application = \"EHR\", facility = \"DEMO\" }}\n\
+         [[route]]\nname = \"admissions\"\nfrom = [\"admissions\"]\nmessages = [\"ADT\"]\nto = \"ward-ehr\"\nhow = \"pass\"\n\
+         [[route]]\nname = \"results\"\nfrom = [\"icu-monitor\", \"chemistry-analyser\", \"chemistry-analyser-2\", \"scale\"]\n\
+         to = \"ward-ehr\"\nhow = \"measurements\"\nalarms = true\n",
+        admissions = ports.admissions,
+        ehr = ports.ehr,
         broker = ports.broker,
         monitors = ports.monitors,
         chemistry = ports.chemistry,
@@ -185,13 +202,23 @@ fn simulated(
     seconds: u64,
     seed: u64,
 ) -> Result<Play, GatewayError> {
+    let script = Script::of_template(template, None, seed).map_err(failed)?;
+    played(profile, script, kit, seconds, seed)
+}
+
+fn played(
+    profile: &str,
+    script: Script,
+    kit: Option<Broker>,
+    seconds: u64,
+    seed: u64,
+) -> Result<Play, GatewayError> {
     let library = Library::embedded().map_err(failed)?;
     let profile = library.find(profile).ok_or_else(|| failed(format!("there is no {profile}")))?;
     let speaker: Box<dyn Speaker> = match kit {
         Some(broker) => Box::new(Kit::new(broker)),
         None => speaker(&profile, &[]).map_err(failed)?,
     };
-    let script = Script::of_template(template, None, seed).map_err(failed)?;
     let faults = FaultyLine::new(Faults::default(), seed);
     Ok(Play { speaker, script, faults, every: Duration::from_secs(seconds), count: None })
 }
@@ -234,5 +261,22 @@ impl Console for Banner {
 
     fn say(&self, line: &str) {
         self.inner.say(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demos_configuration_has_devices_a_hospital_and_a_way_on() {
+        let ports = Ports::pick().unwrap();
+        let desk = local(8443);
+        let text = configuration(Path::new("/tmp/demo"), desk, "http://127.0.0.1:1/fhir", &ports);
+        let config =
+            config::parse(&text, "the demo's configuration").unwrap_or_else(|wrong| panic!("{wrong}"));
+        assert_eq!(config.links.len(), DEVICES.len() + 2);
+        assert_eq!((config.destinations.len(), config.routes.len()), (1, 2));
+        assert!(config.site.simulated);
     }
 }

@@ -75,6 +75,12 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Whether it holds a version of `resource` that overwrites what the server has.
+    pub fn overwrites(&self, resource: &Resource) -> bool {
+        let place = self.places.get(&(resource.kind, resource.id.as_str()));
+        place.and_then(|place| self.resources.get(*place)).is_some_and(|known| known.replaces)
+    }
+
     /// Adds a resource that goes elsewhere than the mode says.
     pub fn place(&mut self, resource: &'a Resource, placement: Placement) {
         self.add(resource);
@@ -114,8 +120,19 @@ impl<'a> Transaction<'a> {
 
     /// The Bundle as JSON text.
     pub fn json(&self) -> String {
+        self.json_as("transaction")
+    }
+
+    /// The same as a `batch` (R4 3.1.0.11.1): each entry by itself.
+    pub fn json_as_batch(&self) -> String {
+        self.json_as("batch")
+    }
+
+    fn json_as(&self, kind: &str) -> String {
         let mut text = String::with_capacity(self.bytes + 64);
-        text.push_str(r#"{"resourceType":"Bundle","type":"transaction","entry":["#);
+        text.push_str(r#"{"resourceType":"Bundle","type":""#);
+        text.push_str(kind);
+        text.push_str(r#"","entry":["#);
         for (index, resource) in self.entries().into_iter().enumerate() {
             if index > 0 {
                 text.push(',');

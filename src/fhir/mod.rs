@@ -9,6 +9,7 @@ mod bundle;
 mod resources;
 mod types;
 
+use crate::sabotage::{Sabotage, commits};
 use aws_lc_rs::digest;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -87,6 +88,9 @@ pub fn id(kind: &str, system: &str, value: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in [kind, "|", system, "|", value] {
         context.update(part.as_bytes());
+    }
+    if commits(Sabotage::RandomIds) {
+        context.update(&std::process::id().to_be_bytes());
     }
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {

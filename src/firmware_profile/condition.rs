@@ -8,66 +8,19 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use cel::Value;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
-use cel::parser::PrattParser;
-use cel::{Context, Env, Value};
 
 use super::flat::Fields;
 use super::locate::{GrammarKind, Locator};
 use super::value::{Marks, Number, ValueRules};
-
-/// Longer conditions belong into two metrics.
-const TEXT_MAX: usize = 500;
-const DEPTH_MAX: u16 = 32;
-const NODES_MAX: usize = 120;
-
-/// Operators by CEL's own names, and the functions a condition may use.
-const ALLOWED: &[&str] = &[
-    "_&&_",
-    "_||_",
-    "!_",
-    "_==_",
-    "_!=_",
-    "_<_",
-    "_<=_",
-    "_>_",
-    "_>=_",
-    "_+_",
-    "_-_",
-    "_*_",
-    "_/_",
-    "-_",
-    "@in",
-    "_?_:_",
-    "startsWith",
-    "endsWith",
-    "contains",
-    "size",
-];
-const FUNCTIONS: &str = "startsWith, endsWith, contains and size";
-/// Those whose outcome is true or false.
-const TRUTHS: &[&str] = &[
-    "_&&_",
-    "_||_",
-    "!_",
-    "_==_",
-    "_!=_",
-    "_<_",
-    "_<=_",
-    "_>_",
-    "_>=_",
-    "@in",
-    "startsWith",
-    "endsWith",
-    "contains",
-];
+use crate::expression::{self, Expression, Untold};
 
 /// A condition with the places its names stand for.
 #[derive(Clone)]
 pub(super) struct Condition {
-    expression: Arc<IdedExpr>,
+    expression: Expression,
     names: Vec<Name>,
-    environment: Arc<Env>,
     pub(super) text: Arc<str>,
 }
 
@@ -95,31 +48,15 @@ impl Condition {
     /// Reads a condition in the words of `grammar`.
     pub(super) fn parse(text: &str, grammar: GrammarKind) -> Result<Self, Wrong> {
         let whole = |message: String| Wrong { at: 0..text.len(), message };
-        if text.len() > TEXT_MAX {
-            return Err(whole(format!("a condition has at most {TEXT_MAX} characters")));
-        }
-        let parser = PrattParser::new().max_recursion_depth(DEPTH_MAX).max_expression_node_count(NODES_MAX);
-        let mut expression = parser.parse(text).map_err(|errors| {
-            let first = errors.errors.first();
-            let at = first.map_or(0, |error| offset(text, error.pos));
-            let what = first.map_or("it cannot be read", |error| error.msg.as_str());
-            let what = what.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
-            let what = what.replace("mismatched input '<EOF>'", "it ends too early,");
-            Wrong { at: at..text.len().max(at), message: format!("`when` is no CEL condition: {what}") }
-        })?;
+        let mut tree = expression::parse(text)
+            .map_err(|fault| Wrong { at: fault.at..text.len().max(fault.at), message: fault.message })?;
         let mut names = Vec::new();
-        resolve(&mut expression, false, grammar, &mut names)
+        resolve(&mut tree, false, grammar, &mut names)
             .map_err(|(word, message)| Wrong { at: place_of(text, &word), message })?;
-        let is_truth = match &expression.expr {
-            Expr::Call(call) => TRUTHS.contains(&call.func_name.as_str()) || call.func_name == "_?_:_",
-            Expr::Literal(literal) => matches!(literal, LiteralValue::Boolean(_)),
-            _ => true,
-        };
-        if !is_truth {
+        if !expression::is_truth(&tree, true) {
             return Err(whole("`when` must be true or false: compare, such as `value > 0`".into()));
         }
-        let environment = Arc::new(Env::stdlib());
-        Ok(Self { expression: Arc::new(expression), names, environment, text: text.into() })
+        Ok(Self { expression: Expression::new(tree), names, text: text.into() })
     }
 
     /// Every place it looks at.
@@ -134,22 +71,19 @@ impl Condition {
         own: &Locator,
         rules: &ValueRules,
     ) -> Result<bool, &'static str> {
-        let mut context = Context::with_env(Arc::clone(&self.environment));
-        for (number, name) in self.names.iter().enumerate() {
+        let values = self.names.iter().enumerate().map(|(number, name)| {
             let text = fields.text(name.at.as_ref().unwrap_or(own));
             let value = match text.as_deref().map(str::trim) {
                 None => Value::Null,
                 Some(text) if name.as_text => Value::String(Arc::new(text.to_owned())),
                 Some(text) => plain(text, rules),
             };
-            context.add_variable_from_value(variable(number), value);
-        }
-        match Value::resolve(&self.expression, &context) {
-            Ok(Value::Bool(truth)) => Ok(truth),
-            Ok(_) => Err("it is neither true nor false"),
-            // The error's own words would quote what the device sent.
-            Err(_) => Err("a value it compares is missing or of another kind"),
-        }
+            (variable(number), value)
+        });
+        self.expression.holds(values).map_err(|untold| match untold {
+            Untold::NoTruth => "it is neither true nor false",
+            Untold::Incomparable => "a value it compares is missing or of another kind",
+        })
     }
 }
 
@@ -204,10 +138,7 @@ fn resolve(
             list.elements.iter_mut().try_for_each(|one| resolve(one, as_text, grammar, names))
         }
         Expr::Call(call) => {
-            if !ALLOWED.contains(&call.func_name.as_str()) {
-                let known = format!("a condition knows no `{}`; it knows {FUNCTIONS}", call.func_name);
-                return Err((call.func_name.clone(), known));
-            }
+            expression::allowed(call, true).map_err(|why| (call.func_name.clone(), why))?;
             let as_text = speaks_of_text(call);
             let operands = call.target.as_deref_mut().into_iter().chain(&mut call.args);
             operands.into_iter().try_for_each(|one| resolve(one, as_text, grammar, names))
@@ -257,15 +188,6 @@ fn place(path: &[String], grammar: GrammarKind) -> Result<Option<Locator>, Strin
         }
         (_, all) => Err(format!("`{}` is no field of this grammar", all.join("."))),
     }
-}
-
-/// (line, column) of the parser, from 1 and 0 → byte.
-fn offset(text: &str, (line, column): (isize, isize)) -> usize {
-    let lines = usize::try_from(line - 1).unwrap_or(0);
-    let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
-    let start: usize = text.split_inclusive('\n').take(lines).map(str::len).sum();
-    let rest = text.get(start..).unwrap_or_default();
-    start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
 }
 
 fn place_of(text: &str, word: &str) -> Range<usize> {
@@ -358,7 +280,7 @@ mod tests {
             assert!(wrong.message.contains(says), "{text}: {}", wrong.message);
             assert_eq!(wrong.at.start, at, "{text}: {}", wrong.message);
         }
-        let long = "value > 0 && ".repeat(60);
+        let long = "value > 0 && ".repeat(100);
         assert!(Condition::parse(&long, GrammarKind::KeyValue).is_err());
         let deep = "(".repeat(200) + "1" + &")".repeat(200);
         assert!(Condition::parse(&deep, GrammarKind::KeyValue).is_err());

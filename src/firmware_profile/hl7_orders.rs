@@ -65,18 +65,24 @@ struct Draft<'m> {
     container: Option<Segment<'m>>,
 }
 
+/// Whether messages of this type (MSH-9.1) carry orders.
+pub fn is_order(message_type: &str) -> bool {
+    matches!(message_type, "ORM" | "OMG" | "OML")
+}
+
 impl FirmwareProfile {
     /// The orders of an order message; `None` for every other message, a query for orders (ORC-1 `RF`) among them.
     pub fn arriving_orders(&self, bytes: &[u8], context: &LinkContext) -> Option<Arrival> {
-        if !matches!(self.plan.grammar, Grammar::Hl7) {
+        if !matches!(self.plan.grammar, Grammar::Hl7) || !is_order(&header(bytes)?.message_type) {
             return None;
         }
-        if !matches!(&*header(bytes)?.message_type, "ORM" | "OMG" | "OML") {
-            return None;
-        }
-        let message = Message::parse(bytes, context.charset).message?;
+        self.orders_in(&Message::parse(bytes, context.charset).message?, context)
+    }
+
+    /// As [`arriving_orders`](Self::arriving_orders), of a message whose type is an order's.
+    pub fn orders_in(&self, message: &Message<'_>, context: &LinkContext) -> Option<Arrival> {
         let head = message.segment("MSH", 1)?;
-        let drafts = drafts(&message);
+        let drafts = drafts(message);
         let control = |draft: &Draft<'_>| draft.common.map(|orc| orc.field(1).text().trim().to_owned());
         if drafts.iter().any(|draft| control(draft).as_deref() == Some("RF")) {
             return None;
@@ -91,7 +97,7 @@ impl FirmwareProfile {
         }
         let sender = [3, 4].map(|number| head.field(number).component(1).text().trim().to_owned()).join("|");
         for (at, draft) in drafts.iter().enumerate() {
-            match self.placed(&message, head, draft, &sender, context) {
+            match self.placed(message, head, draft, &sender, context) {
                 Ok(Some(placed)) => arrival.take(placed, at + 1),
                 Ok(None) => {}
                 Err(why) => arrival.unusable.push(format!("order {}: {why}", at + 1)),

@@ -7,7 +7,7 @@ use super::hl7::Here;
 use super::metric::canonical_system;
 use super::person::{NO_AUTHORITY, birth_date, gender, names_nobody};
 use super::{FirmwareProfile, finding};
-use crate::device::{Coding, Finding, Identifier, Person, Place, Specimen};
+use crate::device::{Coding, Domain, Finding, Identifier, Person, Place, Specimen};
 use crate::hl7v2::{Element, Segment};
 
 /// PID. `None` when it names nobody: an unknown patient has no identity to confuse with another.
@@ -43,6 +43,34 @@ pub(super) fn person(
         identifiers,
     };
     (!person.identifiers.is_empty() || person.family.is_some() || !person.given.is_empty()).then_some(person)
+}
+
+impl FirmwareProfile {
+    /// Whom a PID names, with the number first that a template would know the person by; `None` when it names nobody.
+    pub(crate) fn patient(&self, pid: &Segment<'_>) -> Option<Person> {
+        let mut person = person(self, pid, &mut Vec::new())?;
+        let leads =
+            |kind: Option<&str>| ["MR", "PI", "PT", "MRN"].iter().position(|wanted| kind == Some(*wanted));
+        person.identifiers.sort_by_key(|one| leads(one.kind.as_deref()).unwrap_or(usize::MAX));
+        Some(person)
+    }
+
+    /// Whether its results are of specimens.
+    pub(crate) fn measures_specimens(&self) -> bool {
+        self.answers_queries()
+            || self
+                .plan
+                .table
+                .metrics
+                .iter()
+                .take(self.plan.table.listed)
+                .any(|one| one.domain == Domain::Laboratory)
+    }
+
+    /// Where a PV1 says the patient is.
+    pub(crate) fn place(&self, visit: &Segment<'_>) -> Option<Place> {
+        place(visit)
+    }
 }
 
 /// CX: id ^ check ^ scheme ^ authority ^ kind (2.5 §2.A.14).

@@ -117,7 +117,7 @@ impl FirmwareProfile {
             Kind::Refill => (writer.orr(order), None),
             Kind::WorkStep => (writer.rsp(order.is_some()), order.map(|order| writer.oml(order))),
         };
-        let written = |text: String| writer.encoded(&text);
+        let written = |text: String| asked.charset.encode_lossy(&text);
         Some(Answered {
             acknowledgement: Some(written(acknowledgement)),
             message: message.map(written).unwrap_or_default(),
@@ -132,27 +132,21 @@ struct Writer<'w> {
 }
 
 impl Writer<'_> {
-    /// A text of usual separators, with the query's own. Parts that came from elsewhere are escaped already.
-    fn own(&self, text: &str) -> String {
-        let signs = self.asked.separators;
-        text.chars()
-            .map(|sign| match sign {
-                '|' => char::from(signs.field),
-                '^' => char::from(signs.component),
-                other => other,
-            })
-            .collect()
+    fn signs(&self) -> hl7v2::Writer {
+        hl7v2::Writer::new(self.asked.separators)
     }
 
-    /// Joins fields; those at the end that say nothing are left out.
+    /// A text of usual separators, with the query's own. Parts that came from elsewhere are escaped already.
+    fn own(&self, text: &str) -> String {
+        self.signs().own(text)
+    }
+
     fn segment(&self, fields: &[String]) -> String {
-        let filled = fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
-        let sign = char::from(self.asked.separators.field).to_string();
-        fields.iter().take(filled).map(String::as_str).collect::<Vec<_>>().join(&sign) + "\r"
+        self.signs().segment(fields)
     }
 
     fn escaped(&self, text: &str) -> String {
-        hl7v2::escaped_line(text, &self.asked.separators)
+        self.signs().line(text)
     }
 
     fn time(&self, at: Timestamp) -> String {
@@ -163,13 +157,8 @@ impl Writer<'_> {
 
     /// `part` tells the messages of one answer apart.
     fn msh(&self, kind: &str, part: char) -> String {
-        let signs = self.asked.separators;
         let [app, facility, to, to_facility, _, processing, version, charset] = self.asked.header.clone();
-        let mut encoding: String = [signs.component, signs.repetition, signs.escape, signs.subcomponent]
-            .map(char::from)
-            .iter()
-            .collect();
-        encoding.extend(signs.truncation.map(char::from));
+        let encoding = self.signs().encoding();
         let id = format!("{:X}{part}", self.context.received.micros);
         let now = self.time(self.context.received);
         let none = String::new;
@@ -297,22 +286,6 @@ impl Writer<'_> {
             message += &self.segment(&["OBR".into(), none(), number, none(), self.escaped(test)]);
         }
         message
-    }
-
-    /// In the charset of the query; a letter it does not have becomes `?`.
-    fn encoded(&self, text: &str) -> Vec<u8> {
-        let name = self.asked.charset.name();
-        let encoding = encoding_rs::Encoding::for_label(name.as_bytes()).unwrap_or(encoding_rs::UTF_8);
-        let (bytes, _, missing) = encoding.encode(text);
-        if !missing {
-            return bytes.into_owned();
-        }
-        let known = |sign: char| {
-            let mut buffer = [0; 4];
-            !encoding.encode(sign.encode_utf8(&mut buffer)).2
-        };
-        let plain: String = text.chars().map(|sign| if known(sign) { sign } else { '?' }).collect();
-        encoding.encode(&plain).0.into_owned()
     }
 }
 

@@ -61,7 +61,7 @@ pub use check::{CaptureReport, CheckReport, MetricLine, Summary, check};
 pub use editor_json::schema as page_schema;
 pub use fault::Fault;
 pub(crate) use fault::did_you_mean;
-pub use hl7_orders::{Arrival, Placed, Wish, fuzz as fuzz_orders};
+pub use hl7_orders::{Arrival, Placed, Wish, fuzz as fuzz_orders, is_order};
 pub use hl7_person::authority;
 pub use hl7_query::Answered;
 pub use library::{Library, LibraryError};
@@ -69,6 +69,7 @@ pub use mask::{Masked, MaskedFrame, NoProfile, fuzz as fuzz_mask, mask};
 pub use ordered::{OrderedTest, is_loinc};
 pub use person::{birth_date, gender, is_filler};
 pub use schema::{Caveat, Folder, Mqtt, Serial, Tcp, TestCase, Transport, Udp, Verified};
+pub(crate) use time::received;
 
 use crate::clock::Timestamp;
 use crate::device::{Coding, Device, Finding, Report};

@@ -230,7 +230,7 @@ impl TimeRules {
 }
 
 /// The time of receipt, shown in the zone of the link.
-pub(super) fn received(context: &LinkContext) -> Moment {
+pub(crate) fn received(context: &LinkContext) -> Moment {
     let offset = jiff::Timestamp::from_microsecond(context.received.micros)
         .map_or(0, |at| context.zone.to_offset(at).seconds().div_euclid(60));
     Moment {

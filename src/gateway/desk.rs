@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::connector::Stop;
 use crate::gateway::GatewayError;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
+use crate::hl7v2::Charset;
 use crate::secret::{Secret, SecretStore};
 use crate::upstream::Upstream;
 
@@ -49,6 +50,10 @@ pub(super) async fn open(
 pub(super) struct Reading(pub(super) Arc<Understanding>);
 
 impl Explain for Reading {
+    fn charset(&self, link: &str) -> Charset {
+        self.0.link(link).map(|link| link.charset).unwrap_or_default()
+    }
+
     fn explain(&self, frame: &StoredFrame) -> Explained {
         let said = Said {
             link: &frame.link,

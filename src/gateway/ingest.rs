@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::admin::live::Live;
-use crate::buffer::{Buffer, NewFrame};
+use crate::buffer::{Buffer, NewFrame, Reader};
 use crate::connector::{Frame, Intake, Later, LinkState, Receipt, Reply};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::numbers::Numbers;
@@ -18,6 +18,7 @@ use crate::gateway::recording::Recordings;
 use crate::gateway::understand::Understanding;
 use crate::gateway::worklist::Worklist;
 use crate::hl7v2::{self, Batch};
+use crate::sabotage::{Sabotage, commits};
 use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
 use crate::wire::tape::Way;
@@ -34,6 +35,9 @@ const NEVER_WHOLE: [&str; 9] = [
     "bad-length",
     "aborted-frame",
 ];
+/// Frames looked at when the box starts, for their control ids.
+const REMEMBERED_ENTRIES: u32 = 4_096;
+const REMEMBERED_BYTES: usize = 16 << 20;
 
 /// The gateway's end of every connector.
 pub(super) struct Ingest {
@@ -77,6 +81,9 @@ impl Ingest {
 
     /// Whether identical bytes on this link are the same message sent again.
     fn repeats_are_resends(&self, frame: &Frame) -> bool {
+        if commits(Sabotage::NoDedup) {
+            return false;
+        }
         match self.understanding.link(&frame.link).map(|link| link.codec()) {
             // A resend repeats MSH-7 and MSH-10 to the letter; a message with neither cannot be told from a new one.
             Some(Codec::Mllp(_)) => is_numbered(&frame.bytes),
@@ -105,12 +112,25 @@ impl Ingest {
         frame
     }
 
+    /// Control ids of what came before this start: one may come again across it.
+    pub(super) async fn remember_recent(&self, reader: &Reader) {
+        match reader.recent(REMEMBERED_ENTRIES, REMEMBERED_BYTES).await {
+            Ok(kept) => {
+                for stored in kept.iter().filter(|stored| self.is_hl7(&stored.link)) {
+                    self.numbers.reused(&stored.link, &stored.bytes);
+                }
+            }
+            Err(fault) => tracing::warn!(%fault, "The last frames could not be read for their control ids."),
+        }
+    }
+
+    fn is_hl7(&self, link: &str) -> bool {
+        self.understanding.link(link).is_some_and(|link| matches!(link.codec(), Codec::Mllp(_)))
+    }
+
     /// One control id for two different messages: both are kept, and the second says so.
     fn number(&self, frame: &mut Frame) {
-        let is_hl7 = |link: &crate::config::Link| matches!(link.codec(), Codec::Mllp(_));
-        if self.understanding.link(&frame.link).is_some_and(|link| is_hl7(&link))
-            && self.numbers.reused(&frame.link, &frame.bytes)
-        {
+        if self.is_hl7(&frame.link) && self.numbers.reused(&frame.link, &frame.bytes) {
             let text = "The sender gave this control id (MSH-10) to another message before.";
             frame.warnings.push(("control-id-reused", text.into()));
         }
@@ -154,6 +174,12 @@ impl Ingest {
 
     async fn one(&self, mut frame: Frame, dedupe: bool) -> Receipt {
         self.number(&mut frame);
+        if commits(Sabotage::LogValue) {
+            tracing::warn!(frame = %String::from_utf8_lossy(&frame.bytes), "Frame.");
+        }
+        if commits(Sabotage::Leak) {
+            std::mem::forget(vec![7_u8; 256 << 10]);
+        }
         let link = frame.link.clone();
         for (code, text) in &frame.warnings {
             self.metrics.noted(&link, code);
@@ -291,7 +317,7 @@ mod tests {
         let live = Live::new(clock.clone());
         let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
         let recordings = Recordings::new(dir, clock.clone(), understanding.clone(), live.clone());
-        let people = Arc::new(People::new(buffer.clone(), understanding.clone(), 50));
+        let people = Arc::new(People::new(buffer.clone(), understanding.clone(), 50, 72));
         let intake =
             Ingest::new(buffer.clone(), live, Arc::default(), understanding, recordings, worklist, people);
         (Arc::new(intake), buffer)

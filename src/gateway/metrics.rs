@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::buffer::{Ledger, Scrub};
+use crate::gateway::deliver::Load;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfLink {
@@ -79,6 +80,10 @@ struct Outgoing {
     foreign: Family<OfDestination, Counter>,
     queue: Family<OfDestinationAndState, Gauge>,
     age: Family<OfDestination, Gauge>,
+    bytes: Family<OfDestination, Gauge>,
+    breaker: Family<OfDestination, Gauge>,
+    batch: Family<OfDestination, Gauge>,
+    in_flight: Family<OfDestination, Gauge>,
 }
 
 impl Outgoing {
@@ -102,6 +107,19 @@ impl Outgoing {
             "How long the oldest message waits that is neither accepted nor held",
             self.age.clone(),
         );
+        let delivery = |what: &str| format!("bedside_delivery_{what}");
+        registry.register(
+            delivery("bytes_sent"),
+            "Bytes sent to a server since the start",
+            self.bytes.clone(),
+        );
+        registry.register(
+            delivery("breaker_open"),
+            "1 while a server does not answer and is only tried now and then",
+            self.breaker.clone(),
+        );
+        registry.register(delivery("batch_entries"), "Entries in one request now", self.batch.clone());
+        registry.register(delivery("in_flight"), "Requests side by side now", self.in_flight.clone());
     }
 }
 
@@ -204,6 +222,17 @@ impl Metrics {
             .age
             .get_or_create(&OfDestination { destination: destination.into() })
             .set(number(oldest_s));
+    }
+
+    pub(super) fn delivery(&self, server: &str, bytes: u64, failures: u32, load: Option<Load>) {
+        let of = OfDestination { destination: server.into() };
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.outgoing.bytes.get_or_create(&of).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.outgoing.breaker.get_or_create(&of).set(i64::from(failures > 0));
+        if let Some(load) = load {
+            self.outgoing.batch.get_or_create(&of).set(number(load.entries));
+            self.outgoing.in_flight.get_or_create(&of).set(number(load.requests));
+        }
     }
 
     pub(super) fn kept(&self, link: &str, duplicate: bool) {

@@ -12,9 +12,11 @@ mod numbers;
 pub(crate) mod pairing;
 mod people;
 mod recording;
+mod registered;
 mod routes;
 mod scrub;
 mod stopgap;
+mod telemetry;
 mod translated;
 mod triage;
 pub mod understand;
@@ -37,16 +39,19 @@ use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
+use crate::upstream::otlp::{self, Exporter};
 use association::Associations;
 use association::witness::Witness;
 use background::Background;
-use deliver::Deliver;
+use deliver::{Deliver, Feeds};
+pub use deliver::{pause_of_main, replay_main};
 use ingest::Ingest;
 use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
 use recording::Recordings;
+use registered::Registered;
 use routes::{Building, Routes};
 use translated::Translated;
 use triage::Triage;
@@ -121,26 +126,36 @@ pub async fn run(
     let wake = Arc::new(Notify::new());
     let associations = associations(&buffer, &understanding, &config, &clock, &wake);
     let (index, known) = (buffer.clone(), understanding.clone());
-    let people = Arc::new(People::new(index, known, config.patients.answers_max));
+    let people = Arc::new(People::new(index, known, config.patients.answers_max, config.association.late_h));
     let metrics: Arc<Metrics> = Arc::default();
+    let mut figures = Registry::default();
+    metrics.register(&mut figures);
+    let figures = Arc::new(figures);
+    let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
-    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config));
+    let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
+    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
+    associations.goes_on(routes.clone());
     #[rustfmt::skip]
     let parts = Parts {
-        buffer, live, metrics, understanding, pairing, recordings, worklist, associations, people, routes,
-        upstream, clock, stop,
+        buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
+        feeds, upstream, clock, stop,
     };
 
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
-    let intake = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
+    let (intake, seen) = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
     parts.routes.start(&mut tasks, &background, &parts.stop).await.map_err(opening)?;
+    parts.feeds.start(&parts, &mut tasks, &background, &seen, &wake).await.map_err(opening)?;
     let mut up = Up { desk: None, fingerprint: None, links: 0 };
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
         up.desk = Some(opened.address);
         up.fingerprint = Some(opened.identity.fingerprint().into());
         parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
+    }
+    if let Some(exporter) = telling {
+        background.spawn(&mut tasks, telemetry::run(exporter, parts.figures.clone(), parts.stop.clone()));
     }
     tasks.spawn(desk::obey(orders, parts.buffer.clone(), parts.upstream.clone(), wake, parts.stop.clone()));
     let roster = Roster::new(parts.live.clone(), intake, secrets, parts.clock.clone(), parts.stop.clone());
@@ -161,11 +176,13 @@ struct Parts {
     buffer: Buffer,
     live: Arc<Live>,
     metrics: Arc<Metrics>,
+    figures: Arc<Registry>,
     understanding: Arc<Understanding>,
     pairing: Arc<Pairing>,
     recordings: Arc<Recordings>,
     worklist: Arc<Worklist>,
     routes: Arc<Routes>,
+    feeds: Arc<Feeds>,
     associations: Arc<Associations>,
     people: Arc<People>,
     upstream: Option<Arc<Upstream>>,
@@ -181,7 +198,7 @@ impl Parts {
         background: &Background,
         config: &Config,
         wake: Arc<Notify>,
-    ) -> Arc<Ingest> {
+    ) -> (Arc<Ingest>, tokio::sync::watch::Receiver<i64>) {
         let intake = Arc::new(Ingest::new(
             self.buffer.clone(),
             self.live.clone(),
@@ -204,28 +221,37 @@ impl Parts {
             worklist: self.worklist.clone(),
             associations: self.associations.clone(),
             people: self.people.clone(),
+            registered: Registered::default(),
             translated: self.upstream.is_some().then(|| translated.clone()),
-            onward: self.upstream.is_none() && !config.routes.is_empty(),
+            onward: self.upstream.is_none() && !(config.routes.is_empty() && self.feeds.is_empty()),
             seen,
         };
         background.spawn(tasks, self.associations.clone().follow(self.stop.clone()));
+        intake.remember_recent(&self.buffer.reader()).await;
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
-        if let Some(upstream) = self.upstream.clone() {
+        if let Some(main) = self.feeds.main() {
             let deliver = Deliver {
                 buffer: self.buffer.clone(),
                 reader: self.buffer.reader(),
                 understanding: self.understanding.clone(),
-                translated,
+                translated: Some(translated),
                 associations: self.associations.clone(),
                 in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
-                upstream,
+                sink: main.sink.clone(),
+                queue: deliver::queue::Queue::Main,
+                only: Arc::default(),
+                standing: main.standing.clone(),
                 live: self.live.clone(),
                 metrics: self.metrics.clone(),
                 clock: self.clock.clone(),
+                zone: self.feeds.zone().clone(),
                 config: config.delivery.clone(),
-                seen: seen_up_to,
+                seen: Some(seen_up_to.clone()),
                 wake,
+                split: deliver::Split::default(),
+                walked: 0.into(),
+                again: 0.into(),
             };
             background.spawn(tasks, deliver.run(self.stop.clone()));
         }
@@ -241,8 +267,9 @@ impl Parts {
         }
         background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
-        tasks.spawn(watch::run(self.buffer.clone(), live, metrics, upstream, self.stop.clone()));
-        intake
+        let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
+        tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
+        (intake, seen_up_to)
     }
 
     /// Starts the desk on its open port.
@@ -254,8 +281,6 @@ impl Parts {
         commands: mpsc::Sender<admin::command::Command>,
         console: Arc<dyn Console>,
     ) {
-        let mut registry = Registry::default();
-        self.metrics.register(&mut registry);
         let services = admin::Services {
             about: admin::About {
                 site: config.site.name.clone(),
@@ -274,7 +299,7 @@ impl Parts {
             associations: self.associations.clone(),
             people: self.people.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
-            metrics: Arc::new(registry),
+            metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,
             announce: Arc::new(move |code: &str| console.setup_code(code)),
         };
@@ -355,6 +380,22 @@ fn opening(fault: BufferError) -> GatewayError {
         BufferError::Config(_) => GatewayError::Config(fault.to_string()),
         _ => GatewayError::Failed(fault.to_string()),
     }
+}
+
+/// Who is told the figures, if anybody.
+fn exporter(
+    config: &Config,
+    instance: Arc<str>,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+) -> Result<Option<Exporter>, GatewayError> {
+    let Some(telemetry) = &config.telemetry else { return Ok(None) };
+    let site = config.site.name.clone();
+    let about = otlp::About { instance: instance.to_string(), site, version: env!("CARGO_PKG_VERSION") };
+    let exporter = Exporter::new(telemetry, about, secrets, clock.clone());
+    exporter
+        .map(Some)
+        .map_err(|fault| GatewayError::Config(fault.to_string().replacen("upstream", "telemetry", 1)))
 }
 
 fn upstream(

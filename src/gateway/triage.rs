@@ -12,10 +12,11 @@ use crate::clock::Timestamp;
 use crate::connector::Stop;
 use crate::device::{Finding, Report};
 use crate::firmware_profile::FirmwareProfile;
-use crate::gateway::association::{self, Associations, doubt_of};
+use crate::gateway::association::{Associations, doubt_of};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
 use crate::gateway::people::People;
+use crate::gateway::registered::Registered;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::gateway::worklist::{self, Worklist};
@@ -45,6 +46,7 @@ pub(super) struct Triage {
     pub worklist: Arc<Worklist>,
     pub associations: Arc<Associations>,
     pub people: Arc<People>,
+    pub registered: Registered,
     /// Takes what was translated, where there is somebody to deliver it.
     pub translated: Option<Arc<Translated>>,
     /// There is no FHIR server, and other systems get the results: what is understood is done with here.
@@ -98,6 +100,12 @@ impl Triage {
             && let Err(fault) = self.buffer.change(doubts).await
         {
             tracing::error!(%fault, "What waits for a patient could not be written down.");
+        }
+        let devices = self.registered.take();
+        if !devices.is_empty()
+            && let Err(fault) = self.buffer.change(devices).await
+        {
+            tracing::error!(%fault, "What devices call themselves could not be written down.");
         }
         if !results.is_empty() {
             self.worklist.measured(results).await;
@@ -163,12 +171,8 @@ impl Triage {
         {
             results.push((page, stored.received, understood.reports));
         }
-        let since = association::earliest(&understood.people);
         let meaning = match self.people.tell(&stored.link, stored.id, understood.people).await {
-            Ok(()) => {
-                since.into_iter().for_each(|since| self.associations.told(since));
-                understood.meaning
-            }
+            Ok(()) => understood.meaning,
             Err(why) => Meaning::Hold(why),
         };
         let taken = match understood.orders {
@@ -248,6 +252,7 @@ impl Triage {
         };
         for report in &*understood.delivered_reports() {
             self.live.report(report, &sighting);
+            self.registered.see(report, &stored.link, stored.received);
         }
     }
 }

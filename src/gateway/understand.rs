@@ -7,7 +7,10 @@ mod system;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use tokio::sync::RwLock;
 
 use crate::admin::pairing::Sender;
 use crate::buffer::Doubt;
@@ -24,9 +27,9 @@ use crate::translate::{self, Context, QualityControl};
 
 /// Every link and how its frames are read.
 pub struct Understanding {
-    links: RwLock<HashMap<Arc<str>, Arc<Link>>>,
+    links: std::sync::RwLock<HashMap<Arc<str>, Arc<Link>>>,
     /// Senders a person has accepted, on links that take many.
-    senders: RwLock<HashMap<Sender, Arc<FirmwareProfile>>>,
+    senders: std::sync::RwLock<HashMap<Sender, Arc<FirmwareProfile>>>,
     gateway: translate::Gateway,
     issuers: Issuers,
     /// How messages of hospital systems become FHIR.
@@ -34,6 +37,26 @@ pub struct Understanding {
     simulated: bool,
     /// Who says whose an observation is, once the box is built; the frame and the link alone until then.
     whose: OnceLock<Arc<dyn Whose>>,
+    facts: Turnstile,
+}
+
+/// Between those who send what facts say and those who change facts.
+#[derive(Default)]
+pub(super) struct Turnstile {
+    /// Goes up with every change of facts: what was understood before may be otherwise now.
+    generation: AtomicU64,
+    /// Read while something that was made ready is written down as sent.
+    pub(super) sending: RwLock<()>,
+}
+
+impl Turnstile {
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 /// What is to become of a frame.
@@ -92,14 +115,19 @@ impl Understanding {
         let links = links.into_iter().map(|link| (link.name.clone(), Arc::new(link))).collect();
         let issuers = Issuers { site: gateway.patient_system.clone(), ..Issuers::default() };
         Self {
-            links: RwLock::new(links),
-            senders: RwLock::default(),
+            links: std::sync::RwLock::new(links),
+            senders: std::sync::RwLock::default(),
             gateway,
             issuers,
             templates: None,
             simulated,
             whose: OnceLock::new(),
+            facts: Turnstile::default(),
         }
+    }
+
+    pub(super) const fn facts(&self) -> &Turnstile {
+        &self.facts
     }
 
     /// From now on `whose` is asked; once.
@@ -286,6 +314,10 @@ impl Understanding {
         let gone =
             "what it was delivered as can no longer be told: its link, its profile or the page changed";
         let link = self.link(said.link).ok_or(gone)?;
+        if let Reads::System(system) = &link.reads {
+            let reading = || self.system_under(&link, system, said, text, withdrawn);
+            return guarded(reading).flatten().ok_or_else(|| gone.into());
+        }
         let profile = self.page(&link, said).map_err(|_| gone)?;
         let reading = || {
             let mut decoded = profile.decode(said.bytes, said.topic, &context(&link, said.received));

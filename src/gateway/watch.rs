@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::admin::live::{Live, Severity, UpstreamStanding, UpstreamState};
 use crate::buffer::Buffer;
 use crate::connector::Stop;
+use crate::gateway::deliver::Feeds;
 use crate::gateway::metrics::Metrics;
 use crate::upstream::{self, Upstream};
 
@@ -18,6 +19,7 @@ pub(super) async fn run(
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     upstream: Option<Arc<Upstream>>,
+    feeds: Arc<Feeds>,
     mut stop: Stop,
 ) {
     let reader = buffer.reader();
@@ -34,7 +36,8 @@ pub(super) async fn run(
         );
         metrics.ledger(&reader.ledger());
         held(&live, counts.held);
-        queues(&buffer, &live, &metrics).await;
+        queues(&buffer, &live, &metrics, &feeds).await;
+        feeds.figures(&metrics);
         clocks(&live, &metrics);
         if let Some(upstream) = &upstream {
             show_upstream(&live, upstream);
@@ -48,9 +51,10 @@ pub(super) async fn run(
 }
 
 /// The queues of the destinations, and one alarm for all that is held in them.
-async fn queues(buffer: &Buffer, live: &Live, metrics: &Metrics) {
+async fn queues(buffer: &Buffer, live: &Live, metrics: &Metrics, feeds: &Feeds) {
     let Ok(rows) = buffer.reader().destinations().await else { return };
     let now = buffer.reader().now();
+    stalled(live, feeds.stalled(&rows, now));
     let mut held = 0;
     for row in rows {
         let oldest = row.oldest.map_or(0, |at| now.since(at).as_secs());
@@ -64,6 +68,14 @@ async fn queues(buffer: &Buffer, live: &Live, metrics: &Metrics) {
     let title = format!("{held} message{} to other systems held", if held == 1 { " is" } else { "s are" });
     let next = "Open Routes: each says why. Mend the cause there or here, then release it.";
     live.alarm("outgoing-held", Severity::Warning, &title, next);
+}
+
+/// A server or folder beside the main server that has taken nothing for long.
+fn stalled(live: &Live, which: Option<(String, String)>) {
+    let Some((name, why)) = which else { return live.clear_alarm("destination-stalled") };
+    let title = format!("Results wait for {name}: {why}");
+    let next = "Nothing is lost and the others go on. Open Routes: mend what it says, or pause it.";
+    live.alarm("destination-stalled", Severity::Warning, &title, next);
 }
 
 fn held(live: &Live, count: u64) {

@@ -91,6 +91,47 @@ impl Charset {
         self.0.decode_without_bom_handling(bytes)
     }
 
+    /// Name for MSH-18 by HL7 table 0211, with the repetition an encoding of several alphabets needs; the usual label of
+    /// one that the table does not list.
+    pub fn table_0211(self) -> Cow<'static, str> {
+        let name = self.0.name();
+        // What browsers call windows-1252 is what senders call 8859/1.
+        if self.0 == encoding_rs::WINDOWS_1252 {
+            return "8859/1".into();
+        }
+        if self.0 == encoding_rs::ISO_2022_JP {
+            return "ISO IR6~ISO IR87".into();
+        }
+        let listed = [
+            (encoding_rs::UTF_8, "UNICODE UTF-8"),
+            (encoding_rs::UTF_16BE, "UNICODE UTF-16"),
+            (encoding_rs::GB18030, "GB 18030-2000"),
+            (encoding_rs::BIG5, "BIG-5"),
+            (encoding_rs::EUC_KR, "KS X 1001"),
+        ];
+        if let Some((_, listed)) = listed.iter().find(|(encoding, _)| *encoding == self.0) {
+            return (*listed).into();
+        }
+        match name.strip_prefix("ISO-8859-") {
+            Some(part) => format!("8859/{part}").into(),
+            None => name.into(),
+        }
+    }
+
+    /// MSH-20, the scheme by which a text changes its alphabet (HL7 table 0356); empty where it never does.
+    pub fn scheme(self) -> &'static str {
+        if self.0 == encoding_rs::ISO_2022_JP { "ISO 2022-1994" } else { "" }
+    }
+
+    /// The bytes of `text`; a letter that has none becomes `?`.
+    pub fn encode_lossy(self, text: &str) -> Vec<u8> {
+        self.encode(text).unwrap_or_else(|| {
+            let known = |sign: char| self.encode(sign.encode_utf8(&mut [0; 4])).is_some();
+            let plain: String = text.chars().map(|sign| if known(sign) { sign } else { '?' }).collect();
+            self.encode(&plain).unwrap_or_default()
+        })
+    }
+
     /// The bytes of `text`; `None` when some letter has none.
     pub fn encode(self, text: &str) -> Option<Vec<u8>> {
         if self.is_wide() {
@@ -103,7 +144,7 @@ impl Charset {
     }
 
     /// UTF-16: two bytes a letter.
-    pub(super) fn is_wide(self) -> bool {
+    pub fn is_wide(self) -> bool {
         self.0 == encoding_rs::UTF_16LE || self.0 == encoding_rs::UTF_16BE
     }
 
@@ -210,6 +251,18 @@ mod tests {
         assert_eq!(Charset::named("8859/5").unwrap().encode(text), None);
         let chinese = Charset::named("GB 18030-2000").unwrap();
         assert_eq!(chinese.encode("张").unwrap(), b"\xD5\xC5");
+    }
+
+    #[test]
+    fn a_charset_is_named_so_that_it_reads_back() {
+        for name in
+            ["8859/1", "8859/15", "UNICODE UTF-8", "GB 18030-2000", "BIG-5", "Shift_JIS", "ISO IR6~ISO IR87"]
+        {
+            let charset = Charset::stated(name, '~').unwrap().unwrap();
+            assert_eq!(charset.table_0211(), name);
+        }
+        assert_eq!(Charset::named("ISO IR87").unwrap().scheme(), "ISO 2022-1994");
+        assert_eq!(Charset::named("8859/1").unwrap().encode_lossy("5 \u{2103} \u{b5}"), b"5 ? \xB5");
     }
 
     #[test]

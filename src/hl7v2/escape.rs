@@ -127,7 +127,7 @@ fn hex(digits: &str) -> Option<Vec<u8>> {
 
 /// Makes text safe to stand in one field: delimiters escaped, a line break as `\.br\`, other control characters as
 /// `\X..\`. Letters stay letters; whoever writes them says in MSH-18 which bytes they become.
-pub fn escaped(text: &str, separators: &Separators) -> String {
+pub(super) fn escaped(text: &str, separators: &Separators) -> String {
     let mut written = String::with_capacity(text.len() + text.len() / 8);
     let sign = char::from(separators.escape);
     let mut letters = text.chars().peekable();

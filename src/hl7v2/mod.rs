@@ -15,17 +15,19 @@ mod names;
 mod path;
 mod separators;
 mod time;
+mod write;
 
 pub use acknowledge::{AckCode, Header, acknowledge, header};
 pub use answers::{Answers, Outcome};
 pub use batch::{Batch, batch};
 pub use charset::{Charset, UnknownCharset};
-pub use escape::{escaped, escaped_line};
+pub use escape::escaped_line;
 pub use message::{Element, Message, Parsed, Segment};
 pub use names::{Named, NamedField, Names, named};
 pub use path::{Path, PathError};
 pub use separators::Separators;
 pub use time::{Time, parse_time};
+pub use write::Writer;
 
 /// Longest message that is read, in bytes; what lies beyond is left out with a finding.
 pub const LENGTH_MAX: usize = 16 << 20;

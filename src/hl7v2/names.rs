@@ -146,6 +146,20 @@ mod tests {
             ("MRG", 7, "Prior name"),
             ("ERR", 8, "Message for the user"),
             ("DG1", 15, "Priority"),
+            ("IN1", 49, "Insured's identifiers"),
+            ("IN1", 55, "Action code"),
+            ("IN2", 25, "Payor id"),
+            ("IN2", 61, "Member number"),
+            ("IN2", 72, "Patient's relationship to insured"),
+            ("GT1", 45, "Contact"),
+            ("GT1", 57, "VIP"),
+            ("FT1", 36, "Special processing"),
+            ("FT1", 43, "National drug quantity"),
+            ("STF", 18, "Job title"),
+            ("DRG", 33, "Status of admission"),
+            ("IAR", 2, "Severity"),
+            ("ECR", 1, "Response"),
+            ("BPX", 13, "Expires"),
         ] {
             assert_eq!(names.field(segment, number), Some(title), "{segment}-{number}");
         }

@@ -43,6 +43,23 @@ pub struct Adt {
     pub left_out: Vec<String>,
 }
 
+impl Adt {
+    /// From when on what it says may change whose something is, in microseconds since 1970; `None`: it changes nothing. A
+    /// merge has no beginning.
+    pub fn earliest(&self) -> Option<i64> {
+        let of = |fact: &Fact| match fact {
+            Fact::Moved(_, movement) => movement.at,
+            Fact::Swapped { at, .. } => *at,
+            Fact::Person(_) => self.told,
+            Fact::VisitSeen { places, .. } => {
+                places.iter().map(|(_, since, _)| *since).min().unwrap_or(self.told)
+            }
+            Fact::Merged { .. } | Fact::Renumbered { .. } | Fact::VisitMoved { .. } | Fact::Removed(_) => 0,
+        };
+        self.facts.iter().map(of).min()
+    }
+}
+
 /// What an event is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum About {

@@ -44,7 +44,7 @@ pub fn answer(
         Question::Enough => writer.msh(&["ACK", "J01", "ACK"]) + &writer.msa("AA", ""),
         _ => writer.whole(found),
     };
-    encoded(&text, query.charset.name())
+    query.charset.encode_lossy(&text)
 }
 
 struct Writer<'w> {
@@ -89,23 +89,20 @@ impl Writer<'_> {
         message
     }
 
-    fn sign(&self, which: impl Fn(crate::hl7v2::Separators) -> u8) -> String {
-        char::from(which(self.query.separators)).to_string()
+    fn signs(&self) -> hl7v2::Writer {
+        hl7v2::Writer::new(self.query.separators)
     }
 
-    /// Components in the query's own separators, trailing empty ones left out.
     fn parts(&self, parts: &[&str]) -> String {
-        let filled = parts.iter().rposition(|part| !part.is_empty()).map_or(0, |last| last + 1);
-        parts.get(..filled).unwrap_or_default().join(&self.sign(|signs| signs.component))
+        self.signs().components(parts)
     }
 
     fn segment(&self, fields: &[String]) -> String {
-        let filled = fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
-        fields.get(..filled).unwrap_or_default().join(&self.sign(|signs| signs.field)) + "\r"
+        self.signs().segment(fields)
     }
 
     fn escaped(&self, text: &str) -> String {
-        hl7v2::escaped_line(text, &self.query.separators)
+        self.signs().line(text)
     }
 
     fn time(&self) -> String {
@@ -115,14 +112,9 @@ impl Writer<'_> {
     }
 
     fn msh(&self, kind: &[&str]) -> String {
-        let signs = self.query.separators;
         let [app, facility, to, to_facility, _, processing, version, charset, profile] =
             self.query.head.clone();
-        let mut encoding: String = [signs.component, signs.repetition, signs.escape, signs.subcomponent]
-            .map(char::from)
-            .iter()
-            .collect();
-        encoding.extend(signs.truncation.map(char::from));
+        let encoding = self.signs().encoding();
         // Until 2.3 the type has two components (2.3 §2.24.1.9).
         let old = ["2.1", "2.2", "2.3"].contains(&version.as_str());
         let kind = if old { kind.get(..2).unwrap_or(kind) } else { kind };
@@ -141,7 +133,7 @@ impl Writer<'_> {
     }
 
     fn err(&self, fault: &Fault) -> String {
-        let place = fault.place.replace('^', &self.sign(|signs| signs.component));
+        let place = self.signs().own(fault.place);
         let code = self.parts(&[fault.code, fault.meaning, "HL70357"]);
         let none = String::new;
         let text = self.escaped(&fault.text);
@@ -173,13 +165,13 @@ impl Writer<'_> {
         let all = patient.person.identifiers.iter().filter(wanted);
         let numbers: Vec<String> =
             all.filter(|one| !account(one) && !visit(one)).map(|one| self.cx(one)).collect();
-        let numbers = numbers.join(&self.sign(|signs| signs.repetition));
+        let numbers = self.signs().repetitions(&numbers);
         let none = String::new;
         let head = ["PID".into(), number.to_string(), none(), numbers, none()];
         let person = &patient.person;
         if self.query.question == Question::Numbers {
             // Only numbers are told (ITI-9 §3.9.4.2.2.6): the name is a repetition of kind S.
-            let name = self.sign(|signs| signs.repetition) + &self.parts(&["", "", "", "", "", "", "S"]);
+            let name = self.signs().repetitions(&["", &self.parts(&["", "", "", "", "", "", "S"])]);
             return self.segment(&head.into_iter().chain([name]).collect::<Vec<_>>());
         }
         let text = |text: Option<&str>| text.map(|text| self.escaped(text)).unwrap_or_default();
@@ -237,27 +229,14 @@ impl Writer<'_> {
             self.issuers.named.iter().find(|(_, uri)| **uri == *one.system).map(|(name, _)| own(name));
         let hd = match (oid, authority) {
             _ if !has_issuer(&one.system) => String::new(),
-            (Some(oid), _) => [named.unwrap_or_default(), own(oid), "ISO".into()]
-                .join(&self.sign(|signs| signs.subcomponent)),
+            (Some(oid), _) => {
+                self.signs().subcomponents(&[named.unwrap_or_default(), own(oid), "ISO".into()])
+            }
             (None, Some(authority)) => own(authority),
-            (None, None) => [named.unwrap_or_default(), own(&one.system), "URI".into()]
-                .join(&self.sign(|signs| signs.subcomponent)),
+            (None, None) => {
+                self.signs().subcomponents(&[named.unwrap_or_default(), own(&one.system), "URI".into()])
+            }
         };
         self.parts(&[&own(&one.value), "", "", &hd, &own(one.kind.as_deref().unwrap_or_default())])
     }
-}
-
-/// In the charset of the query; a letter it does not have becomes `?`.
-fn encoded(text: &str, charset: &str) -> Vec<u8> {
-    let encoding = encoding_rs::Encoding::for_label(charset.as_bytes()).unwrap_or(encoding_rs::UTF_8);
-    let (bytes, _, missing) = encoding.encode(text);
-    if !missing {
-        return bytes.into_owned();
-    }
-    let known = |sign: char| {
-        let mut buffer = [0; 4];
-        !encoding.encode(sign.encode_utf8(&mut buffer)).2
-    };
-    let plain: String = text.chars().map(|sign| if known(sign) { sign } else { '?' }).collect();
-    encoding.encode(&plain).0.into_owned()
 }

@@ -7,40 +7,17 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use cel::Value;
 use cel::common::ast::{Expr, IdedExpr, LiteralValue};
-use cel::parser::PrattParser;
-use cel::{Context, Env, Value};
 
+use crate::expression::{self, Expression};
 use crate::hl7v2::{Message, Path};
-
-/// Longer conditions are two routes.
-const TEXT_MAX: usize = 1_000;
-const DEPTH_MAX: u16 = 32;
-const NODES_MAX: usize = 200;
-/// Operators by CEL's own names, and functions.
-const ALLOWED: [&str; 14] = [
-    "_&&_",
-    "_||_",
-    "!_",
-    "_==_",
-    "_!=_",
-    "_<_",
-    "_<=_",
-    "_>_",
-    "_>=_",
-    "@in",
-    "_?_:_",
-    "startsWith",
-    "endsWith",
-    "contains",
-];
 
 /// A condition on a message.
 #[derive(Clone)]
 pub struct Condition {
-    expression: Arc<IdedExpr>,
+    expression: Expression,
     paths: Vec<Path>,
-    environment: Arc<Env>,
     text: Arc<str>,
 }
 
@@ -62,31 +39,13 @@ impl Condition {
     /// # Errors
     /// What is wrong, as a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > TEXT_MAX {
-            return Err(format!("a condition has at most {TEXT_MAX} characters"));
-        }
-        let parser = PrattParser::new().max_recursion_depth(DEPTH_MAX).max_expression_node_count(NODES_MAX);
-        let mut expression = parser.parse(text).map_err(|errors| {
-            let what = errors.errors.first().map_or("it cannot be read", |error| error.msg.as_str());
-            let what = what.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
-            format!("`when` is no CEL condition: {what}")
-        })?;
+        let mut tree = expression::parse(text).map_err(|fault| fault.message)?;
         let mut paths = Vec::new();
-        resolve(&mut expression, &mut paths)?;
-        let truth = match &expression.expr {
-            Expr::Call(call) => call.func_name != "at",
-            Expr::Literal(literal) => matches!(literal, LiteralValue::Boolean(_)),
-            _ => false,
-        };
-        if !truth {
+        resolve(&mut tree, &mut paths)?;
+        if !expression::is_truth(&tree, false) {
             return Err("`when` must be true or false: compare, such as at('MSH-11') == 'P'".into());
         }
-        Ok(Self {
-            expression: Arc::new(expression),
-            paths,
-            environment: Arc::new(Env::stdlib()),
-            text: text.into(),
-        })
+        Ok(Self { expression: Expression::new(tree), paths, text: text.into() })
     }
 
     /// Whether it holds.
@@ -94,16 +53,13 @@ impl Condition {
     /// # Errors
     /// Why that cannot be told, without what the message says.
     pub fn holds(&self, message: &Message<'_>) -> Result<bool, &'static str> {
-        let mut context = Context::with_env(Arc::clone(&self.environment));
-        for (number, path) in self.paths.iter().enumerate() {
+        let texts = self.paths.iter().enumerate().map(|(number, path)| {
             let element = message.get(path);
             let text = if element.is_null() { String::new() } else { element.text().trim().to_owned() };
-            context.add_variable_from_value(variable(number), Value::String(Arc::new(text)));
-        }
-        match Value::resolve(&self.expression, &context) {
-            Ok(Value::Bool(truth)) => Ok(truth),
-            Ok(_) | Err(_) => Err("the route's condition compares things of different kinds"),
-        }
+            (variable(number), Value::String(Arc::new(text)))
+        });
+        let untold = "the route's condition compares things of different kinds";
+        self.expression.holds(texts).map_err(|_| untold)
     }
 }
 
@@ -133,10 +89,7 @@ fn resolve(expression: &mut IdedExpr, paths: &mut Vec<Path>) -> Result<(), Strin
             Ok(())
         }
         Expr::Call(call) => {
-            if !ALLOWED.contains(&call.func_name.as_str()) {
-                let known = "at, startsWith, endsWith, contains, in and comparisons";
-                return Err(format!("a condition knows no `{}`; it knows {known}", call.func_name));
-            }
+            expression::allowed(call, false)?;
             let operands = call.target.as_deref_mut().into_iter().chain(&mut call.args);
             operands.into_iter().try_for_each(|one| resolve(one, paths))
         }
@@ -184,6 +137,7 @@ mod tests {
             ("at('MSH-3').matches('a')", "knows no `matches`"),
             ("[1].all(x, x > 0)", "compare"),
             ("at('OBX-5') > 7", "in 'quotes'"),
+            ("at('OBX-5') + 'a' == 'b'", "knows no `_+_`"),
             ("'a'", "true or false"),
         ] {
             let wrong = Condition::parse(text).unwrap_err();

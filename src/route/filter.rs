@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use crate::hl7v2::{Message, Path, Segment, Separators};
+use crate::hl7v2::{Charset, Message, Path, Segment, Separators, escaped_line};
 
 /// What is left out and what is put in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,21 +86,47 @@ impl Filter {
         &self.changes
     }
 
-    /// The message as it goes on: in its own encoding, its segments ended by CR.
+    /// The message as it goes on, its segments ended by CR: in its own encoding, or in `charset`, which MSH-18 then names.
     ///
     /// # Errors
     /// [`FilterError::Letters`]: writing it anew would change what no rule names.
-    pub fn apply(&self, message: &Message<'_>) -> Result<Vec<u8>, FilterError> {
+    pub fn apply(&self, message: &Message<'_>, charset: Option<Charset>) -> Result<Vec<u8>, FilterError> {
+        let Some(other) = charset.filter(|charset| *charset != message.charset()) else {
+            return self.written(message, message.charset(), &[]);
+        };
+        let separators = message.separators();
+        if message.segments().any(|segment| has_bytes(segment.raw(), &separators)) {
+            return Err(FilterError::Letters);
+        }
+        let names = other.table_0211().replace('~', &char::from(separators.repetition).to_string());
+        let named = |place: &str, text: String| Path::from_str(place).ok().map(|path| (path, text));
+        let head = [named("MSH-18", names), named("MSH-20", other.scheme().to_owned())];
+        self.written(message, other, &head.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// `head` is what stands in MSH instead, as it is written there.
+    fn written(
+        &self,
+        message: &Message<'_>,
+        charset: Charset,
+        head: &[(Path, String)],
+    ) -> Result<Vec<u8>, FilterError> {
         let mut text = String::new();
         for segment in message.segments() {
             if self.drops(segment.name()) {
                 continue;
             }
-            text.push_str(&self.segment(&segment, &message.separators()));
+            let mut changed = self.segment(&segment, &message.separators());
+            for (path, value) in head.iter().filter(|_| segment.name() == "MSH") {
+                let empty = segment.get(path).is_empty() && value.is_empty();
+                let other = replaced(&changed, path, Some(value), true, &message.separators());
+                changed = other.filter(|_| !empty).map_or(changed, Cow::Owned);
+            }
+            text.push_str(&changed);
             text.push('\r');
         }
         let replaced = text.contains(char::REPLACEMENT_CHARACTER);
-        message.charset().encode(&text).filter(|_| !replaced).ok_or(FilterError::Letters)
+        charset.encode(&text).filter(|_| !replaced).ok_or(FilterError::Letters)
     }
 
     fn drops(&self, name: &str) -> bool {
@@ -125,7 +151,7 @@ impl Filter {
             if *path.segment != *segment.name() {
                 continue;
             }
-            let value = value.map(|value| escaped(value, separators));
+            let value = value.map(|value| escaped_line(value, separators));
             if let Some(changed) = replaced(&text, path, value.as_deref(), header, separators) {
                 text = Cow::Owned(changed);
             }
@@ -213,31 +239,19 @@ fn part(
     Some(parts.join(&sign.to_string()))
 }
 
-/// A plain text as it stands in a field.
-fn escaped(text: &str, separators: &Separators) -> String {
+/// Whether bytes of the message's own encoding stand in it as `\X..\`: in another they would be other letters.
+fn has_bytes(segment: &str, separators: &Separators) -> bool {
     let escape = char::from(separators.escape);
-    let mut written = String::with_capacity(text.len());
-    for letter in text.chars() {
-        let name = match u8::try_from(letter).ok() {
-            Some(byte) if byte == separators.field => 'F',
-            Some(byte) if byte == separators.component => 'S',
-            Some(byte) if byte == separators.subcomponent => 'T',
-            Some(byte) if byte == separators.repetition => 'R',
-            Some(byte) if byte == separators.escape => 'E',
-            _ => {
-                written.push(if letter.is_control() { ' ' } else { letter });
-                continue;
-            }
-        };
-        written.extend([escape, name, escape]);
-    }
-    written
+    segment.split(escape).filter_map(|part| part.strip_prefix('X')).any(|digits| {
+        let mut pairs = digits.as_bytes().chunks(2);
+        digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+            && pairs.any(|pair| pair.first().is_some_and(|first| *first >= b'8'))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hl7v2::Charset;
 
     fn filter(drop: &[&str], set: &[(&str, &str)]) -> Filter {
         let dropped = drop.iter().map(|text| Change::drop(text).unwrap());
@@ -245,7 +259,7 @@ mod tests {
     }
 
     fn apply(filter: &Filter, text: &[u8]) -> Result<Vec<u8>, FilterError> {
-        filter.apply(&Message::parse(text, Charset::default()).message.unwrap())
+        filter.apply(&Message::parse(text, Charset::default()).message.unwrap(), None)
     }
 
     fn applied(filter: &Filter, text: &str) -> String {
@@ -295,6 +309,36 @@ mod tests {
         let chinese = b"MSH|^~\\&|A||||1||ORU^R01|1|P|2.4||||||GB18030\rPID|||7||\x81\x7C^B||1980\r";
         let out = apply(&filter(&["PID-7"], &[]), chinese).unwrap();
         assert!(out.ends_with(b"PID|||7||\x81\x7C^B||\r"), "{out:?}");
+    }
+
+    #[test]
+    fn a_receiver_gets_the_letters_in_its_own_encoding_and_is_told_so() {
+        let named = |name: &str| Charset::named(name).unwrap();
+        let to = |text: &[u8], default: Charset, to: &str| {
+            let message = Message::parse(text, default).message.unwrap();
+            filter(&["NTE"], &[]).apply(&message, Some(named(to)))
+        };
+        let plain = b"MSH|^~\\&|A||||1||ORU^R01|1|P|2.4\rPID|||7||M\xFCller\r";
+        let latin = named("8859/1");
+        assert_eq!(to(plain, latin, "8859/1").unwrap(), plain, "its own already");
+        let out = to(plain, latin, "UNICODE UTF-8").unwrap();
+        let written = "MSH|^~\\&|A||||1||ORU^R01|1|P|2.4||||||UNICODE UTF-8\rPID|||7||Müller\r";
+        assert_eq!(String::from_utf8(out).unwrap(), written);
+        let japanese = "MSH|^~\\&|A||||1||ORU^R01|1|P|2.4||||||UNICODE UTF-8\rPID|||7||患者^太郎\r";
+        for (name, said) in
+            [("Shift_JIS", "|Shift_JIS\r"), ("ISO IR87", "|ISO IR6~ISO IR87||ISO 2022-1994\r")]
+        {
+            let out = to(japanese.as_bytes(), Charset::default(), name).unwrap();
+            assert!(
+                out.starts_with(format!("MSH|^~\\&|A||||1||ORU^R01|1|P|2.4|||||{said}").as_bytes()),
+                "{name}"
+            );
+            let back = Message::parse(&out, Charset::default()).message.unwrap();
+            assert_eq!(back.segment("PID", 1).unwrap().field(5).component(2).text(), "太郎", "{name}");
+        }
+        assert_eq!(to(japanese.as_bytes(), Charset::default(), "8859/1"), Err(FilterError::Letters));
+        let bytes = b"MSH|^~\\&|A||||1||ORU^R01|1|P|2.4\rPID|||7||M\\XFC\\ller\r";
+        assert_eq!(to(bytes, latin, "UNICODE UTF-8"), Err(FilterError::Letters));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod condition;
 mod filter;
+mod only;
 pub mod oru;
 mod order;
 
@@ -13,6 +14,7 @@ use crate::hl7v2::{Charset, Message};
 
 pub use condition::Condition;
 pub use filter::{Change, Filter, FilterError};
+pub use only::{Class, Only, has_alarm};
 pub use order::{InOrder, Lane};
 
 /// From links to a destination.
@@ -37,7 +39,7 @@ pub enum How {
     /// The message without some of its parts, or with others in their place.
     Filtered(Filter),
     /// A message built from the measurements, whatever the device spoke.
-    Measurements,
+    Measurements(oru::Also),
 }
 
 impl How {
@@ -46,7 +48,7 @@ impl How {
         match self {
             Self::Pass => "pass",
             Self::Filtered(_) => "filtered",
-            Self::Measurements => "measurements",
+            Self::Measurements(_) => "measurements",
         }
     }
 }
@@ -101,7 +103,15 @@ impl Route {
         let how = match &self.how {
             How::Pass => "goes on as it came".to_owned(),
             How::Filtered(filter) => format!("goes on changed in {} places", filter.changes().len()),
-            How::Measurements => "goes on as an ORU^R01 built of its measurements".to_owned(),
+            How::Measurements(also) => {
+                let more = match (also.waveforms, also.alarms) {
+                    (false, false) => "",
+                    (true, false) => " and waves",
+                    (false, true) => ", each alarm as an ORU^R40,",
+                    (true, true) => " and waves, each alarm as an ORU^R40,",
+                };
+                format!("goes on as an ORU^R01 built of its measurements{more}")
+            }
         };
         format!("{what} of {from}{when} {how} to {} at {address}", self.to)
     }
@@ -117,7 +127,7 @@ impl Route {
         }
         let Some(message) = message else {
             let any = self.messages.is_empty() && self.when.is_none();
-            return Ok(any && matches!(self.how, How::Measurements));
+            return Ok(any && matches!(self.how, How::Measurements(_)));
         };
         if !self.messages.is_empty() && !self.messages.iter().any(|kind| kind.is(message)) {
             return Ok(false);
@@ -137,9 +147,14 @@ pub fn fuzz(bytes: &[u8]) {
         Change::set("PID-3[2].4", ""),
     ];
     let filter = Filter::new(changes.into_iter().flatten().collect());
-    if let Ok(filtered) = filter.apply(&message) {
+    if let Ok(filtered) = filter.apply(&message, None) {
         let again = Message::parse(&filtered, message.charset());
         assert!(again.message.is_some(), "a filtered message is a message");
+    }
+    let other = Charset::named("8859/1").unwrap_or_default();
+    if let Ok(filtered) = filter.apply(&message, Some(other)) {
+        let again = Message::parse(&filtered, Charset::default());
+        assert!(again.message.is_some(), "a message in another encoding is a message");
     }
     for order in [InOrder::Patient, InOrder::Device, InOrder::None] {
         assert!(Lane::of_message(order, &message, "link", 1).0 >= 0);
@@ -182,9 +197,9 @@ mod tests {
 
     #[test]
     fn measurements_come_of_any_device() {
-        let built = route(&[], &[], None, How::Measurements);
+        let built = route(&[], &[], None, How::Measurements(oru::Also::default()));
         assert_eq!((takes(&built, "a", "H|\\^&|astm"), takes(&built, "a", ORU)), (Ok(true), Ok(true)));
-        let named = route(&[], &["ORU"], None, How::Measurements);
+        let named = route(&[], &["ORU"], None, How::Measurements(oru::Also::default()));
         assert_eq!((takes(&named, "a", "H|\\^&|astm"), takes(&named, "a", ORU)), (Ok(false), Ok(true)));
     }
 

@@ -1,24 +1,36 @@
-//! Measurements as an ORU^R01: IHE PCD-01 (version 2.6) of bedside devices, a laboratory report (2.5.1) of analysers.
+//! Measurements as an ORU^R01: IHE PCD-01 (version 2.6) of bedside devices, a laboratory report (2.5.1) of analysers; an
+//! alarm as an ORU^R40, IHE PCD-04.
 //!
-//! What a message of this kind has no place for is left out and counted: sample arrays and alarms. An absent value is an
-//! empty OBX-5 with its reason in OBX-8, never a number. Source: IHE PCD TF-2 §3.1 and appendix B; HL7 2.5.1 chapter 7.
+//! What a route does not ask for is left out and counted: waves and alarms. An absent value is an empty OBX-5 with its
+//! reason in OBX-8, never a number. Source: IHE PCD TF-2 §3.1, §3.4 and appendix B; HL7 2.5.1 chapter 7.
 
+mod alarm;
 mod er7;
+mod letters;
 mod row;
+mod tree;
 
 use std::borrow::Cow;
 
 use crate::clock::Timestamp;
 use crate::device::{Domain, Identifier, MDC, Measurement, Moment, Person, Place, Report, Specimen, Value};
+use crate::hl7v2::{Charset, Writer};
 use crate::nomenclature;
 use er7::{Segment, coded, escaped, stamp, system};
+pub use letters::Unwritable;
 use row::Rows;
 
 /// MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS, for devices that do not say what they are.
 const MONITOR: u32 = 69_965;
+/// Who gave order numbers that this box made.
+pub const OWN_NUMBERS: &str = "urn:bedside:authority:BEDSIDE";
 pub(super) const EUI_64: &str = "urn:oid:1.2.840.10004.1.1.1.0.0.1.0.0.1.2680";
-/// MSH-21 of IHE PCD-01.
-const PCD_01: &str = "IHE_PCD_001^IHE PCD^1.3.6.1.4.1.19376.1.6.1.1.1^ISO";
+
+/// What kind of message is built: MSH-9, MSH-12 and MSH-21.
+type Kind = [&'static str; 3];
+const LABORATORY: Kind = ["ORU^R01^ORU_R01", "2.5.1", ""];
+const PCD_01: Kind = ["ORU^R01^ORU_R01", "2.6", "IHE_PCD_001^IHE PCD^1.3.6.1.4.1.19376.1.6.1.1.1^ISO"];
+const PCD_04: Kind = ["ORU^R40^ORU_R40", "2.6", "IHE_PCD_004^IHE PCD^1.3.6.1.4.1.19376.1.6.1.4.1^ISO"];
 
 /// What stands in the header of a message that is built.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +47,24 @@ pub struct Header<'a> {
     pub test: bool,
     /// The receiver answers in enhanced mode: MSH-15 asks for a commit, MSH-16 for nothing more.
     pub enhanced: bool,
+    /// MSH-18, and what the message is written in.
+    pub charset: Charset,
+}
+
+/// What a route asks for beside values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Also {
+    /// Waves of bedside devices, as NA.
+    pub waveforms: bool,
+    /// Alarms, each as a message of its own.
+    pub alarms: bool,
+}
+
+/// What no message says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    pub waveforms: u64,
+    pub alarms: u64,
 }
 
 /// Who a message is about, where the report does not say it.
@@ -45,45 +75,93 @@ pub struct About<'a> {
     pub bound: Option<&'a Identifier>,
 }
 
-/// Whether something of a report can be said so.
-pub fn has_something(report: &Report) -> bool {
-    report.measurements.iter().any(can_be_said)
+/// Whether a message of values says something of a report.
+pub fn has_values(report: &Report, also: Also) -> bool {
+    values(report, also).next().is_some()
 }
 
-/// How many measurements of a report a message leaves out.
-pub fn left_out(report: &Report) -> usize {
-    report.measurements.iter().filter(|one| !can_be_said(one)).count()
+/// The alarms of a report that are messages of their own.
+pub fn alarms(report: &Report, also: Also) -> impl Iterator<Item = &Measurement> {
+    report.measurements.iter().filter(move |one| also.alarms && matches!(one.value, Value::Alarm(_)))
 }
 
-fn can_be_said(measurement: &Measurement) -> bool {
-    !matches!(measurement.value, Value::SampleArray { .. } | Value::Alarm(_))
+/// What of a report no message says.
+pub fn left_out(report: &Report, also: Also) -> LeftOut {
+    let waves = report.measurements.iter().filter(|one| matches!(one.value, Value::SampleArray { .. }));
+    let alarms = report.measurements.iter().filter(|one| matches!(one.value, Value::Alarm(_)));
+    let said = values(report, also).filter(|one| matches!(one.value, Value::SampleArray { .. })).count();
+    LeftOut {
+        waveforms: u64::try_from(waves.count() - said).unwrap_or(u64::MAX),
+        alarms: if also.alarms { 0 } else { u64::try_from(alarms.count()).unwrap_or(u64::MAX) },
+    }
 }
 
-/// The message of a report, its segments ended by CR, in UTF-8.
-pub fn build(about: &About<'_>, header: &Header<'_>) -> Vec<u8> {
+fn is_laboratory(report: &Report) -> bool {
+    report.measurements.iter().any(|one| one.metric.domain == Domain::Laboratory)
+}
+
+/// A laboratory's report has no place for waves.
+fn values(report: &Report, also: Also) -> impl Iterator<Item = &Measurement> {
+    let waves = also.waveforms && !is_laboratory(report);
+    report.measurements.iter().filter(move |one| match one.value {
+        Value::SampleArray { .. } => waves,
+        Value::Alarm(_) => false,
+        _ => true,
+    })
+}
+
+/// The message of a report's values, its segments ended by CR.
+///
+/// # Errors
+/// [`Unwritable`]: the receiver's charset has not all letters.
+pub fn build(about: &About<'_>, header: &Header<'_>, also: Also) -> Result<Vec<u8>, Unwritable> {
     let report = about.report;
-    let laboratory = report.measurements.iter().any(|one| one.metric.domain == Domain::Laboratory);
-    let said: Vec<&Measurement> = report.measurements.iter().filter(|one| can_be_said(one)).collect();
-    let mut text = msh(header, laboratory);
+    let laboratory = is_laboratory(report);
+    let said: Vec<&Measurement> = values(report, also).collect();
+    let mut text = msh(header, if laboratory { LABORATORY } else { PCD_01 });
     text.push_str(&pid(about));
     text.push_str(&pv1(report.place.as_ref()));
     let taken = said.iter().map(|one| &one.taken).min_by_key(|taken| taken.micros);
-    text.push_str(&obr(report, header, laboratory, taken));
-    let mut rows = Rows::new(laboratory);
-    if !laboratory {
-        text.push_str(&rows.device(&mds(report), &equipment(report)));
-    }
-    let equipment = if laboratory { equipment(report) } else { String::new() };
-    for measurement in said {
-        rows.measurement(measurement, &equipment, &mut text);
+    text.push_str(&obr(report, header, laboratory, taken).written());
+    let equipment = equipment(report);
+    match laboratory {
+        true => text.push_str(&Rows::of(&said, true, &equipment).written()),
+        false => text.push_str(&Rows::of(&said, false, "").tree(&mds(report), &equipment)),
     }
     if let Some(specimen) = report.specimen.as_ref().filter(|_| laboratory) {
         text.push_str(&spm(specimen));
     }
-    text.into_bytes()
+    letters::written(&text, header.charset)
 }
 
-fn msh(header: &Header<'_>, laboratory: bool) -> String {
+/// The message of one alarm, its segments ended by CR.
+///
+/// # Errors
+/// [`Unwritable`]: the receiver's charset has not all letters.
+pub fn build_alarm(
+    about: &About<'_>,
+    measurement: &Measurement,
+    header: &Header<'_>,
+) -> Result<Vec<u8>, Unwritable> {
+    let report = about.report;
+    let mut text = msh(header, PCD_04);
+    text.push_str(&pid(about));
+    text.push_str(&pv1(report.place.as_ref()));
+    let mut obr = obr(report, header, false, Some(&measurement.taken));
+    // The filler's number is this telling's own, or that of the telling it takes back; its start is named in OBR-29.
+    let earlier = report.orders.iter().find(|order| &*order.system == OWN_NUMBERS);
+    let number = earlier.map_or(header.control_id, |order| &order.value);
+    obr.set(3, format!("{}^BEDSIDE", escaped(number)));
+    obr.set(4, "196616^MDC_EVT_ALARM^MDC".into());
+    if let Value::Alarm(alarm) = &measurement.value {
+        obr.set(29, alarm::parent(alarm));
+        text.push_str(&obr.written());
+        text.push_str(&alarm::rows(measurement, alarm, &equipment(report)));
+    }
+    letters::written(&text, header.charset)
+}
+
+fn msh(header: &Header<'_>, [kind, version, profile]: Kind) -> String {
     let mut msh = Segment::new("MSH|^~\\&");
     for (field, text) in
         [(3, header.sender.0), (4, header.sender.1), (5, header.receiver.0), (6, header.receiver.1)]
@@ -91,18 +169,17 @@ fn msh(header: &Header<'_>, laboratory: bool) -> String {
         msh.set(field - 1, escaped(text));
     }
     msh.set(6, er7::utc(header.made));
-    msh.set(8, "ORU^R01^ORU_R01".into());
+    msh.set(8, kind.into());
     msh.set(9, escaped(header.control_id));
     msh.set(10, if header.test { "T".into() } else { "P".into() });
-    msh.set(11, if laboratory { "2.5.1".into() } else { "2.6".into() });
+    msh.set(11, version.into());
     if header.enhanced {
         msh.set(14, "AL".into());
         msh.set(15, "NE".into());
     }
-    msh.set(17, "UNICODE UTF-8".into());
-    if !laboratory {
-        msh.set(20, PCD_01.into());
-    }
+    msh.set(17, header.charset.table_0211().into_owned());
+    msh.set(19, header.charset.scheme().into());
+    msh.set(20, profile.into());
     msh.written()
 }
 
@@ -129,8 +206,7 @@ fn named(pid: &mut Segment, person: &Person) {
     let (first, rest) = (given.next().unwrap_or_default(), given.collect::<Vec<_>>().join(" "));
     let family = person.family.as_deref().map(escaped).unwrap_or_default();
     if !(family.is_empty() && first.is_empty()) {
-        let name = [family, first, rest];
-        pid.set(5, name.join("^").trim_end_matches('^').to_owned());
+        pid.set(5, Writer::default().components(&[family, first, rest]));
     }
     pid.set(7, person.birth_date.as_deref().unwrap_or_default().replace('-', ""));
     // HL7 table 0001.
@@ -147,7 +223,7 @@ fn named(pid: &mut Segment, person: &Person) {
 /// CX: id ^^^ authority ^ kind.
 fn cx(id: &Identifier) -> String {
     let kind = id.kind.as_deref().map(escaped).unwrap_or_default();
-    format!("{}^^^{}^{kind}", escaped(&id.value), hd(&id.system)).trim_end_matches('^').to_owned()
+    Writer::default().components(&[escaped(&id.value), String::new(), String::new(), hd(&id.system), kind])
 }
 
 /// HD of an issuer: namespace & universal id & its kind.
@@ -170,12 +246,12 @@ fn pv1(place: Option<&Place>) -> String {
     // HL7 table 0004: unknown.
     pv1.set(2, "U".into());
     let part = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(escaped).unwrap_or_default();
-    let location = [&place.point_of_care, &place.room, &place.bed, &place.facility].map(part).join("^");
-    pv1.set(3, location.trim_end_matches('^').to_owned());
+    let location = [&place.point_of_care, &place.room, &place.bed, &place.facility].map(part);
+    pv1.set(3, Writer::default().components(&location));
     pv1.written()
 }
 
-fn obr(report: &Report, header: &Header<'_>, laboratory: bool, taken: Option<&Moment>) -> String {
+fn obr(report: &Report, header: &Header<'_>, laboratory: bool, taken: Option<&Moment>) -> Segment {
     let mut obr = Segment::new("OBR");
     obr.set(1, "1".into());
     let number = |kind: &str| report.orders.iter().find(|order| order.kind.as_deref() == Some(kind)).map(ei);
@@ -191,7 +267,7 @@ fn obr(report: &Report, header: &Header<'_>, laboratory: bool, taken: Option<&Mo
         obr.set(22, er7::utc(header.made));
         obr.set(25, row::report_status(&report.measurements).into());
     }
-    obr.written()
+    obr
 }
 
 /// EI of an order number.

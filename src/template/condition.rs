@@ -7,40 +7,18 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use cel::Value;
 use cel::common::ast::{Expr, IdedExpr, LiteralValue};
-use cel::parser::PrattParser;
-use cel::{Context, Env, Value};
 
 use super::path::Place;
-
-const TEXT_MAX: usize = 500;
-const DEPTH_MAX: u16 = 32;
-const NODES_MAX: usize = 120;
-const ALLOWED: &[&str] = &[
-    "_&&_",
-    "_||_",
-    "!_",
-    "_==_",
-    "_!=_",
-    "@in",
-    "_?_:_",
-    "startsWith",
-    "endsWith",
-    "contains",
-    "size",
-    "_<_",
-    "_<=_",
-    "_>_",
-    "_>=_",
-];
+use crate::expression::{self, Expression, TEXT_MAX};
 
 /// A condition and the places its texts come from.
 #[derive(Clone)]
 pub(super) struct Condition {
-    expression: Arc<IdedExpr>,
+    expression: Expression,
     pub(super) places: Vec<Place>,
     names: Arc<[String]>,
-    environment: Arc<Env>,
     text: Arc<str>,
 }
 
@@ -74,25 +52,17 @@ impl Condition {
             rest = tail;
         }
         plain.push_str(rest);
-        let parser = PrattParser::new().max_recursion_depth(DEPTH_MAX).max_expression_node_count(NODES_MAX);
-        let expression = parser.parse(&plain).map_err(|errors| {
-            let what = errors.errors.first().map_or("it cannot be read", |error| error.msg.as_str());
-            let what = what.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
-            (whole.clone(), format!("`when` is no CEL condition: {what}"))
-        })?;
-        allowed(&expression, places.len()).map_err(|why| (whole, why))?;
+        let tree = expression::parse(&plain).map_err(|fault| (whole.clone(), fault.message))?;
+        allowed(&tree, places.len()).map_err(|why| (whole, why))?;
         let names = (0..places.len()).map(|number| format!("p{number}")).collect();
-        let environment = Arc::new(Env::stdlib());
-        Ok(Self { expression: Arc::new(expression), places, names, environment, text: text.into() })
+        Ok(Self { expression: Expression::new(tree), places, names, text: text.into() })
     }
 
     /// Whether it holds for these texts, one for each of [`Self::places`]. What is not true does not hold.
     pub(super) fn holds(&self, texts: &[String]) -> bool {
-        let mut context = Context::with_env(Arc::clone(&self.environment));
-        for (name, text) in self.names.iter().zip(texts) {
-            context.add_variable_from_value(name.clone(), Value::String(Arc::new(text.clone())));
-        }
-        matches!(Value::resolve(&self.expression, &context), Ok(Value::Bool(true)))
+        let named = self.names.iter().cloned().zip(texts);
+        let values = named.map(|(name, text)| (name, Value::String(Arc::new(text.clone()))));
+        self.expression.holds(values).unwrap_or(false)
     }
 }
 
@@ -105,11 +75,8 @@ fn allowed(expression: &IdedExpr, places: usize) -> Result<(), String> {
             _ => Err(format!("`{name}` is no place: write it in braces, such as {{PV1-2.1}}")),
         },
         Expr::List(list) => list.elements.iter().try_for_each(|one| allowed(one, places)),
-        Expr::Call(call) if !ALLOWED.contains(&call.func_name.as_str()) => Err(format!(
-            "a condition knows no `{}`; it knows startsWith, endsWith, contains and size",
-            call.func_name
-        )),
         Expr::Call(call) => {
+            expression::allowed(call, false)?;
             call.target.as_deref().into_iter().chain(&call.args).try_for_each(|one| allowed(one, places))
         }
         _ => Err("a condition compares texts; it has no loops, maps and fields".into()),

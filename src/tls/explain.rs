@@ -13,6 +13,13 @@ pub struct Words<'a> {
     pub plain: &'a str,
 }
 
+/// What a connection that broke says of its TLS: in TLS 1.3 the end that listens refuses a certificate only after the
+/// other has begun to speak. `None`: it broke for another reason.
+pub fn explain_later(error: &io::Error, name: &str, words: Words<'_>) -> Option<String> {
+    let tls = error.get_ref().is_some_and(|inner| inner.is::<Error>());
+    tls.then(|| explain(error, name, words))
+}
+
 /// What `error` of a handshake means; `name` is what the other side's certificate had to be for.
 pub fn explain(error: &io::Error, name: &str, words: Words<'_>) -> String {
     let Words { other, plain } = words;

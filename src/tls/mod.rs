@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use explain::{Words, explain};
+pub use explain::{Words, explain, explain_later};
 pub use peer::{Peer, PeerError, fingerprint};
 
 /// A `tls` section: what this end shows, and what it wants to see. Used by ends that listen and ends that call.

@@ -37,7 +37,7 @@ use crate::identity::Attribution;
 
 pub(crate) use list::key;
 pub use provenance::{Correction, provenance};
-pub(crate) use subject::own_patient_system;
+pub(crate) use subject::{leading, own_patient_system, patient};
 pub(crate) use time::date_time;
 pub use waveform::join_waveforms;
 

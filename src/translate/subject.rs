@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 
 use crate::device::{Domain, Identifier, Measurement, MetricClass, Person, Report};
-use crate::fhir::{self, CodeableConcept, Coding, HumanName, Reference};
+use crate::fhir::{self, CodeableConcept, Coding, HumanName, Reference, Resource};
 use crate::identity::{Attribution, has_issuer, same_identifier};
+use crate::sabotage::{Sabotage, commits};
 
 use super::list::{List, key};
 use super::{Context, Gateway, Held, QualityControl, Unidentified, clean};
@@ -27,7 +28,11 @@ pub(super) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     fn new(raw: &'a Identifier, person: Option<&'a Person>, context: &Context<'a>) -> Option<Self> {
-        let identifier = identifier(raw, context)?;
+        let mut identifier = identifier(raw, context)?;
+        if commits(Sabotage::WrongPatient) && identifier.1.ends_with('1') {
+            let other = identifier.1.replace('1', "2");
+            identifier.1 = other.into();
+        }
         Some(Self { id: fhir::id("Patient", &identifier.0, &identifier.1), identifier, person })
     }
 }
@@ -108,6 +113,32 @@ fn chosen(identifiers: &[Identifier]) -> Option<&Identifier> {
     let usable = || identifiers.iter().filter(|i| clean::text(&i.value).is_some());
     let of = |kind: &str| usable().find(|i| i.kind.as_deref() == Some(kind));
     of("MR").or_else(|| of("PI")).or_else(|| usable().next())
+}
+
+/// The number a person is known by upstream.
+pub(crate) fn leading(person: &Person) -> Option<&Identifier> {
+    chosen(&person.identifiers)
+}
+
+/// The Patient of a person, as a report of theirs would bring it; `None` without a usable number.
+pub(crate) fn patient(person: &Person, gateway: &Gateway, simulated: bool) -> Option<Resource> {
+    let context = Context {
+        gateway,
+        link: "",
+        received: crate::clock::Timestamp::from_micros(0, false),
+        simulated,
+        unidentified: Unidentified::Hold,
+        quality_control: QualityControl::Hold,
+        bound_patient: None,
+        waveforms: false,
+        sequence: "",
+        attributions: &[],
+        withdrawn: false,
+    };
+    let subject = Subject::new(chosen(&person.identifiers)?, Some(person), &context)?;
+    let mut list = List::new(&context);
+    add_patient(&subject, &mut list).ok()?;
+    list.finish().into_iter().next()
 }
 
 fn identifier<'a>(raw: &'a Identifier, context: &Context<'a>) -> Option<(Cow<'a, str>, Cow<'a, str>)> {

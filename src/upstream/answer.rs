@@ -99,7 +99,10 @@ pub(super) fn judge(answer: &Answer) -> Whole {
     let divide = |alone| Whole::Divide { alone, words: words.clone() };
     match answer.status {
         200..=299 => match read {
-            Ok(fhir::Answer::Bundle { kind, entries, .. }) if kind.ends_with("-response") => {
+            // Some servers name the answer as the request was named.
+            Ok(fhir::Answer::Bundle { kind, entries, .. })
+                if kind.ends_with("-response") || matches!(kind.as_str(), "batch" | "transaction") =>
+            {
                 Whole::Parts(entries.iter().map(part).collect())
             }
             _ => Whole::Unclear(format!(

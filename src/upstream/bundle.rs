@@ -17,6 +17,12 @@ pub(super) fn lasting(resource: &Resource) -> bool {
     !matches!(resource.kind, "Observation" | "DiagnosticReport" | "Provenance")
 }
 
+/// Whether a resource only says in passing who or which visit it is about, as a result does: it makes one where the server
+/// has none, and takes nothing from what patient administration said.
+pub(super) fn in_passing(resource: &Resource) -> bool {
+    matches!(resource.kind, "Patient" | "Encounter") && !resource.replaces
+}
+
 /// The digest by which an unchanged resource is recognised.
 pub(super) fn digest(resource: &Resource) -> Digest {
     let mut digest = Digest::default();

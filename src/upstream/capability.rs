@@ -11,10 +11,10 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::bundle;
-use super::config::{Gzip, ModeWish};
+use super::config::{Bundles, Gzip, ModeWish};
 use super::http::Body;
 use super::known::lock;
-use super::{Resource, Setback, Upstream};
+use super::{Resource, Setback, State, Upstream};
 
 /// How resources are written to this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub(super) enum Mode {
 pub(super) struct Settled {
     mode: Mutex<Option<(Mode, bool)>>,
     gzip: Mutex<Option<bool>>,
+    declared: Mutex<Option<Capability>>,
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -55,14 +56,52 @@ impl Settled {
 pub(super) struct Capability {
     pub(super) fhir_version: String,
     pub(super) software: String,
-    /// `system` interactions include `transaction`.
+    /// `system` interactions include `transaction`, or `batch`.
     pub(super) transaction: bool,
+    pub(super) batch: bool,
     /// Observation: None when it says nothing.
     pub(super) update_create: Option<bool>,
     pub(super) conditional_update: bool,
+    /// Observation: None when it says nothing.
+    pub(super) conditional_create: Option<bool>,
 }
 
 impl Upstream {
+    /// Whether Bundles go as batches: nothing in one is sure to be done before the rest.
+    pub(super) fn batches(&self) -> bool {
+        match self.config.bundles {
+            Bundles::Batch => true,
+            Bundles::Transaction => false,
+            Bundles::Auto => {
+                lock(&self.capability.declared).as_ref().is_some_and(|said| said.batch && !said.transaction)
+            }
+        }
+    }
+
+    /// The server says that it does not heed `ifNoneExist`: everything is looked for before it is written.
+    pub(super) fn looks_first(&self) -> bool {
+        lock(&self.capability.declared).as_ref().is_some_and(|said| said.conditional_create == Some(false))
+    }
+
+    /// What is known of the server and what was decided from it, for the desk.
+    pub fn capability(&self) -> serde_json::Value {
+        let declared = lock(&self.capability.declared).clone();
+        let limit = self.limit.now();
+        serde_json::json!({
+            "mode": self.capability.mode_name(),
+            "bundles": if self.batches() { "batch" } else { "transaction" },
+            "looks_before_writing": self.looks_first(),
+            "gzip": *lock(&self.capability.gzip),
+            "max_bundle_resources": limit.resources,
+            "max_bundle_bytes": limit.bytes,
+            "declared": declared.map(|said| serde_json::json!({
+                "software": said.software, "fhir_version": said.fhir_version, "transaction": said.transaction,
+                "batch": said.batch, "update_create": said.update_create, "conditional_create": said.conditional_create,
+                "conditional_update": said.conditional_update,
+            })),
+        })
+    }
+
     /// The mode to write in; `first` is a resource that is to be written and may serve as the trial.
     pub(super) async fn mode(&self, first: Option<&Resource>) -> Result<Mode, Setback> {
         let settled = || lock(&self.capability.mode).map(|(mode, _)| mode);
@@ -107,7 +146,11 @@ impl Upstream {
     pub(super) async fn capability_statement(&self) -> Result<Option<Capability>, Setback> {
         let answer = self.ask(Method::GET, self.url("metadata"), || Body::None).await?;
         match answer.status {
-            200 => Ok(parse(&answer.body)),
+            200 => {
+                let said = parse(&answer.body);
+                lock(&self.capability.declared).clone_from(&said);
+                Ok(said)
+            }
             408 | 429 | 500.. => Err(Setback {
                 words: format!("the server is not able to answer now (HTTP {})", answer.status),
                 after: answer.retry_after,
@@ -140,7 +183,8 @@ impl Upstream {
         let wanted = match self.config.gzip_wish() {
             Gzip::On => lock(&self.capability.gzip).unwrap_or(true),
             Gzip::Off => false,
-            Gzip::Probe => self.reads_gzip().await,
+            // Asked once the server has taken something: a server that is down is not asked twice.
+            Gzip::Probe => lock(&self.standing).state == State::Up && self.reads_gzip().await,
         };
         match wanted.then(|| compress(json)).flatten() {
             Some(packed) => (Bytes::from(packed), true),
@@ -209,6 +253,7 @@ pub(super) fn parse(body: &[u8]) -> Option<Capability> {
         update_create: Option<bool>,
         #[serde(default)]
         conditional_update: bool,
+        conditional_create: Option<bool>,
     }
     #[derive(Deserialize)]
     struct Interaction {
@@ -222,16 +267,16 @@ pub(super) fn parse(body: &[u8]) -> Option<Capability> {
     let observation =
         statement.rest.iter().flat_map(|rest| &rest.resource).find(|kind| kind.kind == "Observation");
     let software = statement.software.map(|software| format!("{} {}", software.name, software.version));
+    let does =
+        |what: &str| statement.rest.iter().flat_map(|rest| &rest.interaction).any(|does| does.code == what);
     Some(Capability {
         fhir_version: super::answer::clean(&statement.fhir_version, 20),
         software: super::answer::clean(&software.unwrap_or_default(), 80),
-        transaction: statement
-            .rest
-            .iter()
-            .flat_map(|rest| &rest.interaction)
-            .any(|does| does.code == "transaction"),
+        transaction: does("transaction"),
+        batch: does("batch"),
         update_create: observation.and_then(|kind| kind.update_create),
         conditional_update: observation.is_some_and(|kind| kind.conditional_update),
+        conditional_create: observation.and_then(|kind| kind.conditional_create),
     })
 }
 

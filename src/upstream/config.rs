@@ -41,6 +41,9 @@ pub struct Config {
     /// How resources are written.
     #[serde(default)]
     pub mode: ModeWish,
+    /// In what kind of Bundle.
+    #[serde(default)]
+    pub bundles: Bundles,
     /// Whether a patient the server already knows by the same identifier is used instead of Bedside's own.
     #[serde(default)]
     pub patients: Patients,
@@ -97,6 +100,18 @@ pub enum ModeWish {
     Conditional,
 }
 
+/// The kind of Bundle that carries resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bundles {
+    /// A transaction, unless the CapabilityStatement declares only batches (it is not asked with `mode = "put"`).
+    #[default]
+    Auto,
+    Transaction,
+    /// Each entry by itself: what others refer to goes first, in a Bundle of its own.
+    Batch,
+}
+
 /// Whose Patient resources are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,6 +147,7 @@ impl Config {
             scopes: None,
             reads: Vec::new(),
             mode: ModeWish::Auto,
+            bundles: Bundles::Auto,
             patients: Patients::Match,
             gzip: None,
             ca_file: None,

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::answer::{self, Alone, Part, Whole};
-use super::bundle::{self, Digest, key, lasting};
+use super::bundle::{self, Digest, in_passing, key, lasting};
 use super::capability::Mode;
 use super::config::Patients;
 use super::http::{Answer, Body};
@@ -15,6 +15,8 @@ use super::limit::Size;
 use super::piece::{self, Piece, Span, entry_of};
 use super::{Setback, Upstream, Verdict};
 use crate::fhir::{self, Placement, Resource, Transaction};
+
+mod first;
 
 /// Places named in the answer of an accepted entry.
 const MOST_PLACES: usize = 20;
@@ -101,6 +103,9 @@ impl<'a> Round<'a> {
         if mode != Mode::Put {
             self.clear_doubts(&piece).await?;
         }
+        if self.up.batches() && !self.lasting_first(&mut piece, mode).await? {
+            return Ok(());
+        }
         let mut load = self.load(&piece, mode);
         let keys = load.position.keys().cloned().collect();
         let (_flight, waited) = self.up.in_flight.take(keys).await;
@@ -111,7 +116,7 @@ impl<'a> Round<'a> {
             self.accept(&piece, &load, &[]);
             return Ok(());
         }
-        let json = load.transaction.json();
+        let json = self.up.bundle(&load.transaction);
         let size = Size { resources: load.lines.len(), bytes: json.len() };
         if size.bytes > self.up.limit.now().bytes && size.resources > 1 {
             self.halve(&piece, "larger than this server takes", ahead);
@@ -160,17 +165,21 @@ impl<'a> Round<'a> {
 
     /// In put mode, patients are looked up before they are written: results belong on the patient the server has.
     async fn meet_patients(&mut self, piece: &mut Piece, mode: Mode) -> Result<(), Setback> {
-        if mode != Mode::Put || self.up.config.patients == Patients::Own {
+        if mode != Mode::Put {
             return Ok(());
         }
         let entries = self.entries;
+        let matches = self.up.config.patients != Patients::Own;
         let mut unclear = HashMap::new();
         for span in &piece.spans {
-            for patient in entry_of(entries, span).iter().filter(|resource| resource.kind == "Patient") {
-                if self.up.known.matched(&key(patient)) {
+            for resource in entry_of(entries, span) {
+                let matched = matches && resource.kind == "Patient";
+                if !(matched || in_passing(resource)) || self.up.known.matched(&key(resource)) {
                     continue;
                 }
-                if let Err(words) = self.up.locate(patient).await? {
+                if !matched {
+                    self.up.look_by_id(resource).await?;
+                } else if let Err(words) = self.up.locate(resource).await? {
                     unclear.insert(span.entry, words);
                 }
             }
@@ -186,7 +195,9 @@ impl<'a> Round<'a> {
     async fn clear_doubts(&self, piece: &Piece) -> Result<(), Setback> {
         for span in &piece.spans {
             for resource in entry_of(self.entries, span).get(span.from..span.to).unwrap_or_default() {
-                let doubtful = lock(&self.up.doubtful).get(&key(resource)).is_some();
+                let known = self.up.known.matched(&key(resource));
+                let doubtful = lock(&self.up.doubtful).get(&key(resource)).is_some()
+                    || (self.up.looks_first() && !known);
                 if doubtful {
                     let _unknowable = self.up.locate(resource).await?; // several copies: the write will say so
                 }
@@ -221,6 +232,9 @@ impl<'a> Round<'a> {
             let chosen = entry_of(self.entries, span).iter().zip(of_entry).take(span.to).skip(span.from);
             for (resource, digest) in chosen {
                 let own = key(resource);
+                if in_passing(resource) && transaction.overwrites(resource) {
+                    continue;
+                }
                 match self.placement(resource, &own, digest.as_ref(), piece.whole, mode) {
                     Some(placement) => {
                         transaction.place(resource, placement);
@@ -262,6 +276,9 @@ impl<'a> Round<'a> {
             return None;
         }
         let known = &self.up.known;
+        if mode == Mode::Put && in_passing(resource) && known.is_there(own) {
+            return None;
+        }
         let held = digest.is_some_and(|digest| known.holds(own, digest));
         if held && (!whole || known.is_theirs(own)) {
             return None;
@@ -549,6 +566,10 @@ impl<'a> Round<'a> {
 }
 
 impl Upstream {
+    fn bundle(&self, transaction: &Transaction<'_>) -> String {
+        if self.batches() { transaction.json_as_batch() } else { transaction.json() }
+    }
+
     /// Posts a Bundle. Conditional mode sends one at a time: two could both find nothing and create twice.
     async fn transact(&self, json: String, mode: Mode) -> Result<Answer, Setback> {
         let permits = if mode == Mode::Put { 1 } else { self.config.in_flight };

@@ -5,6 +5,7 @@
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub(super) struct Http {
     client: Client,
     limit_bytes: usize,
     timeout: Duration,
+    /// Bytes of bodies sent since the start, as they crossed the line.
+    sent: AtomicU64,
 }
 
 /// One request; `bearer` goes only where the caller has checked the origin.
@@ -44,6 +47,8 @@ pub(super) enum Body {
     None,
     /// FHIR JSON; `true`: already gzip.
     Fhir(Bytes, bool),
+    /// Any other JSON.
+    Json(Bytes),
     /// A form, as the token endpoint and `_search` take it.
     Form(String),
 }
@@ -103,7 +108,16 @@ impl Http {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()
             .map_err(|fault| UpstreamError::Client(words(&fault)))?;
-        Ok(Self { client, limit_bytes: config.max_answer_bytes, timeout: config.timeout() })
+        Ok(Self {
+            client,
+            limit_bytes: config.max_answer_bytes,
+            timeout: config.timeout(),
+            sent: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Sends one request and reads its whole answer. `now` (seconds since the epoch) serves HTTP dates when the
@@ -128,8 +142,13 @@ impl Http {
         }
         draft = match request.body {
             Body::None => draft,
-            Body::Form(form) => draft.header(CONTENT_TYPE, FORM).body(form),
+            Body::Form(form) => {
+                self.sent.fetch_add(form.len() as u64, Ordering::Relaxed);
+                draft.header(CONTENT_TYPE, FORM).body(form)
+            }
+            Body::Json(json) => draft.header(CONTENT_TYPE, "application/json").body(json),
             Body::Fhir(json, gzipped) => {
+                self.sent.fetch_add(json.len() as u64, Ordering::Relaxed);
                 let draft =
                     draft.header(CONTENT_TYPE, FHIR_JSON).header("prefer", "return=minimal").body(json);
                 if gzipped { draft.header("content-encoding", "gzip") } else { draft }

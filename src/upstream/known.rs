@@ -78,6 +78,11 @@ impl Known {
         self.with(key, |seen| seen.theirs).unwrap_or(false)
     }
 
+    /// Whether the server was seen to hold it, whatever it says.
+    pub(super) fn is_there(&self, key: &str) -> bool {
+        self.with(key, |seen| seen.at.is_some() || seen.digest.is_some()).unwrap_or(false)
+    }
+
     /// Where the server keeps it, if it chose the place.
     pub(super) fn at(&self, key: &str) -> Option<String> {
         self.with(key, |seen| seen.at.clone()).flatten()

@@ -37,13 +37,15 @@ mod http;
 pub mod keys;
 mod known;
 mod limit;
+pub mod ndjson;
+pub mod otlp;
 mod piece;
 mod scope;
 mod search;
 mod token;
 mod trial;
 
-pub use config::{Auth, Config, Gzip, ModeWish, Patients};
+pub use config::{Auth, Bundles, Config, Gzip, ModeWish, Patients};
 pub use fetch::Walk;
 use http::{Answer, Body, Http, Request};
 use keys::{KeyError, SigningKey};
@@ -139,6 +141,8 @@ pub struct Upstream {
     /// Entry → how often the server failed on it while others passed.
     tries: Mutex<Bounded<u32>>,
     standing: Mutex<Standing>,
+    /// Seconds by which the server's clock is ahead, by its last answer.
+    skew_s: Mutex<Option<i64>>,
 }
 
 /// Why the server could not be asked, or what it answered instead.
@@ -179,6 +183,7 @@ impl Upstream {
             doubtful: Mutex::new(Bounded::new(MOST_DOUBTFUL)),
             tries: Mutex::new(Bounded::new(MOST_TRIED)),
             standing: Mutex::new(standing),
+            skew_s: Mutex::default(),
             config,
         })
     }
@@ -208,6 +213,16 @@ impl Upstream {
         standing
     }
 
+    /// Bytes of requests sent since the start, as they crossed the line.
+    pub fn bytes_sent(&self) -> u64 {
+        self.http.bytes_sent()
+    }
+
+    /// Seconds by which the server's clock was ahead of this box's when it last answered.
+    pub fn clock_skew_s(&self) -> Option<i64> {
+        *lock(&self.skew_s)
+    }
+
     /// An address under the base.
     fn url(&self, path: &str) -> Url {
         let mut url = self.base.clone();
@@ -221,12 +236,16 @@ impl Upstream {
         let now = self.clock.now().micros.div_euclid(1_000_000);
         let once = async |bearer| {
             let request = Request { method: method.clone(), url: url.clone(), bearer, body: body() };
-            self.http.send(request, now).await.map_err(|fault| Setback {
+            let answer = self.http.send(request, now).await.map_err(|fault| Setback {
                 words: fault.to_string(),
                 after: None,
                 refusing: false,
                 in_doubt: fault.may_have_arrived(),
-            })
+            });
+            if let Ok(Answer { date: Some(date), .. }) = &answer {
+                *lock(&self.skew_s) = Some(date - now);
+            }
+            answer
         };
         let ours = url.origin() == self.base.origin();
         let Some(authority) = self.authority.as_ref().filter(|_| ours) else { return once(None).await };
@@ -253,7 +272,9 @@ impl Upstream {
         let now = self.clock.now();
         let mut standing = lock(&self.standing);
         standing.last_success = Some(now);
-        let notice = standing.notice(self.authority.as_ref().map_or(0, Authority::skew_s));
+        let learned = self.authority.as_ref().map_or(0, Authority::skew_s);
+        let seen = self.clock_skew_s().unwrap_or(0);
+        let notice = standing.notice(if learned == 0 { seen } else { learned });
         standing.turn(State::Up, &notice, now);
     }
 
@@ -329,6 +350,7 @@ fn load_key(secrets: &SecretStore, name: &str) -> Result<SigningKey, UpstreamErr
 pub fn fuzz(bytes: &[u8]) {
     answer::fuzz(bytes);
     capability::fuzz(bytes);
+    ndjson::fuzz(bytes);
     token::fuzz(bytes);
 }
 

@@ -58,11 +58,20 @@ impl Upstream {
                 )));
             }
             Found::One(at) if patient && at != own => self.known.theirs(&own, at),
-            Found::One(at) | Found::Several(at, _) if at != own => self.known.located(&own, Some(at)),
-            _ => self.known.located(&own, None),
+            Found::One(at) | Found::Several(at, _) => self.known.located(&own, Some(at)),
+            Found::Unsearchable if patient => self.look_by_id(resource).await?,
+            Found::Nothing | Found::Unsearchable => self.known.located(&own, None),
         }
         lock(&self.doubtful).remove(&own);
         Ok(Ok(()))
+    }
+
+    /// Notes whether the server holds `resource` under the id Bedside gave it.
+    pub(super) async fn look_by_id(&self, resource: &Resource) -> Result<(), Setback> {
+        let own = key(resource);
+        let there = self.present(&[resource]).await?.contains(&own);
+        self.known.located(&own, there.then(|| own.clone()));
+        Ok(())
     }
 
     /// Which of these (all of one kind) the server holds under the id Bedside gave them.

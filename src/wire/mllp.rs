@@ -30,6 +30,28 @@ pub struct Settings {
     pub unframed_quiet_ms: Option<u64>,
     /// MLLP Release 2: a block with one ACK or NAK byte says that the content block before it was kept or not.
     pub commit_characters: bool,
+    /// How messages are answered where the link's `mllp` section does not say it.
+    pub acknowledge: Acknowledge,
+}
+
+/// Which messages are answered, and in which mode. A message is kept before it is answered, and kept also when it
+/// is not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acknowledge {
+    /// As MSH-15 and MSH-16 ask (HL7 table 0155): CA/CE/CR, then AA/AE/AR; without them AA/AE/AR. A message that
+    /// asks for nothing is answered all the same: senders write `NE` from a template and wait, and an answer nobody
+    /// asked for is dropped by those who do not.
+    #[default]
+    Always,
+    /// None: for devices that take an answer for an error.
+    Never,
+    /// As MSH-15 and MSH-16 ask, to the letter: silence where they ask for silence.
+    Msh,
+    /// One AA/AE/AR, whatever MSH-15 and MSH-16 say: for senders that write `AL` and know no CA.
+    Original,
+    /// As `msh`, and a message that leaves MSH-15 empty is answered CA/CE/CR.
+    Enhanced,
 }
 
 impl Default for Settings {
@@ -39,6 +61,7 @@ impl Default for Settings {
             message_timeout_s: 300,
             unframed_quiet_ms: None,
             commit_characters: false,
+            acknowledge: Acknowledge::Always,
         }
     }
 }

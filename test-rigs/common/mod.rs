@@ -80,11 +80,16 @@ impl Bedside {
 
     /// The same without waiting for a port.
     pub(crate) fn spawn(binary: &Path, dir: &Path, config: &str, port: u16) -> Self {
+        Self::spawn_command(Command::new(binary), dir, config, port)
+    }
+
+    /// The same with a command that ends in the binary: its process must become Bedside's.
+    pub(crate) fn spawn_command(mut command: Command, dir: &Path, config: &str, port: u16) -> Self {
         let path = dir.join("bedside.toml");
         std::fs::write(&path, config).unwrap();
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(dir.join("bedside.log")).unwrap();
-        let child = Command::new(binary)
+        let child = command
             .args(["run", "--config"])
             .arg(&path)
             .stdin(Stdio::null())
@@ -166,6 +171,11 @@ impl Bedside {
         }
     }
 
+    /// Open file descriptors of the process, from /proc.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// Resident memory of the process, from /proc.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -212,6 +222,17 @@ impl FhirServer {
         config.register(CLIENT_ID, serde_json::json!({ "keys": [public] }));
         change(&mut config);
         Self { running: fhir_server::start(config).await.unwrap(), key }
+    }
+
+    /// Puts another key among the secrets in `dir`; returns a `[[destination]]` section that uses it.
+    pub(crate) fn destination_section(&self, dir: &Path, name: &str) -> String {
+        write_secret(dir, &format!("{name}-key"), &self.key);
+        format!(
+            "[[destination]]\nname = \"{name}\"\n\
+             fhir = {{ base = \"{}\", client_id = \"{CLIENT_ID}\", key_secret = \"{name}-key\", timeout_s = 3 }}\n\
+             delivery = {{ pause_max_s = 1 }}\n",
+            self.running.base_url
+        )
     }
 
     /// Puts the box's key among the secrets in `dir`; returns the `[upstream]` section that uses it.

@@ -19,6 +19,7 @@ export class PeopleWalk {
   async all(simulated) {
     if (await this.has("/associations")) {
       await this.devices(simulated);
+      await this.camera();
       await this.associate(simulated);
       if (!this.mock) await this.conflict(simulated);
       await this.correct(simulated);
@@ -322,8 +323,12 @@ export class PeopleWalk {
         .first()
         .waitFor(),
     );
+    await tally.check("a message is held, with what its receiver said", async () => {
+      const row = page.locator(".rows > li").first();
+      await row.waitFor({ timeout: this.wait_ms });
+      must(/AE/.test(await row.innerText()), await row.innerText());
+    });
     await this.look("routes", simulated);
-    if (!this.mock) return;
     await tally.check("a destination is paused after a yes, and goes on", async () => {
       const card = page.locator("article.card").first();
       await card.getByRole("button", { name: /^Pause/ }).click();
@@ -339,6 +344,54 @@ export class PeopleWalk {
       await this.dialog.getByRole("button", { name: "Release" }).click();
       await page.getByText("Nothing is held").waitFor();
     });
+    if (this.mock) return;
+    await tally.check("what went on is listed with its answer", async () => {
+      await page.getByRole("button", { name: "Accepted" }).click();
+      const row = page.locator(".rows > li").first();
+      await row.waitFor({ timeout: this.wait_ms });
+      must(/AA/.test(await row.innerText()), await row.innerText());
+      await row.getByRole("button", { name: /^Look/ }).click();
+      must((await row.locator("pre").innerText()).startsWith("MSH|"), "no message");
+    });
+    await this.look("routes-accepted", simulated);
+  }
+
+  /** The camera, with the browser's own reader where it has one; else with one that reads the same from any picture. */
+  async camera() {
+    const { context, tally, origin } = this;
+    const page = await context.newPage();
+    await page.addInitScript(() => {
+      if ("BarcodeDetector" in globalThis) return;
+      if (location.hash !== "#reads") return;
+      globalThis.BarcodeDetector = class {
+        async detect(video) {
+          return video.videoWidth > 0 ? [{ rawValue: "]C1NOT-A-DEVICE" }] : [];
+        }
+      };
+    });
+    const dialog = page.locator("dialog[open]");
+    const open = async (hash) => {
+      await page.goto(`${origin}/help`);
+      await page.goto(`${origin}/patients${hash}`);
+      await page.getByRole("button", { name: /^Associate/ }).first().click();
+      await dialog.waitFor();
+    };
+    await tally.check("a browser that reads no barcodes says so and offers no camera", async () => {
+      await open("");
+      const own = await page.evaluate(() => "BarcodeDetector" in globalThis);
+      const camera = dialog.getByRole("button", { name: "Camera" });
+      must((await camera.count()) > 0 === own, "the button is there for nothing, or missing");
+      if (!own) await dialog.getByText("cannot read a barcode with its camera").first().waitFor();
+    });
+    await tally.check("what the camera reads is taken as scanned, and the camera is let go", async () => {
+      await open("#reads");
+      await dialog.getByRole("button", { name: "Camera" }).last().click();
+      await eventually(this.wait_ms, "the picture is read", async () =>
+        /NOT-A-DEVICE/.test(await dialog.innerText()),
+      );
+      must((await dialog.locator("video").count()) === 0, "the camera is still on");
+    });
+    await page.close();
   }
 
   async forbidden() {

@@ -8,7 +8,7 @@ use crate::common;
 use crate::speak::Line;
 
 /// A telling of alarm `number`.
-fn telling(control_id: &str, number: &str, minute: u32, phase: &str, state: &str) -> String {
+pub(crate) fn telling(control_id: &str, number: &str, minute: u32, phase: &str, state: &str) -> String {
     let time = format!("2026031410{minute:02}00+0100");
     format!(
         "MSH|^~\\&|RIG GATEWAY^0005CD0000000001^EUI-64|RIG|||{time}||ORU^R40^ORU_R40|{control_id}|P|2.6|||NE|AL||UNICODE UTF-8\r\

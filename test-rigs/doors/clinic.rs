@@ -34,11 +34,22 @@ pub(crate) struct Plan<'a> {
     pub(crate) log: &'a str,
     pub(crate) password: &'a str,
     pub(crate) takes_ids: bool,
+    /// A folder of further secrets.
+    pub(crate) secrets: Option<std::path::PathBuf>,
 }
 
 impl Plan<'_> {
     pub(crate) fn of(name: &str, links: String) -> Plan<'_> {
-        Plan { name, links, buffer: "", data: None, log: "info", password: PASSWORD, takes_ids: true }
+        Plan {
+            name,
+            links,
+            buffer: "",
+            data: None,
+            log: "info",
+            password: PASSWORD,
+            takes_ids: true,
+            secrets: None,
+        }
     }
 }
 
@@ -63,6 +74,10 @@ impl Clinic {
             server.upstream_section(dir.path()),
             plan.links.replace("{dir}", &dir.path().display().to_string()),
         );
+        for secret in plan.secrets.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
+            let from = secret.unwrap().path();
+            std::fs::copy(&from, dir.path().join("secrets").join(from.file_name().unwrap())).unwrap();
+        }
         let bedside = Bedside::start(dir.path(), &config, desk_port);
         let mut clinic = Self { server, bedside, desk: Desk::new(desk_port, ""), config, desk_port, dir };
         let fingerprint = clinic.console("SHA-256 fingerprint: ");

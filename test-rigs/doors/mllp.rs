@@ -124,3 +124,24 @@ async fn what_is_held_goes_out_when_its_cause_is_mended() {
     clinic.settled(1, 0).await;
     assert_eq!(clinic.valued("71"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_id_for_two_messages_is_told_and_a_resend_is_none_across_a_restart() {
+    let port = common::free_port();
+    let mut clinic = Clinic::open("doors-mllp-reused", link(port, "")).await;
+    let (first, second) = (oru("R7", "P-1", "61", ""), oru("R7", "P-2", "62", ""));
+    assert_eq!(Line::to(port).await.say(&first).await.code, "AA");
+    clinic.settled(1, 0).await;
+    clinic.kill_and_restart();
+    clinic.bedside.wait_for_port(port);
+    let mut line = Line::to(port).await;
+    assert_eq!(line.say(&first).await.code, "AA", "sent again: the sender may not have heard the answer");
+    assert_eq!(line.say(&second).await.code, "AA", "another message under the same number is a message");
+    clinic.settled(2, 0).await;
+    assert_eq!(clinic.notes("monitors", "control-id-reused").await, 1);
+    let entries = clinic.entries("accepted").await;
+    let id = entries[1]["id"].as_i64().unwrap();
+    let entry = clinic.desk.get(&format!("/api/v1/entries/{id}")).await.json();
+    assert!(entry["warnings"].to_string().contains("control-id-reused"), "{entry}");
+    assert_eq!((clinic.valued("61"), clinic.valued("62")), (1, 1));
+}

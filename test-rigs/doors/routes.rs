@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use bedside::tls::Settings;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::clinic::{Clinic, PATIENCE};
 use crate::common;
@@ -18,7 +19,7 @@ type Play = Arc<dyn Fn(usize, &str) -> &'static str + Send + Sync>;
 pub(crate) struct Receiver {
     pub(crate) port: u16,
     /// Every message in the order it came.
-    pub(crate) heard: Arc<Mutex<Vec<String>>>,
+    pub(crate) heard: Arc<Mutex<Vec<Vec<u8>>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -44,7 +45,34 @@ impl Receiver {
         Self { port, heard, task }
     }
 
+    /// One that encrypts, and asks for a certificate where its settings say so.
+    pub(crate) async fn secure(
+        settings: &Settings,
+        play: impl Fn(usize, &str) -> &'static str + Send + Sync + 'static,
+    ) -> Self {
+        let acceptor = tokio_rustls::TlsAcceptor::from(settings.server().unwrap());
+        let port = common::free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (list, play): (_, Play) = (heard.clone(), Arc::new(play));
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (acceptor, list, play) = (acceptor.clone(), list.clone(), play.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(socket).await {
+                        serve(stream, list, play).await;
+                    }
+                });
+            }
+        });
+        Self { port, heard, task }
+    }
+
     pub(crate) fn heard(&self) -> Vec<String> {
+        self.bytes().iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<Vec<u8>> {
         self.heard.lock().unwrap().clone()
     }
 
@@ -69,7 +97,11 @@ fn id(message: &str) -> &str {
     message.split('|').nth(9).unwrap_or_default()
 }
 
-async fn serve(mut socket: TcpStream, heard: Arc<Mutex<Vec<String>>>, play: Play) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: S,
+    heard: Arc<Mutex<Vec<Vec<u8>>>>,
+    play: Play,
+) {
     let mut inbox = Vec::new();
     loop {
         let Some(end) = inbox.windows(2).position(|pair| pair == [0x1c, 0x0d]) else {
@@ -82,7 +114,7 @@ async fn serve(mut socket: TcpStream, heard: Arc<Mutex<Vec<String>>>, play: Play
         let message = String::from_utf8_lossy(&block[1..end]).into_owned();
         let (count, id) = {
             let mut all = heard.lock().unwrap();
-            all.push(message.clone());
+            all.push(block[1..end].to_vec());
             (all.len(), id(&message).to_owned())
         };
         let ack = |words: &str, id: &str| {
@@ -300,6 +332,101 @@ async fn results_reach_an_ehr_without_fhir_as_messages_built_of_them() {
     .await;
     box_.kill();
     assert_eq!(receiver.heard().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_receiver_gets_the_letters_it_reads() {
+    let port = common::free_port();
+    let (as_is, unicode, chinese) = (
+        Receiver::start(|_, _| "AA").await,
+        Receiver::start(|_, _| "AA").await,
+        Receiver::start(|_, _| "AA").await,
+    );
+    let to = |name: &str, receiver: &Receiver, more: &str, how: &str| {
+        format!(
+            "[[destination]]\nname = \"{name}\"\nmllp = {{ address = \"127.0.0.1:{}\" }}\n{more}\n\
+             [[route]]\nname = \"to-{name}\"\nto = \"{name}\"\n{how}\n",
+            receiver.port
+        )
+    };
+    let config = [
+        link(port).replace("mllp =", "charset = \"8859/1\"\nmllp ="),
+        to("as-is", &as_is, "", "how = \"pass\""),
+        to("unicode", &unicode, "charset = \"UNICODE UTF-8\"", "how = \"filtered\"\ndrop = [\"NTE\"]"),
+        to("chinese", &chinese, "charset = \"GB18030\"", "how = \"measurements\""),
+    ]
+    .concat();
+    let clinic = Clinic::open("doors-routes-charset", config).await;
+    let said = oru("C1", "P-1", "61", "").replace("Doe", "M\u{fc}ller");
+    let bytes: Vec<u8> = said.chars().map(|letter| u8::try_from(letter).unwrap()).collect();
+    let mut line = Line::to(port).await;
+    line.send(&bedside::wire::mllp::wrap(&bytes)).await;
+    assert_eq!(line.acknowledged().await.code, "AA");
+    for receiver in [&as_is, &unicode, &chinese] {
+        receiver.hears(1).await;
+    }
+    assert_eq!(as_is.bytes()[0], bytes, "what is passed on stays as it came");
+    let heard = String::from_utf8(unicode.bytes()[0].clone()).unwrap();
+    assert!(heard.contains("|P|2.6||||||UNICODE UTF-8\r") && heard.contains("|Müller^Jane\r"), "{heard}");
+    let name = [&b"|M"[..], b"\xA8\xB9", b"ller^Jane\r"].concat();
+    let built = chinese.bytes()[0].clone();
+    assert!(built.windows(name.len()).any(|part| part == name), "{}", String::from_utf8_lossy(&built));
+    assert!(chinese.heard()[0].contains("|GB 18030-2000|"));
+    // The desk shows the same letters, of what came and of what goes.
+    let id = clinic.desk.get("/api/v1/entries").await.json()["entries"][0]["id"].as_i64().unwrap();
+    let shown = clinic.desk.get(&format!("/api/v1/entries/{id}/hl7")).await.text;
+    assert!(shown.contains("Müller"), "{shown}");
+    for name in ["as-is", "unicode", "chinese"] {
+        let page = clinic.desk.get(&format!("/api/v1/destinations/{name}/messages")).await.json();
+        let id = page["messages"][0]["id"].as_i64().unwrap();
+        let one = clinic.desk.get(&format!("/api/v1/outgoing/{id}")).await.json();
+        assert!(one["bytes"].as_str().unwrap().contains("|Müller^Jane\r"), "{name}: {one}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alarms_go_on_as_messages_of_their_own_where_a_route_asks_and_are_counted_where_none_does() {
+    let port = common::free_port();
+    let (all, few) = (Receiver::start(|_, _| "AA").await, Receiver::start(|_, _| "AA").await);
+    let to = |name: &str, receiver: &Receiver, more: &str| {
+        format!(
+            "[[destination]]\nname = \"{name}\"\nmllp = {{ address = \"127.0.0.1:{}\" }}\n\
+             [[route]]\nname = \"to-{name}\"\nto = \"{name}\"\nhow = \"measurements\"\n{more}\n",
+            receiver.port
+        )
+    };
+    let routes = to("all", &all, "alarms = true") + &to("few", &few, "");
+    let clinic = Clinic::open("doors-routes-alarms", link(port) + &routes).await;
+    let mut line = Line::to(port).await;
+    assert_eq!(line.say(&oru("A1", "P-1", "61", "")).await.code, "AA");
+    let alarm = "MSH|^~\\&|RIG^0123456789ABCDEF^EUI-64|W|||20260314083000+0000||ORU^R40^ORU_R40|A2|P|2.6\r\
+                 PID|||P-1^^^Rig^MR||Doe^Jane\rOBR|1||ALARM-000017|196616^MDC_EVT_ALARM^MDC|||20260314083000+0000\r\
+                 OBX|1|CWE|196616^MDC_EVT_ALARM^MDC|1.1.1.1.1|196670^MDC_EVT_LO^MDC^^^^^^SpO2 LOW|||PM|||F|||20260314083000+0000\r\
+                 OBX|2|ST|68481^MDC_ATTR_EVENT_PHASE^MDC|1.1.1.1.3|start||||||F\r";
+    assert_eq!(line.say(alarm).await.code, "AA");
+    all.hears(2).await;
+    few.hears(1).await;
+    let heard = all.heard();
+    assert!(heard[0].contains("||ORU^R01^ORU_R01|") && heard[0].contains("IHE_PCD_001"), "{}", heard[0]);
+    let alarm = &heard[1];
+    for words in [
+        "||ORU^R40^ORU_R40|",
+        "IHE_PCD_004",
+        "PID|||P-1^^^Rig^MR",
+        "|196670^MDC_EVT_LO^MDC^^^^^^SpO2 LOW|",
+        "|68481^MDC_ATTR_EVENT_PHASE^MDC|1.1.1.1.3|start|",
+        "|^ALARM-000017&BEDSIDE\r",
+    ] {
+        assert!(alarm.contains(words), "{words}: {alarm}");
+    }
+    assert_eq!(few.heard().len(), 1);
+    let standing = clinic.desk.get("/api/v1/destinations").await.json();
+    let left_out = |name: &str| {
+        let all = standing["destinations"].as_array().unwrap().clone();
+        all.iter().find(|one| one["name"] == name).unwrap()["routes"][0]["left_out"].clone()
+    };
+    assert_eq!(left_out("few"), serde_json::json!({ "waveforms": 0, "alarms": 1 }));
+    assert_eq!(left_out("all"), serde_json::json!({ "waveforms": 0, "alarms": 0 }));
 }
 
 #[test]

@@ -27,7 +27,7 @@ async fn server(authority: &Authority, name: &str, last_year: i32, keys: &Keys) 
     params.not_after = date_time_ymd(last_year, 12, 31);
     let certificate = params.signed_by(&key, authority).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -36,6 +36,7 @@ async fn server(authority: &Authority, name: &str, last_year: i32, keys: &Keys) 
             PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
         )
         .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let mut config = fhir_server::Config::new(clock());
     config.register(CLIENT, keys.jwks());
     config.tls = Some(Arc::new(tls));
@@ -56,8 +57,12 @@ fn trusting(server: &Running, keys: &Keys, authority: Option<&Authority>) -> Ups
 async fn a_server_of_the_clinics_own_authority_is_trusted_when_it_is_written() {
     let (keys, authority) = (Keys::new(Algorithm::Es384), authority("Clinic"));
     let server = server(&authority, "localhost", 2090, &keys).await;
-    let verdicts = trusting(&server, &keys, Some(&authority)).deliver(&entries("tls", 2)).await;
-    assert_eq!(letters(&verdicts), "AA", "{verdicts:?}");
+    let up = trusting(&server, &keys, Some(&authority));
+    for run in ["tls", "tls again", "and again"] {
+        let verdicts = up.deliver(&entries(run, 2)).await;
+        assert_eq!(letters(&verdicts), "AA", "{verdicts:?}");
+    }
+    assert_eq!(server.connections(), (1, 1), "one connection, of HTTP/2, for everything");
 }
 
 #[tokio::test]

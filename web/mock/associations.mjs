@@ -159,7 +159,7 @@ export class Bedsides {
     if (!sure)
       throw new Refusal(
         409,
-        'association',
+        'association-unknown-person',
         'the patient index does not know that number: check it, or say that it is right',
       );
     const { id, family = null, given = null, birth_date = null, gender = null } = wanted;
@@ -176,7 +176,7 @@ export class Bedsides {
     if (device.association && !wanted.replace)
       throw new Refusal(
         409,
-        'association',
+        'association-taken',
         'the device is with a patient in that time already: end that first, or say that this one takes its place',
       );
     const since = wanted.from ? Date.parse(wanted.from) : Date.now();

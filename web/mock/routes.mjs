@@ -46,7 +46,15 @@ export class Outgoing {
       }),
     ];
     const route = (to, name, how, says) =>
-      this.destinations[to].routes.push({ name, from: [], messages: [], when: null, how, says });
+      this.destinations[to].routes.push({
+        name,
+        from: [],
+        messages: [],
+        when: null,
+        how,
+        says,
+        left_out: { waveforms: name === 'vitals' ? 96 : 0, alarms: 0 },
+      });
     route(0, 'vitals', 'measurements', 'What the link monitors measured, as ORU^R01.');
     route(1, 'lab', 'filtered', 'ORU^R01 of the link oru-lab, without PID-13 and PID-14.');
     route(2, 'all', 'pass', 'ADT of every link, as it came.');

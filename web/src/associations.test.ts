@@ -185,13 +185,13 @@ describe('a scanner', () => {
 });
 
 describe('the gateway’s questions', () => {
-  async function withAnswer(detail: string, agree: string) {
+  async function withAnswer(code: string, detail: string, agree: string) {
     const said: Record<string, unknown>[] = [];
     await open('/patients', {
       ...ROUTES,
       'POST /associations': (body: Record<string, unknown>) => {
         said.push(body);
-        return said.length === 1 ? refusal(409, 'Conflict', detail) : { ...DONE, held: 0 };
+        return said.length === 1 ? refusal(409, 'Conflict', detail, code) : { ...DONE, held: 0 };
       },
     });
     await press(button('Associate', one('article.card')));
@@ -205,6 +205,7 @@ describe('the gateway’s questions', () => {
 
   it('about another patient on the device are asked before anything ends', async () => {
     const said = await withAnswer(
+      'association-taken',
       'the device is with a patient in that time already: end that first',
       'End theirs',
     );
@@ -213,6 +214,7 @@ describe('the gateway’s questions', () => {
 
   it('about a number the index does not know are asked before it is believed', async () => {
     const said = await withAnswer(
+      'association-unknown-person',
       'the patient index does not know that number: check it',
       'The number is right',
     );

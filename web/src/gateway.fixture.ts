@@ -146,8 +146,8 @@ export const ENTRY: EntryDetail = {
 type Answer = object | string | Response | ((body: Record<string, string>) => object | Response);
 export type Routes = Record<string, Answer>;
 
-export const refusal = (status: number, title: string, detail = '') =>
-  new Response(JSON.stringify({ title, detail, status }), { status });
+export const refusal = (status: number, title: string, detail = '', code = '') =>
+  new Response(JSON.stringify({ title, detail, status, code }), { status });
 
 /** A live stream that says one overview and stays open until `close` is called. */
 export class LiveStream {

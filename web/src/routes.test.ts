@@ -33,6 +33,7 @@ const DESTINATION: Destination = {
       when: null,
       how: 'pass',
       says: 'ADT from every link as they came',
+      left_out: { waveforms: 96, alarms: 1 },
     },
   ],
 };
@@ -73,6 +74,7 @@ describe('the HL7 routes page', () => {
     expect(document.querySelector('img')).toBeNull();
     expect(card).toContain('all: ADT from every link as they came');
     expect(card).toContain('1 acknowledgement fitted no message');
+    expect(card).toContain('Left out since the start: 96 waves and 1 alarm.');
   });
 
   it('pauses after a yes and goes on', async () => {

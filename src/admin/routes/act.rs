@@ -65,7 +65,7 @@ async fn resend(
     desk.audit(line(Outcome::Done)).await?;
     let done = match ask(desk, COMMAND_TIMEOUT, command).await {
         Ok(Ok(())) => return Ok(empty(StatusCode::ACCEPTED)),
-        Ok(Err(Refusal::Conflict(why))) => conflict(why),
+        Ok(Err(Refusal::Conflict(why) | Refusal::Asks { why, .. })) => conflict(why),
         Ok(Err(Refusal::Unknown)) => Problem::not_found(),
         Ok(Err(Refusal::Failed(why))) => Problem::unavailable(why),
         Err(problem) => problem,

@@ -107,7 +107,8 @@ pub(super) async fn hl7(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> 
     if !detail.intact {
         return Err(Problem::not_found());
     }
-    let apart = tokio::task::spawn_blocking(move || Segments::of(&detail.frame));
+    let charset = desk.services.explain.charset(&detail.row.link);
+    let apart = tokio::task::spawn_blocking(move || Segments::of(&detail.frame, charset));
     let segments = apart.await.map_err(Problem::unavailable)?.ok_or_else(Problem::not_found)?;
     Ok(json(&segments))
 }

@@ -136,6 +136,9 @@ const ROUTES: &[Route] = &[
     post("/api/v1/destinations/{}/release", RESEND, NO_BODY, |desk, call| {
         Box::pin(onward::release_all(desk, call))
     }),
+    post("/api/v1/destinations/{}/replay", RESEND, SMALL_BODY, |desk, call| {
+        Box::pin(onward::replay(desk, call))
+    }),
     get("/api/v1/outgoing/{}", READ, |desk, call| Box::pin(onward::message(desk, call))),
     post("/api/v1/outgoing/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(onward::release(desk, call))),
     post("/api/v1/outgoing/{}/rebuild", RESEND, NO_BODY, |desk, call| Box::pin(onward::rebuild(desk, call))),

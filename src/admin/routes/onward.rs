@@ -11,7 +11,7 @@ use super::call::Call;
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::command::Refusal;
 use crate::admin::desk::Desk;
-use crate::admin::outgoing::{Act, DropWanted};
+use crate::admin::outgoing::{Act, DropWanted, ReplayWanted};
 use crate::buffer::{NewAudit, OutgoingFilter, State};
 
 /// Messages on a page when nothing is said.
@@ -21,7 +21,7 @@ const REASON_MAX: usize = 200;
 /// `GET /api/v1/destinations`
 pub(super) async fn destinations(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     let destinations = desk.services.outgoing.destinations().await.map_err(problem)?;
-    Ok(json(&object!({ "destinations": destinations })))
+    Ok(json(&object!({ "destinations": destinations, "main": desk.services.outgoing.main() })))
 }
 
 /// `GET /api/v1/destinations/{name}/messages?state=&entry=&before=&limit=`
@@ -93,6 +93,18 @@ pub(super) async fn release_all(desk: Arc<Desk>, call: Call) -> Result<Answer, P
     Ok(json(&object!({ "released": released })))
 }
 
+/// `POST /api/v1/destinations/{name}/replay`
+pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let destination = call.parameter()?.to_owned();
+    let span: ReplayWanted = call.json()?;
+    span.span().map_err(|why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "routes", why))?;
+    let target = format!("destination {destination}, {} to {},", span.from.trim(), span.until.trim());
+    let audit = line(&call, "destination.replay", &target)?;
+    let wanted = Act::Replay { destination, span };
+    let replayed = desk.services.outgoing.act(wanted, audit).await.map_err(problem)?;
+    Ok(json(&object!({ "replayed": replayed })))
+}
+
 async fn act(
     desk: Arc<Desk>,
     call: Call,
@@ -113,6 +125,7 @@ fn line(call: &Call, what: &str, target: &str) -> Result<NewAudit, Problem> {
 fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Conflict(why) => Problem::new(StatusCode::CONFLICT, "routes", why),
+        Refusal::Asks { code, why } => Problem::new(StatusCode::CONFLICT, code, why),
         Refusal::Unknown => Problem::not_found(),
         Refusal::Failed(why) => Problem::unavailable(why),
     }

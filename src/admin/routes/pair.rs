@@ -128,6 +128,7 @@ pub(super) async fn audited<T>(
 pub(super) fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Conflict(why) => Problem::new(StatusCode::CONFLICT, "pairing", why),
+        Refusal::Asks { code, why } => Problem::new(StatusCode::CONFLICT, code, why),
         Refusal::Unknown => Problem::not_found(),
         Refusal::Failed(why) => Problem::unavailable(why),
     }

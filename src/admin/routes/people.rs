@@ -6,7 +6,7 @@ use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
-use crate::admin::answer::{Problem, empty, json};
+use crate::admin::answer::{Problem, json};
 use crate::admin::command::Refusal;
 use crate::admin::desk::Desk;
 use crate::admin::people::SearchWanted;
@@ -52,8 +52,7 @@ pub(super) async fn unmerge(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     let who = call.presence()?.user.clone();
     let detail = format!("done merge {id} from {}", call.peer);
     let audit = NewAudit { who, what: "patient.unmerge".into(), detail };
-    desk.services.people.unmerge(id, audit).await.map_err(problem)?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    Ok(json(&desk.services.people.unmerge(id, audit).await.map_err(problem)?))
 }
 
 /// Writes down that somebody looked, before they see it.
@@ -66,6 +65,7 @@ async fn seen(desk: &Desk, call: &Call, action: &'static str, target: String) ->
 fn problem(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Conflict(why) => Problem::new(StatusCode::CONFLICT, "patients", why),
+        Refusal::Asks { code, why } => Problem::new(StatusCode::CONFLICT, code, why),
         Refusal::Unknown => Problem::not_found(),
         Refusal::Failed(why) => Problem::unavailable(why),
     }

@@ -95,7 +95,7 @@ async fn a_device_is_given_to_a_patient_once_and_taken_back() {
     let wanted = json!({ "device": "7", "patient": { "id": "CANARY-1" }, "scanned": true }).to_string();
     let made = rig.client.post(PATH, &wanted).await;
     assert_eq!(made.status, 201);
-    assert_eq!(made.json(), json!({ "id": 7, "released": 0, "corrected": 0, "held": 0 }));
+    assert_eq!(made.json(), json!({ "id": 7, "released": 0, "corrected": 0, "held": 0, "beyond": 0 }));
     let again = rig.client.post(PATH, &wanted).await;
     assert_eq!((again.status, &again.json()["code"]), (409, &json!("association")));
     assert_eq!(rig.client.post(&format!("{PATH}/7/end"), "").await.status, 200, "without a body: now");

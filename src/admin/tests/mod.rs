@@ -161,6 +161,10 @@ async fn gateway(mut asked: mpsc::Receiver<Command>, store: Arc<Memory>) {
 struct OneHeartRate;
 
 impl Explain for OneHeartRate {
+    fn charset(&self, _: &str) -> crate::hl7v2::Charset {
+        crate::hl7v2::Charset::named("8859/1").unwrap()
+    }
+
     fn explain(&self, frame: &StoredFrame) -> Explained {
         Explained {
             profile: Some("ihe/pcd01-monitor".into()),

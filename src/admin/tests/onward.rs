@@ -36,6 +36,10 @@ fn message(id: i64) -> MessageView {
 }
 
 impl Outgoing for Rack {
+    fn main(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     fn destinations(&self) -> Later<'_, Result<Vec<DestinationView>, Refusal>> {
         let done = self.0.lock().unwrap().join(", ");
         let view = DestinationView { name: "ehr".into(), trouble: Some(done), ..DestinationView::default() };
@@ -89,12 +93,21 @@ async fn what_a_person_decides_is_done_with_its_line_of_the_trail() {
     assert_eq!(all["released"], 3);
     assert_eq!(rig.client.post("/api/v1/outgoing/7/drop", "{\"reason\": \" \"}").await.status, 422);
     assert_eq!(rig.client.post("/api/v1/outgoing/7/drop", "{\"reason\": \"wrong ward\"}").await.status, 204);
+    let span = r#"{"from": "2026-11-22T08:00:00Z", "until": "2026-11-22T09:00:00+01:00"}"#;
+    assert_eq!(
+        rig.client.post("/api/v1/destinations/ehr/replay", span).await.status,
+        422,
+        "it ends as it begins"
+    );
+    let span = r#"{"from": "2026-11-22T08:00:00Z", "until": "2026-11-22T09:00:00Z"}"#;
+    assert_eq!(rig.client.post("/api/v1/destinations/ehr/replay", span).await.json()["replayed"], 3);
     let done = rig.client.get("/api/v1/destinations").await.json();
     assert_eq!(
         done["destinations"][0]["trouble"],
         "outgoing.release done outgoing message 7, outgoing.rebuild done outgoing message 7, \
          destination.pause done destination ehr, destination.resume done destination ehr, \
-         destination.release done destination ehr, outgoing.drop done outgoing message 7"
+         destination.release done destination ehr, outgoing.drop done outgoing message 7, \
+         destination.replay done destination ehr, 2026-11-22T08:00:00Z to 2026-11-22T09:00:00Z,"
     );
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Rig;
 use crate::access::Role;
 use crate::admin::command::Refusal;
-use crate::admin::people::{Known, People, PersonDetail, PersonView, Places, Search};
+use crate::admin::people::{Known, People, PersonDetail, PersonView, Places, Search, Unmerged};
 use crate::admin::samples::seconds_after_noon;
 use crate::buffer::NewAudit;
 use crate::connector::Later;
@@ -52,12 +52,16 @@ impl People for Index {
         Box::pin(std::future::ready(Ok(Places { places: Vec::new(), known: known() })))
     }
 
-    fn unmerge(&self, merge: i64, audit: NewAudit) -> Later<'_, Result<(), Refusal>> {
+    fn unmerge(&self, merge: i64, audit: NewAudit) -> Later<'_, Result<Unmerged, Refusal>> {
         let mut undone = self.undone.lock().unwrap();
         let done = undone.is_empty();
         undone.push(format!("{} {} merge {merge}", audit.who, audit.what));
         let why = "this merge was taken back already".into();
-        Box::pin(std::future::ready(if done { Ok(()) } else { Err(Refusal::Conflict(why)) }))
+        Box::pin(std::future::ready(if done {
+            Ok(Unmerged { beyond: 0 })
+        } else {
+            Err(Refusal::Conflict(why))
+        }))
     }
 }
 
@@ -88,7 +92,8 @@ async fn a_search_is_bounded_and_an_unmerge_is_done_once() {
     let long = json!({ "text": "x".repeat(201) }).to_string();
     assert_eq!(rig.client.post("/api/v1/people", &long).await.status, 400);
     assert_eq!(rig.client.post("/api/v1/people", r#"{"name":"x"}"#).await.status, 400);
-    assert_eq!(rig.client.post("/api/v1/people/merges/3/undo", "").await.status, 204);
+    let undone = rig.client.post("/api/v1/people/merges/3/undo", "").await;
+    assert_eq!((undone.status, undone.json()["beyond"].as_u64()), (200, Some(0)));
     let again = rig.client.post("/api/v1/people/merges/3/undo", "").await;
     assert_eq!((again.status, &again.json()["detail"]), (409, &json!("this merge was taken back already")));
 }

@@ -4,6 +4,7 @@
 //! A fact is never deleted and never changed but in two ways: an open one gets its end, once, and a wrong one is made
 //! void, with who, when and why; what is right instead is a row of its own.
 
+mod onward;
 mod read;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -12,6 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::device::{Identifier, Person, Place};
 use crate::identity::Source;
+pub(crate) use onward::ADMINISTRATION;
+pub use onward::{LookRow, OnwardRow};
+pub(super) use onward::{TABLES as LOOKS, owe, purging};
+
+use super::outgoing::NewOutgoing;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE association (
@@ -187,6 +193,14 @@ pub enum AssociationChange {
     Withdraw { entry: i64, parts: String, who: String, why: String },
     /// The server has taken back what the entry was delivered under before.
     Withdrawn { entry: i64, parts: Vec<String> },
+    /// Facts change, in this same commit: what was kept since then is to be looked at again, of this device or of all.
+    Look { device: Option<String>, since: i64, who: String, why: String },
+    /// The looks up to this one are done, those of a device or all.
+    Looked { through: i64, device: Option<String> },
+    /// A message goes to another system under this.
+    Onward { outgoing: i64, parts: String },
+    /// Messages went to another system under somebody else: they are withdrawn, and `rows` are told instead.
+    PutRight { withdraw: Vec<i64>, rows: Vec<NewOutgoing>, round: u32 },
 }
 
 /// Writes one change into the open transaction; the inner error says why it is not allowed.
@@ -233,6 +247,14 @@ pub(super) fn apply(
                  ON CONFLICT DO UPDATE SET who = excluded.who, why = excluded.why, caused = excluded.caused",
             )?
             .execute(params![entry, parts, now.micros, who, why])?;
+        }
+        AssociationChange::Look { device, since, who, why } => {
+            owe(conn, device.as_deref(), *since, None, (who, why))?
+        }
+        AssociationChange::Looked { through, device } => onward::looked(conn, *through, device.as_deref())?,
+        AssociationChange::Onward { outgoing, parts } => onward::note(conn, *outgoing, parts)?,
+        AssociationChange::PutRight { withdraw, rows, round } => {
+            onward::put_right(conn, withdraw, rows, *round, now)?
         }
         AssociationChange::Withdrawn { entry, parts } => {
             for part in parts {
@@ -427,6 +449,19 @@ const COLUMNS: &str =
     "SELECT id, device, person, since, until, scanned, overrules, author, made, reason, ended_by, ended_why,
     void, void_by, void_why, replaced_by FROM association";
 
+/// entry, parts, decided, withdrawn, who, why, caused.
+pub(super) fn attributed_row(row: &Row<'_>) -> rusqlite::Result<AttributedRow> {
+    let time = |micros| Timestamp::from_micros(micros, true);
+    Ok(AttributedRow {
+        entry: row.get(0)?,
+        parts: row.get(1)?,
+        decided: time(row.get(2)?),
+        withdrawn: row.get::<_, Option<i64>>(3)?.map(time),
+        cause: row.get::<_, Option<String>>(4)?.zip(row.get(5)?),
+        caused: row.get::<_, Option<i64>>(6)?.map(time),
+    })
+}
+
 fn row(row: &Row<'_>) -> rusqlite::Result<AssociationRow> {
     let time = |micros| Timestamp::from_micros(micros, true);
     let void: Option<i64> = row.get(12)?;
@@ -517,7 +552,12 @@ impl PersonText {
 pub(super) fn forget(conn: &Connection) -> rusqlite::Result<()> {
     let tx = conn.unchecked_transaction()?;
     tx.execute("DELETE FROM attributed WHERE entry NOT IN (SELECT id FROM entry)", [])?;
-    tx.execute("DELETE FROM attribution WHERE id NOT IN (SELECT attribution FROM attributed)", [])?;
+    tx.execute("DELETE FROM onward WHERE entry NOT IN (SELECT id FROM entry)", [])?;
+    tx.execute(
+        "DELETE FROM attribution WHERE id NOT IN (SELECT attribution FROM attributed UNION SELECT attribution FROM onward
+           UNION SELECT attribution FROM outgoing_attributed)",
+        [],
+    )?;
     tx.execute("DELETE FROM unattributed WHERE entry NOT IN (SELECT id FROM entry)", [])?;
     tx.commit()
 }

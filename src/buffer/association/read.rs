@@ -2,10 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{AssociationRow, AttributedRow, COLUMNS, Doubt, DoubtRow, HomeRow, by_id, row};
+use super::{AssociationRow, AttributedRow, COLUMNS, Doubt, DoubtRow, HomeRow, attributed_row, by_id, row};
 use crate::buffer::BufferError;
 use crate::buffer::reader::Reader;
-use crate::clock::Timestamp;
 use crate::device::Place;
 
 fn home_row(row: &Row<'_>) -> rusqlite::Result<HomeRow> {
@@ -67,18 +66,7 @@ impl Reader {
     pub fn attributed_now(&self, entry: i64) -> Result<Vec<AttributedRow>, BufferError> {
         const ROWS: &str = "SELECT entry, parts, decided, withdrawn, who, why, caused FROM attributed
             JOIN attribution ON attribution.id = attributed.attribution WHERE entry = ?1 ORDER BY decided";
-        let read = |row: &Row<'_>| {
-            let time = |micros| Timestamp::from_micros(micros, true);
-            Ok(AttributedRow {
-                entry: row.get(0)?,
-                parts: row.get(1)?,
-                decided: time(row.get(2)?),
-                withdrawn: row.get::<_, Option<i64>>(3)?.map(time),
-                cause: row.get::<_, Option<String>>(4)?.zip(row.get(5)?),
-                caused: row.get::<_, Option<i64>>(6)?.map(time),
-            })
-        };
-        self.read_now("reading attributions", |conn| all(conn, ROWS, [entry], read))
+        self.read_now("reading attributions", |conn| all(conn, ROWS, [entry], attributed_row))
     }
 
     /// Whether a held entry waits for somebody to say whose it is.

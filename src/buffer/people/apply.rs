@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{PeopleChange, folded, merge, newer, ways};
+use crate::buffer::association::{ADMINISTRATION, owe};
 use crate::clock::Timestamp;
 use crate::device::Identifier;
 use crate::identity::{Fact, Movement, Said, Step, adt::Adt, has_issuer, is_personal, rank};
@@ -72,6 +73,15 @@ fn tell(conn: &Connection, entry: Option<i64>, source: &str, said: &[Adt], now: 
         }
     }
     heard(conn, source, now)?;
+    if let Some(since) = said.iter().filter_map(Adt::earliest).min() {
+        owe(
+            conn,
+            None,
+            since,
+            None,
+            (ADMINISTRATION, "a later word of the hospital's systems on patients and beds"),
+        )?;
+    }
     for adt in said {
         let mut telling = Telling { conn, source, entry, told: adt.told, now, touched: BTreeSet::new() };
         for fact in &adt.facts {

@@ -26,6 +26,17 @@ fn time(micros: i64) -> Timestamp {
 }
 
 impl Reader {
+    /// When a merge was told, in microseconds since 1970.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn merged_at(&self, merge: i64) -> Result<Option<i64>, BufferError> {
+        self.read("reading a merge", move |conn| {
+            conn.query_row("SELECT at FROM person_merge WHERE id = ?1", [merge], |row| row.get(0)).optional()
+        })
+        .await
+    }
+
     /// The person who has these identifiers, exactly as they are compared here: values in capitals, issuers under their
     /// canonical names; where either side names no issuer the value alone decides. Deleted persons are nobody.
     ///

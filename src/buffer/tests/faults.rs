@@ -114,8 +114,8 @@ async fn no_pages_left_refuses_as_full_and_goes_on_when_there_are() {
     let rig = Rig::new();
     rig.keep("one").await;
     meddle(&rig.buffer, |store| {
-        let limit: i64 = store.conn.query_row("PRAGMA max_page_count = 80", [], |row| row.get(0)).unwrap();
-        assert_eq!(limit, 80);
+        let limit: i64 = store.conn.query_row("PRAGMA max_page_count = 120", [], |row| row.get(0)).unwrap();
+        assert_eq!(limit, 120);
     })
     .await;
     let refused = rig.buffer.keep(frame("ward", noise(1, 400_000))).await.unwrap_err();

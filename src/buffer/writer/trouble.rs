@@ -7,8 +7,9 @@ use super::super::folder::BALLAST_BYTES;
 use super::super::health::Severity;
 use super::super::job::Job;
 use super::super::store::{self, Store, Why};
-use super::super::{BufferError, Refused};
+use super::super::{BufferError, Refused, sabotaged};
 use super::{Open, Writer};
+use crate::sabotage::{Sabotage, commits};
 
 /// How often a full disk is tried again, and a broken one (doubling up to the limit).
 const FULL_PAUSE: Duration = Duration::from_millis(250);
@@ -40,6 +41,10 @@ impl Writer {
                 jobs
             }
             Ok(false) => {
+                if commits(Sabotage::DropOldest) {
+                    sabotaged::drop_oldest(&store.conn);
+                    return jobs;
+                }
                 self.shared.set_full(true);
                 self.shared.raise(
                     QUOTA_FULL,
@@ -159,7 +164,7 @@ impl Writer {
 
     /// Opens the database anew and verifies it; whether it can be used again.
     pub(super) fn reopen(&mut self) -> bool {
-        if Instant::now() < self.reopen_at {
+        if Instant::now() < self.reopen_at || commits(Sabotage::NeverReopen) {
             return false;
         }
         let why = Why::Fault { acknowledged: self.acknowledged, corrupt: self.corrupt };

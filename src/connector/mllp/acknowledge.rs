@@ -3,88 +3,69 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Deserialize;
-
 use super::super::Receipt;
 use crate::clock::SharedClock;
 use crate::hl7v2::{AckCode, Answers, Header, Outcome, acknowledge, header};
-use crate::wire::mllp::join;
+use crate::wire::Codec;
+use crate::wire::mllp::{Acknowledge, join};
 
-/// Which messages are answered, and in which mode. A message is kept before it is answered, and kept also when it
-/// is not answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Acknowledge {
-    /// As MSH-15 and MSH-16 ask (HL7 table 0155): CA/CE/CR, then AA/AE/AR; without them AA/AE/AR. A message that
-    /// asks for nothing is answered all the same: senders write `NE` from a template and wait, and an answer nobody
-    /// asked for is dropped by those who do not.
-    #[default]
-    Always,
-    /// None: for devices that take an answer for an error.
-    Never,
-    /// As MSH-15 and MSH-16 ask, to the letter: silence where they ask for silence.
-    Msh,
-    /// One AA/AE/AR, whatever MSH-15 and MSH-16 say: for senders that write `AL` and know no CA.
-    Original,
-    /// As `msh`, and a message that leaves MSH-15 empty is answered CA/CE/CR.
-    Enhanced,
+/// What a message is answered under a policy.
+fn answers(policy: Acknowledge, header: Option<&Header<'_>>, outcome: Outcome) -> Answers {
+    // HL7 2.5 §2.9: an acknowledgement is not acknowledged.
+    if policy == Acknowledge::Never || header.is_some_and(|header| header.message_type == "ACK") {
+        return Answers::default();
+    }
+    let Some(header) = header else { return Answers::original(outcome) };
+    let asked = header.answers(outcome);
+    match policy {
+        Acknowledge::Never => Answers::default(),
+        Acknowledge::Original => Answers::original(outcome),
+        Acknowledge::Msh => asked,
+        Acknowledge::Always if asked.is_silence() => Answers::original(outcome),
+        Acknowledge::Always => asked,
+        Acknowledge::Enhanced if header.accept_condition.trim().is_empty() => {
+            Answers::asked("AL", &header.application_condition, outcome)
+        }
+        Acknowledge::Enhanced => asked,
+    }
 }
 
-impl Acknowledge {
-    fn answers(self, header: Option<&Header<'_>>, outcome: Outcome) -> Answers {
-        // HL7 2.5 §2.9: an acknowledgement is not acknowledged.
-        if self == Self::Never || header.is_some_and(|header| header.message_type == "ACK") {
-            return Answers::default();
-        }
-        let Some(header) = header else { return Answers::original(outcome) };
-        let asked = header.answers(outcome);
-        match self {
-            Self::Never => Answers::default(),
-            Self::Original => Answers::original(outcome),
-            Self::Msh => asked,
-            Self::Always if asked.is_silence() => Answers::original(outcome),
-            Self::Always => asked,
-            Self::Enhanced if header.accept_condition.trim().is_empty() => {
-                Answers::asked("AL", &header.application_condition, outcome)
-            }
-            Self::Enhanced => asked,
-        }
-    }
-
-    /// Writes answers as this policy wants them.
-    pub(in super::super) fn acknowledger(self, clock: SharedClock) -> Acknowledger {
-        // Unique over restarts, and within the 20 characters that MSH-10 has in old versions.
-        let control_id = AtomicU64::new(u64::try_from(clock.now().micros).unwrap_or(0));
-        Arc::new(move |message, receipt, own| {
-            let (outcome, text) = match receipt {
-                Receipt::Kept { .. } => (Outcome::Kept, ""),
-                Receipt::Refused { full: true, reason } => (Outcome::Rejected, reason.as_str()),
-                Receipt::Refused { full: false, reason } => (Outcome::Failed, reason.as_str()),
-            };
-            let header = header(message);
-            let answers = self.answers(header.as_ref(), outcome);
-            let write = |code| {
-                let control_id = format!("{:X}", control_id.fetch_add(1, Ordering::Relaxed));
-                let now = clock.now();
-                // What has no MSH is kept for a person: sending it again as it is would not help.
-                acknowledge(message, code, text, &control_id, now)
-                    .or_else(|| acknowledge(HEADLESS, AckCode::AR, "no MSH segment", &control_id, now))
-            };
-            let commit = answers.commit.and_then(write);
-            let application = own.or_else(|| answers.application.and_then(write));
-            let blocks: Vec<Vec<u8>> = commit.into_iter().chain(application).collect();
-            (!blocks.is_empty()).then(|| join(&blocks))
-        })
-    }
+/// Writes answers as a policy wants them.
+pub(super) fn of_policy(policy: Acknowledge, clock: SharedClock) -> Acknowledger {
+    // Unique over restarts, and within the 20 characters that MSH-10 has in old versions.
+    let control_id = AtomicU64::new(u64::try_from(clock.now().micros).unwrap_or(0));
+    Arc::new(move |message, receipt, own| {
+        let (outcome, text) = match receipt {
+            Receipt::Kept { .. } => (Outcome::Kept, ""),
+            Receipt::Refused { full: true, reason } => (Outcome::Rejected, reason.as_str()),
+            Receipt::Refused { full: false, reason } => (Outcome::Failed, reason.as_str()),
+        };
+        let header = header(message);
+        let answers = answers(policy, header.as_ref(), outcome);
+        let write = |code| {
+            let control_id = format!("{:X}", control_id.fetch_add(1, Ordering::Relaxed));
+            let now = clock.now();
+            // What has no MSH is kept for a person: sending it again as it is would not help.
+            acknowledge(message, code, text, &control_id, now)
+                .or_else(|| acknowledge(HEADLESS, AckCode::AR, "no MSH segment", &control_id, now))
+        };
+        let commit = answers.commit.and_then(write);
+        let application = own.or_else(|| answers.application.and_then(write));
+        let blocks: Vec<Vec<u8>> = commit.into_iter().chain(application).collect();
+        (!blocks.is_empty()).then(|| join(&blocks))
+    })
 }
 
 /// Writes the answer to a message whose receipt is known; `None` sends nothing. The last argument is an answer of the
 /// application that takes the place of its plain acknowledgement (a response to a query).
 pub type Acknowledger = Arc<dyn Fn(&[u8], &Receipt, Option<Vec<u8>>) -> Option<Vec<u8>> + Send + Sync>;
 
-/// The answers of a link without a policy of its own: MLLP over a serial line or in a TCP link.
-pub fn acknowledger(clock: SharedClock) -> Acknowledger {
-    Acknowledge::default().acknowledger(clock)
+/// The answers of a link whose page speaks MLLP, over a serial line or in a TCP link; `None` for every other codec.
+pub fn acknowledger(codec: &Codec, clock: &SharedClock) -> Option<Acknowledger> {
+    match codec {
+        Codec::Mllp(settings) => Some(of_policy(settings.acknowledge, clock.clone())),
+        _ => None,
+    }
 }
 
 /// The header a message without one would have had.
@@ -108,7 +89,7 @@ mod tests {
 
     /// MSA-1 of each block of the answer.
     fn codes(policy: Acknowledge, message: &str, receipt: &Receipt) -> String {
-        let write = policy.acknowledger(TestClock::at(1_800_000_000_000_000));
+        let write = of_policy(policy, TestClock::at(1_800_000_000_000_000));
         let Some(answer) = write(message.as_bytes(), receipt, None) else { return String::new() };
         let answer = String::from_utf8(answer).unwrap();
         let code = |block: &str| {
@@ -158,7 +139,7 @@ mod tests {
 
     #[test]
     fn two_answers_have_numbers_of_their_own_and_both_name_the_message() {
-        let write = acknowledger(TestClock::at(1_800_000_000_000_000));
+        let write = of_policy(Acknowledge::Always, TestClock::at(1_800_000_000_000_000));
         let answer = String::from_utf8(write(message("AL|AL").as_bytes(), &KEPT, None).unwrap()).unwrap();
         let ids: Vec<&str> =
             answer.split("\x1c\r\x0b").map(|block| block.split('|').nth(9).unwrap()).collect();
@@ -168,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_a_query_stands_in_for_the_application_acknowledgement() {
-        let write = acknowledger(TestClock::at(0));
+        let write = of_policy(Acknowledge::Always, TestClock::at(0));
         let own = || Some(b"MSH|^~\\&|||||||RSP^K22|5\rMSA|AA|M1\r".to_vec());
         let said = |conditions: &str| {
             String::from_utf8(write(message(conditions).as_bytes(), &KEPT, own()).unwrap()).unwrap()
@@ -183,7 +164,7 @@ mod tests {
         let ack = "MSH|^~\\&|||||||ACK^R01|M1|P|2.5|||AL|AL\rMSA|AA|1\r";
         for policy in [Acknowledge::Always, Acknowledge::Original, Acknowledge::Enhanced, Acknowledge::Msh] {
             assert_eq!(codes(policy, ack, &KEPT), "", "{policy:?}");
-            let write = policy.acknowledger(TestClock::at(0));
+            let write = of_policy(policy, TestClock::at(0));
             let answer = String::from_utf8(write(b"HELLO", &KEPT, None).unwrap()).unwrap();
             assert!(answer.contains("\rMSA|AR||no MSH segment"), "{answer}");
         }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Acknowledge, Network, Side, SideError};
+use super::{Network, Side, SideError};
 use crate::tls;
-use crate::wire::mllp::Settings;
+use crate::wire::mllp::{Acknowledge, Settings};
 
 /// One port for any number of senders, or one device that the box calls: exactly one of `listen` and `connect`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -28,7 +28,8 @@ pub struct Config {
     pub unframed_quiet_ms: Option<u64>,
     /// Who may connect, when listening; empty: everybody who reaches the port.
     pub allow: Vec<Network>,
-    pub acknowledge: Acknowledge,
+    /// As the page of the device says, where it is not said here.
+    pub acknowledge: Option<Acknowledge>,
     /// MLLP Release 2: a commit character after each content block, besides what `acknowledge` says.
     pub commit_characters: bool,
     /// Certificates; without it the link is not encrypted, which its state says.
@@ -64,8 +65,7 @@ struct Written {
     unframed_quiet_ms: Option<u64>,
     #[serde(default)]
     allow: Vec<Network>,
-    #[serde(default)]
-    acknowledge: Acknowledge,
+    acknowledge: Option<Acknowledge>,
     #[serde(default)]
     commit_characters: bool,
     tls: Option<tls::Settings>,
@@ -122,7 +122,15 @@ impl Config {
             message_timeout_s: self.message_timeout_s,
             unframed_quiet_ms: self.unframed_quiet_ms,
             commit_characters: self.commit_characters,
+            acknowledge: self.acknowledge.unwrap_or_default(),
         }
+    }
+
+    /// Takes from the page of the device what the section leaves open.
+    pub fn fill(&mut self, page: &Settings) {
+        self.acknowledge.get_or_insert(page.acknowledge);
+        self.unframed_quiet_ms = self.unframed_quiet_ms.or(page.unframed_quiet_ms);
+        self.commit_characters |= page.commit_characters;
     }
 
     /// Whether and how the link is encrypted, as its state says it.
@@ -134,5 +142,31 @@ impl Config {
             }
             Some(_) => "TLS",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_fills_what_the_section_leaves_open() {
+        let page = Settings {
+            acknowledge: Acknowledge::Original,
+            unframed_quiet_ms: Some(300),
+            commit_characters: true,
+            ..Settings::default()
+        };
+        let filled = |text: &str| {
+            let mut config: Config = toml::from_str(text).unwrap();
+            config.fill(&page);
+            (config.acknowledge, config.unframed_quiet_ms, config.commit_characters)
+        };
+        let own = "listen = \"127.0.0.1:1\"\nacknowledge = \"msh\"\nunframed_quiet_ms = 50";
+        assert_eq!(filled(own), (Some(Acknowledge::Msh), Some(50), true));
+        let open = "listen = \"127.0.0.1:1\"";
+        assert_eq!(filled(open), (Some(Acknowledge::Original), Some(300), true));
+        let none: Config = toml::from_str(open).unwrap();
+        assert_eq!(none.framing().acknowledge, Acknowledge::Always);
     }
 }

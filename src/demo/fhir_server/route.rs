@@ -29,6 +29,8 @@ pub(super) struct Server {
     pub(super) faults: Faults,
     pub(super) authority: Authority,
     pub(super) requests: AtomicU64,
+    pub(super) connections: AtomicU64,
+    pub(super) http2: AtomicU64,
     pub(super) gzip_read: AtomicU64,
     /// Method and target of the requests so far, the oldest ones up to a limit.
     pub(super) targets: Mutex<Vec<String>>,
@@ -52,6 +54,8 @@ impl Server {
             faults: Faults::default(),
             authority: Authority::new(&config, origin),
             requests: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            http2: AtomicU64::new(0),
             gzip_read: AtomicU64::new(0),
             targets: Mutex::default(),
             origin: origin.to_owned(),
@@ -197,6 +201,8 @@ impl Server {
             max_entries: self.config.max_entries,
             update_create: self.config.takes_ids,
             check_references: self.config.check_references,
+            transactions: self.config.transactions,
+            conditional_create: self.config.conditional_create,
             half,
             may_write: &may_write,
         };
@@ -311,17 +317,19 @@ impl Server {
 
     fn metadata(&self) -> Value {
         let kind = |kind: &&str| {
-            let mut entry = json!({ "type": kind, "conditionalCreate": true, "conditionalUpdate": true, "versioning": "versioned",
+            let mut entry = json!({ "type": kind, "conditionalCreate": self.config.conditional_create, "conditionalUpdate": true, "versioning": "versioned",
                 "interaction": [{ "code": "read" }, { "code": "create" }, { "code": "update" }, { "code": "search-type" }] });
             if let (Some(says), Some(fields)) = (self.config.says_update_create, entry.as_object_mut()) {
                 fields.insert("updateCreate".into(), json!(says));
             }
             entry
         };
+        let mut does = vec![json!({ "code": "batch" })];
+        does.extend(self.config.transactions.then(|| json!({ "code": "transaction" })));
         json!({
             "resourceType": "CapabilityStatement", "status": "active", "date": "2026-01-01", "kind": "instance",
             "fhirVersion": "4.0.1", "format": ["json"], "software": { "name": "Bedside demo server", "version": env!("CARGO_PKG_VERSION") },
-            "rest": [{ "mode": "server", "interaction": [{ "code": "transaction" }, { "code": "batch" }],
+            "rest": [{ "mode": "server", "interaction": does,
                 "resource": KINDS.iter().map(kind).collect::<Vec<_>>() }],
         })
     }

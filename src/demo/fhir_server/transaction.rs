@@ -17,6 +17,10 @@ pub(super) struct Rules<'r> {
     pub(super) max_entries: usize,
     pub(super) update_create: bool,
     pub(super) check_references: bool,
+    /// Else only batches, none of whose entries can refer to another.
+    pub(super) transactions: bool,
+    /// Whether `ifNoneExist` is heeded.
+    pub(super) conditional_create: bool,
     /// Every n-th entry gets this status, the rest is committed.
     pub(super) half: Option<(usize, u16)>,
     /// Whether the client may write this type.
@@ -67,7 +71,7 @@ pub(super) fn run(store: &Store, body: &[u8], rules: &Rules<'_>, now: Timestamp)
     let bundle: Bundle<'_> = serde_json::from_slice(body)
         .map_err(|fault| Refusal::new(400, "structure", format!("the body is not a Bundle: {fault}")))?;
     let atomic = match (bundle.kind.as_str(), bundle.bundle_type.as_str()) {
-        ("Bundle", "transaction") => rules.half.is_none(),
+        ("Bundle", "transaction") if rules.transactions => rules.half.is_none(),
         ("Bundle", "batch") => false,
         _ => return Err(Refusal::new(400, "invalid", "the body is neither a transaction nor a batch")),
     };
@@ -123,10 +127,14 @@ fn plan_all(
         .iter()
         .zip(&plans)
         .filter_map(|(entry, plan)| Some((entry.full_url.as_deref()?, plan.as_ref().ok()?.key.as_str())))
-        .filter(|(url, _)| url.starts_with("urn:"))
+        .filter(|(url, _)| url.starts_with("urn:") && rules.transactions)
         .collect();
-    let new: HashSet<&str> =
-        plans.iter().filter_map(|plan| plan.as_ref().ok()).map(|plan| plan.key.as_str()).collect();
+    let new: HashSet<&str> = plans
+        .iter()
+        .filter_map(|plan| plan.as_ref().ok())
+        .filter(|_| rules.transactions)
+        .map(|plan| plan.key.as_str())
+        .collect();
     let mut refusals = Vec::new();
     let mut finished = Vec::new();
     for (at, plan) in plans.iter().enumerate() {
@@ -172,11 +180,13 @@ fn plan(inner: &Inner, entry: &Entry<'_>, rules: &Rules<'_>) -> Result<Plan, Ref
     let key = match (request.method.as_ref(), path.split_once('/'), query, &request.if_none_exist) {
         ("PUT", Some((_, id)), None, _) => return put(inner, kind, id, &sketch, json, rules),
         ("PUT", None, Some(query), _) => matching(inner, kind, query)?,
-        ("POST", None, None, Some(query)) => match matching(inner, kind, query)? {
-            Some(key) => return Ok(Plan { key, json: None }),
-            None => None,
-        },
-        ("POST", None, None, None) => None,
+        ("POST", None, None, Some(query)) if rules.conditional_create => {
+            match matching(inner, kind, query)? {
+                Some(key) => return Ok(Plan { key, json: None }),
+                None => None,
+            }
+        }
+        ("POST", None, None, _) => None,
         _ => return Err(Refusal::new(400, "not-supported", "request is neither a create nor an update")),
     };
     let key = key.unwrap_or_else(|| format!("{kind}/{}", uuid::Uuid::new_v4()));
@@ -308,6 +318,8 @@ mod tests {
             max_entries: 10,
             update_create: true,
             check_references: true,
+            transactions: true,
+            conditional_create: true,
             half: None,
             may_write: &|_| true,
         }

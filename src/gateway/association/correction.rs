@@ -5,9 +5,10 @@ use std::collections::HashSet;
 
 use super::Associations;
 use super::whose::{AS_SAID, people};
-use crate::buffer::AttributedRow;
+use crate::buffer::{AttributedRow, OnwardRow};
 use crate::config::association::OnMerge;
 use crate::fhir::Resource;
+use crate::gateway::by_template::is_result;
 use crate::gateway::understand::{Meaning, Said, Understood};
 use crate::translate::Correction;
 
@@ -24,17 +25,23 @@ pub(in crate::gateway) struct Outgoing {
 }
 
 impl Associations {
-    /// What becomes of an entry that was sent before. `None`: it goes as it is understood, or is held as it is.
+    /// What becomes of an entry that was sent before, to the main server or to the destination `at`. `None`: it goes as it is
+    /// understood, or is held as it is.
     ///
     /// # Errors
     /// A sentence: what it was delivered under cannot be told now.
     pub(in crate::gateway) fn outgoing(
         &self,
         id: i64,
+        at: Option<&str>,
         said: &Said<'_>,
         understood: &Understood,
     ) -> Result<Option<Outgoing>, String> {
-        let rows = self.reader.attributed_now(id).map_err(|fault| fault.to_string())?;
+        let rows = match at {
+            None => self.reader.attributed_now(id),
+            Some(destination) => self.reader.attributed_at_now(destination, id),
+        };
+        let rows = rows.map_err(|fault| fault.to_string())?;
         let standing: Vec<&str> = match rows.is_empty() {
             true => vec![AS_SAID],
             false => {
@@ -72,12 +79,31 @@ impl Associations {
         };
         if back_again {
             // It may have been taken back: "create it unless it exists" would leave it so.
-            resources.iter_mut().filter(|one| one.kind == "Observation").for_each(|one| one.replaces = true);
+            resources.iter_mut().filter(|one| is_result(one.kind)).for_each(|one| one.replaces = true);
         }
         self.take_back(&takes_back, said, &rows, &mut resources)?;
         let takes_back = takes_back.into_iter().map(ToOwned::to_owned).collect();
         let attributed = (then_held.is_none()).then(|| new.to_owned());
         Ok(Some(Outgoing { resources, attributed, takes_back, then_held }))
+    }
+
+    /// Those of them that were told under somebody else than the entry is delivered under now.
+    pub(super) fn wrong_onward(
+        &self,
+        said: &Said<'_>,
+        understood: &Understood,
+        mut onward: Vec<OnwardRow>,
+    ) -> Vec<OnwardRow> {
+        let whose = understood.whose.as_ref();
+        let told = whose.and_then(|whose| whose.text.as_deref()).unwrap_or(AS_SAID);
+        match &understood.meaning {
+            Meaning::Deliver { .. } => {
+                onward.retain(|row| row.parts != told && !self.is_same(&row.parts, told, said, understood));
+            }
+            Meaning::Hold(_) if whose.is_some_and(|whose| whose.doubt.is_some()) => {}
+            _ => onward.clear(),
+        }
+        onward
     }
 
     /// Adds what was delivered before and is not any more, and a Provenance.
@@ -93,7 +119,7 @@ impl Associations {
         for old in olds {
             for one in self.understanding.under(said, old, true)? {
                 if ids.insert(one.id.clone()) {
-                    if one.kind == "Observation" && one.replaces {
+                    if is_result(one.kind) && one.replaces {
                         gone.push(one.id.clone());
                     }
                     resources.push(one);
@@ -115,7 +141,7 @@ impl Associations {
         );
         let at = row.map_or_else(|| self.clock.now(), |row| row.caused.unwrap_or(row.decided));
         let correction = Correction { who: &who, why: &why, at, key: &key };
-        let targets: Vec<&Resource> = resources.iter().filter(|one| one.kind == "Observation").collect();
+        let targets: Vec<&Resource> = resources.iter().filter(|one| is_result(one.kind)).collect();
         let provenance = self.understanding.provenance(&targets, &correction)?;
         resources.push(provenance);
         resources.sort_by_key(Resource::rank);
@@ -130,7 +156,9 @@ impl Associations {
         else {
             return false;
         };
-        let of = |text: &str| people(text, &understood.reports, link.patient.as_ref(), &*self.witness);
+        let asked = understood.whose.as_ref().map(|whose| whose.asked.as_slice()).unwrap_or_default();
+        let reports = if asked.is_empty() { understood.reports.as_slice() } else { asked };
+        let of = |text: &str| people(text, reports, link.patient.as_ref(), &*self.witness);
         match (of(old), of(new)) {
             (Some(old), Some(new)) => {
                 let one = |pair: (&Option<_>, &Option<_>)| match pair {

@@ -61,9 +61,9 @@ impl association::Associations for Associations {
             let why = reason(wanted.reason)?;
             let by = audit.who.clone();
             let end = AssociationChange::End { id, until, by: by.clone(), why: why.clone() };
-            self.write(vec![Change::Association(end), Change::Audit(audit)]).await?;
             let cause = Cause { who: by, why: why.unwrap_or_else(|| "the association ended".into()) };
-            let done = self.after(row.device, until, cause).await;
+            let span = Span { device: row.device, since: until, until: None };
+            let done = self.decide(end, span, cause, audit).await?;
             Ok(Done { id: Some(id), ..done })
         })
     }
@@ -105,9 +105,8 @@ impl association::Associations for Associations {
             };
             let by = audit.who.clone();
             let home = AssociationChange::Home { device: device.clone(), place, since, by: by.clone() };
-            self.write(vec![Change::Association(home), Change::Audit(audit)]).await?;
             let cause = Cause { who: by, why: "the device was given its place".into() };
-            Ok(self.after(device, since, cause).await)
+            self.decide(home, Span { device, since, until: None }, cause, audit).await
         })
     }
 }
@@ -133,7 +132,7 @@ impl Associations {
             .collect();
         if !others.is_empty() && !wanted.replace {
             let text = "the device is with a patient in that time already: end that first, or say that this one takes its place";
-            return Err(conflict(text));
+            return Err(asks("association-taken", text));
         }
         let new = NewAssociation {
             device: device.clone(),
@@ -149,10 +148,11 @@ impl Associations {
             Cause { who: audit.who.clone(), why: why.unwrap_or_else(|| "associated at the desk".into()) };
         let replaces = others.iter().map(|row| row.id).collect();
         let make = AssociationChange::Make { new, replaces };
-        self.write(vec![Change::Association(make), Change::Audit(audit)]).await?;
-        let rows = self.reader.associations(Some(device.clone()), false).await.map_err(refusal)?;
+        let span = Span { device: device.clone(), since, until };
+        let done = self.decide(make, span, cause, audit).await?;
+        let rows = self.reader.associations(Some(device), false).await.map_err(refusal)?;
         let id = rows.iter().filter(|row| row.since == since).map(|row| row.id).max();
-        Ok(Done { id, ..self.after(device, since, cause).await })
+        Ok(Done { id, ..done })
     }
 
     async fn put_right(&self, id: i64, wanted: CorrectionWanted, audit: NewAudit) -> Result<Done, Refusal> {
@@ -178,12 +178,14 @@ impl Associations {
                 reason: Some(why.clone()),
             }),
         };
+        let right_until = right.as_ref().map_or(row.until, |right| right.until);
         let correct = AssociationChange::Correct { id, right, by: by.clone(), why: why.clone() };
-        self.write(vec![Change::Association(correct), Change::Audit(audit)]).await?;
+        let ends = [row.until, right_until].into_iter().collect::<Option<Vec<i64>>>();
+        let until = ends.and_then(|ends| ends.into_iter().max());
+        let span = Span { device: row.device, since: since.min(row.since), until };
+        let done = self.decide(correct, span, Cause { who: by, why }, audit).await?;
         let now = self.reader.association(id).await.map_err(refusal)?;
-        let made = now.and_then(|row| row.replaced_by);
-        let done = self.after(row.device, since.min(row.since), Cause { who: by, why }).await;
-        Ok(Done { id: made, ..done })
+        Ok(Done { id: now.and_then(|row| row.replaced_by), ..done })
     }
 
     /// The person typed or scanned, as the index knows them.
@@ -193,8 +195,11 @@ impl Associations {
         let failed = |fault: crate::identity::Unavailable| Refusal::Failed(fault.to_string());
         match self.witness.whom(&typed).map_err(failed)? {
             Whom::Known { person, .. } => Ok(Person::clone(&person)),
-            Whom::Several => Err(conflict("several people have that number: say who gave it")),
-            Whom::Stranger(_) if !sure && self.witness.has_people().map_err(failed)? => Err(conflict(
+            Whom::Several => {
+                Err(asks("association-several-people", "several people have that number: say who gave it"))
+            }
+            Whom::Stranger(_) if !sure && self.witness.has_people().map_err(failed)? => Err(asks(
+                "association-unknown-person",
                 "the patient index does not know that number: check it, or say that it is right",
             )),
             Whom::Stranger(_) => Ok(typed),
@@ -219,7 +224,9 @@ impl Associations {
         let mut found = devices.iter().filter(|row| named(row));
         match (found.next(), found.next()) {
             (Some(row), None) => Ok(row.clone()),
-            (Some(_), Some(_)) => Err(conflict("that code stands for several devices: choose one")),
+            (Some(_), Some(_)) => {
+                Err(asks("association-several-devices", "that code stands for several devices: choose one"))
+            }
             (None, _) => Err(Refusal::Unknown),
         }
     }
@@ -235,10 +242,24 @@ impl Associations {
         Ok(Some(at.micros))
     }
 
-    async fn write(&self, changes: Vec<Change>) -> Result<(), Refusal> {
+    /// Writes a decision, the look at entries that it asks for and who made it in one commit, and looks. What is no longer
+    /// kept cannot be corrected: whoever decides is told how much that is, and so is the trail.
+    async fn decide(
+        &self,
+        change: AssociationChange,
+        span: Span,
+        cause: Cause,
+        audit: NewAudit,
+    ) -> Result<Done, Refusal> {
+        let Span { device, since, until } = span;
+        let until = until.unwrap_or_else(|| self.clock.now().micros);
+        let beyond = self.reader.purged_of(Some(device.clone()), since, until).await.map_err(refusal)?;
+        let look = cause.look(Some(device.clone()), since);
+        let audit = NewAudit { detail: format!("{}{}", audit.detail, no_longer(beyond)), ..audit };
+        let changes = vec![Change::Association(change), look, Change::Audit(audit)];
         self.buffer.change(changes).await.map_err(refusal)?;
         self.changed();
-        Ok(())
+        Ok(Done { beyond, ..self.after(device, since, cause).await })
     }
 
     async fn all_devices(&self) -> Result<Standing, Refusal> {
@@ -392,6 +413,23 @@ impl Associations {
     }
 }
 
+/// Of what a decision speaks.
+struct Span {
+    device: String,
+    since: i64,
+    until: Option<i64>,
+}
+
+/// What the trail says of entries that are gone.
+pub(in crate::gateway) fn no_longer(beyond: u64) -> String {
+    match beyond {
+        0 => String::new(),
+        beyond => {
+            format!("; {beyond} entries of that time are no longer kept and stay as they were delivered")
+        }
+    }
+}
+
 const fn count(counts: &mut DoubtCounts, doubt: Doubt) {
     let number = match doubt {
         Doubt::Orphan => &mut counts.orphan,
@@ -444,6 +482,11 @@ fn reason(text: Option<String>) -> Result<Option<String>, Refusal> {
 
 const fn time(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros, true)
+}
+
+/// A refusal that is a question: the same again with the answer is done.
+fn asks(code: &'static str, why: &str) -> Refusal {
+    Refusal::Asks { code, why: why.into() }
 }
 
 fn conflict(text: &str) -> Refusal {

@@ -1,63 +1,66 @@
 //! What follows from what hospital systems say, and from time going by: open associations end, and what was delivered
 //! since is looked at again.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Associations;
 use super::reconsider::Cause;
 use crate::admin::association::Done;
-use crate::buffer::{AssociationChange, AssociationRow, BufferError, Change, NewAudit};
+use crate::buffer::{
+    ADMINISTRATION, AssociationChange, AssociationRow, BufferError, Change, DeviceRow, LookRow, NewAudit,
+};
+use crate::config::{Link, Reads};
 use crate::connector::Stop;
-use crate::identity::adt::Adt;
-use crate::identity::{Fact, Facts};
+use crate::identity::Facts;
 
 /// Messages of one burst are followed together.
 const CALM: Duration = Duration::from_secs(2);
+/// How often it is asked whether something is owed.
+const IDLE: Duration = Duration::from_secs(1);
 /// How often open associations are looked through.
 const EVERY: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3_600_000_000;
 
-/// From when on what messages say may change whose something is; `None`: they change nothing. A merge has no beginning.
-pub(in crate::gateway) fn earliest(said: &[Adt]) -> Option<i64> {
-    let of = |adt: &Adt, fact: &Fact| match fact {
-        Fact::Moved(_, movement) => movement.at,
-        Fact::Swapped { at, .. } => *at,
-        Fact::Person(_) => adt.told,
-        Fact::VisitSeen { places, .. } => places.iter().map(|(_, since, _)| *since).min().unwrap_or(adt.told),
-        Fact::Merged { .. } | Fact::Renumbered { .. } | Fact::VisitMoved { .. } | Fact::Removed(_) => 0,
-    };
-    said.iter().flat_map(|adt| adt.facts.iter().map(move |fact| of(adt, fact))).min()
-}
-
 impl Associations {
-    /// A hospital system told of something that took effect then.
-    pub(in crate::gateway) fn told(&self, since: i64) {
-        let mut earliest = self.earliest.lock().unwrap_or_else(PoisonError::into_inner);
-        *earliest = Some(earliest.map_or(since, |known| known.min(since)));
-        drop(earliest);
-        self.news.notify_one();
-    }
-
     /// Runs until told to stop.
     pub(in crate::gateway) async fn follow(self: std::sync::Arc<Self>, mut stop: Stop) {
+        // What was owed when the box stopped is owed still.
+        let mut calm = Duration::ZERO;
+        let mut ended = tokio::time::Instant::now();
         loop {
-            tokio::select! {
-                () = stop.wait() => return,
-                () = self.news.notified() => tokio::time::sleep(CALM).await,
-                () = tokio::time::sleep(EVERY) => {}
+            let owed = self.owed();
+            if owed.is_empty() && ended.elapsed() < EVERY {
+                tokio::select! {
+                    () = stop.wait() => return,
+                    () = tokio::time::sleep(IDLE) => {}
+                }
+                calm = CALM;
+                continue;
             }
-            let since = self.earliest.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if since.is_some() {
+            if !owed.is_empty() {
+                tokio::select! {
+                    () = stop.wait() => return,
+                    () = tokio::time::sleep(calm) => {}
+                }
                 self.changed();
             }
+            ended = tokio::time::Instant::now();
             if let Err(fault) = self.end_open().await {
                 tracing::error!(%fault, "Open associations could not be looked through.");
             }
-            if let Some(since) = since {
-                self.look_at_all(since).await;
+            tokio::select! {
+                // Nothing is lost: what is not done is owed when the box starts again.
+                () = stop.wait() => return,
+                () = self.look_at_owed() => {}
             }
         }
+    }
+
+    fn owed(&self) -> Vec<LookRow> {
+        self.reader.looks_now().unwrap_or_else(|fault| {
+            tracing::error!(%fault, "The looks that are owed could not be read.");
+            Vec::new()
+        })
     }
 
     /// Ends what has ended by itself.
@@ -81,39 +84,85 @@ impl Associations {
         let end = AssociationChange::End { id: row.id, until, by: word.into(), why: None };
         let detail = format!("done association {} by {word}", row.id);
         let audit = NewAudit { who: "bedside".into(), what: "association.end".into(), detail };
-        self.buffer.change(vec![Change::Association(end), Change::Audit(audit)]).await?;
-        self.changed();
         let cause = Cause { who: word.into(), why: format!("the association had ended by {word}") };
-        self.after(row.device, until, cause).await;
+        let look = cause.look(Some(row.device), until);
+        self.buffer.change(vec![Change::Association(end), look, Change::Audit(audit)]).await?;
+        self.changed();
         Ok(())
     }
 
-    /// Looks again at what every device said since then, as far back as the site wants late words to reach.
-    async fn look_at_all(&self, since: i64) {
-        let now = self.clock.now().micros;
-        let reach = now.saturating_sub(i64::from(self.witness.policy.late_h).saturating_mul(HOUR));
-        let since = since.max(reach);
-        let devices = match self.reader.devices().await {
-            Ok(devices) => devices,
-            Err(fault) => return tracing::error!(%fault, "The devices could not be read."),
-        };
-        let cause = Cause {
-            who: "patient administration".into(),
-            why: "a later word of the hospital's systems on patients and beds".into(),
-        };
+    /// Does what is owed.
+    pub(super) async fn look_at_owed(&self) {
+        let _one_at_a_time = self.looking.lock().await;
+        let owed = self.owed();
+        let Some(through) = owed.last().map(|row| row.id) else { return };
+        self.settle_sending().await;
         let mut done = Done::default();
-        for device in devices {
-            self.look_again(&device.key, since, &cause, &mut done).await;
+        for (device, specimen, cause, since) in joined(owed, self.reach()) {
+            let devices = match device {
+                Some(device) => vec![device],
+                None => self.devices_with(specimen.as_deref()).await,
+            };
+            for device in devices {
+                self.look_again(&device, since, specimen.as_deref(), &cause, &mut done).await;
+            }
+        }
+        if let Err(fault) = self.looked(through, None).await {
+            tracing::error!(%fault, "That entries were looked at again could not be written down.");
         }
         if done.released + done.corrected + done.held > 0 {
             let Done { released, corrected, held, .. } = done;
-            tracing::info!(
-                released,
-                corrected,
-                held,
-                "Entries were attributed anew after news of patients and beds."
-            );
+            tracing::info!(released, corrected, held, "Entries were attributed anew after news.");
         }
         self.wake.notify_one();
     }
+
+    pub(super) async fn looked(&self, through: i64, device: Option<String>) -> Result<(), BufferError> {
+        self.buffer.change(vec![Change::Association(AssociationChange::Looked { through, device })]).await
+    }
+
+    /// How far back late words of hospital systems reach.
+    fn reach(&self) -> i64 {
+        let late = i64::from(self.witness.policy.late_h).saturating_mul(HOUR);
+        self.clock.now().micros.saturating_sub(late)
+    }
+
+    /// Devices whose entries are looked at: with a specimen only those that may measure one.
+    async fn devices_with(&self, specimen: Option<&str>) -> Vec<String> {
+        let devices = self.reader.devices().await.unwrap_or_else(|fault| {
+            tracing::error!(%fault, "The devices could not be read.");
+            Vec::new()
+        });
+        let measures = |row: &DeviceRow| {
+            // A hospital system's results are kept under its link.
+            let link = if row.link.is_empty() { &row.key } else { &row.link };
+            specimen.is_none() || self.understanding.link(link).is_none_or(|link| measures_specimens(&link))
+        };
+        devices.into_iter().filter(measures).map(|row| row.key).collect()
+    }
+}
+
+fn measures_specimens(link: &Link) -> bool {
+    match &link.reads {
+        Reads::Profile(page) => page.measures_specimens(),
+        Reads::BySender | Reads::System(_) => true,
+    }
+}
+
+/// Looks of one kind are one, as far back as the earliest of them. What a person decides reaches back without end, what
+/// hospital systems say `reach`.
+fn joined(owed: Vec<LookRow>, reach: i64) -> Vec<(Option<String>, Option<String>, Cause, i64)> {
+    let mut all: Vec<(Option<String>, Option<String>, Cause, i64)> = Vec::new();
+    for LookRow { device, since, specimen, who, why, .. } in owed {
+        let since = if who == ADMINISTRATION { since.max(reach) } else { since };
+        let cause = Cause { who, why };
+        let same = |one: &&mut (Option<String>, Option<String>, Cause, i64)| {
+            one.0 == device && one.1 == specimen && one.2 == cause
+        };
+        match all.iter_mut().find(same) {
+            Some(known) => known.3 = known.3.min(since),
+            None => all.push((device, specimen, cause, since)),
+        }
+    }
+    all
 }

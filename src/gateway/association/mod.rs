@@ -13,15 +13,15 @@ mod reconsider;
 pub(crate) mod whose;
 pub(crate) mod witness;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, RwLockReadGuard};
 
 use crate::buffer::{AssociationChange, Buffer, BufferError, Change, DoubtRow, Mark, Reader, Transition};
 use crate::clock::SharedClock;
+use crate::gateway::routes::Routes;
 use crate::gateway::understand::{Understanding, Understood};
-pub(in crate::gateway) use follow::earliest;
+pub(in crate::gateway) use desk::no_longer;
 use witness::Witness;
 
 /// Associations as the gateway keeps them.
@@ -31,13 +31,12 @@ pub(super) struct Associations {
     understanding: Arc<Understanding>,
     witness: Arc<Witness>,
     clock: SharedClock,
-    /// Goes up with every change of facts: what was understood before may be otherwise now.
-    generation: AtomicU64,
     /// Delivery looks again.
     wake: Arc<Notify>,
-    /// From when on hospital systems told of something that nobody has looked at yet.
-    earliest: Mutex<Option<i64>>,
-    news: Notify,
+    /// One look at a time.
+    looking: Mutex<()>,
+    /// Where measurements go on to besides.
+    onward: OnceLock<Arc<Routes>>,
 }
 
 impl Associations {
@@ -57,21 +56,31 @@ impl Associations {
             understanding,
             witness,
             clock,
-            generation: AtomicU64::new(0),
             wake,
-            earliest: Mutex::default(),
-            news: Notify::new(),
+            looking: Mutex::default(),
+            onward: OnceLock::new(),
         }
+    }
+
+    /// From now on what goes on over these is put right too; once.
+    pub(super) fn goes_on(&self, routes: Arc<Routes>) {
+        drop(self.onward.set(routes));
     }
 
     /// A number that is another one after each change of facts.
     pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.understanding.facts().generation()
+    }
+
+    /// Held from the last look at that number until what was made ready by it is written down as sent: a look at entries
+    /// after a change of facts waits for it, and so sees what was sent by others.
+    pub(super) async fn sending(&self) -> RwLockReadGuard<'_, ()> {
+        self.understanding.facts().sending.read().await
     }
 
     /// Facts changed.
     pub(super) fn changed(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.understanding.facts().changed();
         self.wake.notify_one();
     }
 

@@ -16,6 +16,8 @@ use crate::translate::Held;
 pub(crate) trait Whose: Send + Sync {
     /// One part, or one for each person whose measurements are in the report.
     fn parts(&self, report: &Report, link: &Link, said: &Said<'_>, findings: &[Finding]) -> Vec<Part>;
+    /// Whom these identifiers name; `None` when that cannot be told now.
+    fn known(&self, person: &Person) -> Option<Whom>;
 }
 
 /// Whose the reports of one frame are.
@@ -23,6 +25,8 @@ pub(crate) trait Whose: Send + Sync {
 pub(crate) struct Attributed {
     /// The reports as they are delivered; `None`: as they were decoded.
     pub reports: Option<Vec<Report>>,
+    /// What was judged, of messages whose results are in resources and in no report.
+    pub asked: Vec<Report>,
     /// One for each of them.
     pub attributions: Vec<Option<Attribution>>,
     /// The same as it is written down; `None` when the frame and the link alone decide.
@@ -59,6 +63,32 @@ enum WrittenPerson {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
 const fn is_first(report: &usize) -> bool {
     *report == 0
+}
+
+/// Whom a report is delivered under, as it is written down.
+#[derive(Clone, Debug)]
+pub(in crate::gateway) enum Named {
+    /// As the frame and the link say.
+    Said,
+    Nobody,
+    Is(Arc<Person>),
+}
+
+/// One for each report; `None` when the frame and the link say it all.
+pub(in crate::gateway) fn write(names: &[Named]) -> Option<String> {
+    let written = |(report, name): (usize, &Named)| Written {
+        report,
+        measurements: Vec::new(),
+        person: match name {
+            Named::Said => WrittenPerson::Said,
+            Named::Nobody => WrittenPerson::Nobody,
+            Named::Is(person) => WrittenPerson::Is(PersonText::from(&**person)),
+        },
+    };
+    if names.iter().all(|name| matches!(name, Named::Said)) {
+        return None;
+    }
+    serde_json::to_string(&names.iter().enumerate().map(written).collect::<Vec<_>>()).ok()
 }
 
 /// How an entry is written down that was delivered as its frame and its link say.
@@ -106,7 +136,8 @@ impl Attributed {
             }
         }
         let text = serde_json::to_string(&written).ok();
-        Self { reports: (!whole).then_some(reports), attributions, text, doubt: None, times }
+        let reports = (!whole).then_some(reports);
+        Self { reports, attributions, text, times, ..Self::default() }
     }
 
     /// The reports of a frame as they are delivered, each with the person it is attributed to.

@@ -9,7 +9,7 @@ use crate::buffer::{AssociationRow, BufferError, HomeRow, Lookup, PersonRow, Rea
 use crate::clock::Timestamp;
 use crate::config::Link;
 use crate::config::association::Policy;
-use crate::device::{Finding, Identifier, Person, Report};
+use crate::device::{Device, Finding, Identifier, Person, Report};
 use crate::gateway::understand::Said;
 use crate::identity::{
     Asked, Bedded, Claim, Clock, Facts, Home, Issuers, Pace, Part, Place, Span, Unavailable, Whom, parts,
@@ -34,6 +34,10 @@ impl Whose for Witness {
     fn parts(&self, report: &Report, link: &Link, said: &Said<'_>, findings: &[Finding]) -> Vec<Part> {
         self.of(report, said.link, link.patient.as_ref(), said.received, findings)
     }
+
+    fn known(&self, person: &Person) -> Option<Whom> {
+        self.whom(person).ok()
+    }
 }
 
 impl Witness {
@@ -51,8 +55,14 @@ impl Witness {
         received: Timestamp,
         findings: &[Finding],
     ) -> Vec<Part> {
-        let device = report.device.key(link);
-        let clock = self.clock(&device, report, received, findings);
+        // What a hospital system tells of nobody's device is its link's.
+        let unnamed = report.device == Device::default();
+        let device = if unnamed { link.to_owned() } else { report.device.key(link) };
+        // Times of a laboratory's report are of no one clock.
+        let clock = match unnamed {
+            true => Clock::default(),
+            false => self.clock(&device, report, received, findings),
+        };
         parts(&Asked { report, device: &device, bound, clock, unknown: self.policy.unknown }, self)
     }
 

@@ -4,12 +4,15 @@ use super::People;
 use crate::admin::command::Refusal;
 use crate::admin::people::{
     self, EntryView, Known, MergeView, NumberView, Occupant, Occupied, PersonDetail, PersonView, PlaceView,
-    Places, Search, SourceView, StayView,
+    Places, Search, SourceView, StayView, Unmerged,
 };
-use crate::buffer::{BufferError, Change, MergeRow, NewAudit, PeopleChange, PersonRow, StayRow};
+use crate::buffer::{
+    AssociationChange, BufferError, Change, MergeRow, NewAudit, PeopleChange, PersonRow, StayRow,
+};
 use crate::clock::Timestamp;
 use crate::connector::Later;
 use crate::device::Identifier;
+use crate::gateway::association::no_longer;
 use crate::identity::Place;
 
 impl people::People for People {
@@ -64,10 +67,19 @@ impl people::People for People {
         })
     }
 
-    fn unmerge(&self, merge: i64, audit: NewAudit) -> Later<'_, Result<(), Refusal>> {
+    fn unmerge(&self, merge: i64, audit: NewAudit) -> Later<'_, Result<Unmerged, Refusal>> {
         Box::pin(async move {
+            // What came before the merge was put on one person with it, where the site wants that.
+            let merged = self.reader.merged_at(merge).await.map_err(refusal)?.ok_or(Refusal::Unknown)?;
+            let since = merged.saturating_sub(self.late);
+            let beyond = self.reader.purged_of(None, since, i64::MAX).await.map_err(refusal)?;
             let undo = Change::People(PeopleChange::Unmerge { merge, by: audit.who.clone() });
-            self.buffer.change(vec![undo, Change::Audit(audit)]).await.map_err(refusal)
+            let (who, why) = (audit.who.clone(), "a merge was taken back at the desk".into());
+            let look = Change::Association(AssociationChange::Look { device: None, since, who, why });
+            let audit = NewAudit { detail: format!("{}{}", audit.detail, no_longer(beyond)), ..audit };
+            self.buffer.change(vec![undo, look, Change::Audit(audit)]).await.map_err(refusal)?;
+            self.understanding.facts().changed();
+            Ok(Unmerged { beyond })
         })
     }
 }

@@ -46,7 +46,7 @@ impl House {
             patient_system: None,
         };
         let understanding = Arc::new(Understanding::new(Vec::new(), me, true));
-        Self { server, upstream, people: People::new(buffer, understanding, 50), clock, _dir: dir }
+        Self { server, upstream, people: People::new(buffer, understanding, 50, 72), clock, _dir: dir }
     }
 
     fn plant(&self, json: &Value) {

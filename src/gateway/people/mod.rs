@@ -22,13 +22,21 @@ pub(super) struct People {
     reader: Reader,
     understanding: Arc<Understanding>,
     answers_max: u32,
+    /// How far back late words reach, in microseconds.
+    late: i64,
 }
 
 impl People {
-    /// `answers_max`: patients in one answer.
-    pub(super) fn new(buffer: Buffer, understanding: Arc<Understanding>, answers_max: u32) -> Self {
+    /// `answers_max`: patients in one answer. `late_h`: how many hours back late words reach.
+    pub(super) fn new(
+        buffer: Buffer,
+        understanding: Arc<Understanding>,
+        answers_max: u32,
+        late_h: u32,
+    ) -> Self {
         let reader = buffer.reader();
-        Self { buffer, reader, understanding, answers_max }
+        let late = i64::from(late_h).saturating_mul(3_600_000_000);
+        Self { buffer, reader, understanding, answers_max, late }
     }
 
     /// Tells the index what an entry says.

@@ -35,7 +35,7 @@ fn ward() -> Ward {
         patient_system: None,
     };
     let understanding = Understanding::new(config.links, me, true).naming(config.patients.systems.clone());
-    let people = People::new(buffer, Arc::new(understanding), config.patients.answers_max);
+    let people = People::new(buffer, Arc::new(understanding), config.patients.answers_max, 72);
     Ward { _dir: dir, people, entry: 0 }
 }
 

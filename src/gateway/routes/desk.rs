@@ -2,13 +2,15 @@
 
 use crate::admin::command::Refusal;
 use crate::admin::outgoing::{
-    Act, AnswerView, ConnectionView, DestinationView, MessageBytes, MessageView, Outgoing, RouteView,
+    Act, AnswerView, ConnectionView, DestinationView, LeftOutView, MessageBytes, MessageView, Outgoing,
+    RouteView,
 };
 use crate::buffer::{
     BufferError, Change, DestinationRow, NewAudit, OutgoingChange, OutgoingFilter, OutgoingStep, State,
 };
 use crate::connector::Later;
-use crate::route::Route;
+use crate::hl7v2::Message;
+use crate::route::{How, Route};
 
 use super::built::{Made, built};
 use super::{Outbound, Routes};
@@ -19,6 +21,10 @@ impl Outgoing for Routes {
             let rows = self.reader.destinations().await.map_err(refusal)?;
             Ok(rows.into_iter().map(|row| self.view(row)).collect())
         })
+    }
+
+    fn main(&self) -> serde_json::Value {
+        self.feeds.main_view().into()
     }
 
     fn messages(&self, filter: OutgoingFilter) -> Later<'_, Result<Vec<MessageView>, Refusal>> {
@@ -36,7 +42,7 @@ impl Outgoing for Routes {
                 None => self.as_it_would_be(&row).await,
             };
             let (bytes, why) = match bytes {
-                Ok(bytes) => (Some(String::from_utf8_lossy(&bytes).into_owned()), None),
+                Ok(bytes) => (Some(self.readable(&bytes, &row).await), None),
                 Err(why) => (None, Some(why)),
             };
             Ok(MessageBytes { message: row.into(), bytes, why })
@@ -45,6 +51,15 @@ impl Outgoing for Routes {
 
     fn act(&self, wanted: Act, audit: NewAudit) -> Later<'_, Result<u64, Refusal>> {
         Box::pin(async move {
+            if let Act::Pause(name) | Act::Resume(name) = &wanted
+                && let Some(done) =
+                    self.feeds.pause_main(&self.buffer, (name, matches!(wanted, Act::Pause(_))), &audit).await
+            {
+                return done;
+            }
+            if let Act::Replay { destination, span } = &wanted {
+                return self.feeds.replay(&self.buffer, (destination, span), audit).await;
+            }
             let (change, count) = self.change_for(wanted, &audit).await?;
             self.buffer
                 .change(vec![Change::Outgoing(change), Change::Audit(audit)])
@@ -53,6 +68,7 @@ impl Outgoing for Routes {
             for one in &self.destinations {
                 one.wake.send_replace(());
             }
+            self.feeds.wake();
             Ok(count)
         })
     }
@@ -71,6 +87,7 @@ impl Routes {
             }
             Act::Pause(destination) => return Ok((OutgoingChange::Pause { destination, paused: true }, 0)),
             Act::Resume(destination) => return Ok((OutgoingChange::Pause { destination, paused: false }, 0)),
+            Act::Replay { .. } => return Err(Refusal::Unknown),
             Act::ReleaseAll(destination) => {
                 let rows = self.reader.destinations().await.map_err(refusal)?;
                 let held = rows.iter().find(|row| row.name == destination).ok_or(Refusal::Unknown)?.held;
@@ -78,7 +95,10 @@ impl Routes {
             }
         };
         let (row, _) = self.reader.outgoing_one(id).await.map_err(refusal)?.ok_or(Refusal::Unknown)?;
-        let only_held = matches!(step, OutgoingStep::Again { .. });
+        // A FHIR server gets the same resources whenever they are made: nothing is built anew.
+        let again = OutgoingStep::Again { not_before: None, reason: None, answer: None };
+        let step = if row.of_feed() && step == OutgoingStep::Anew { again } else { step };
+        let only_held = matches!(step, OutgoingStep::Again { .. }) && !row.of_feed();
         if only_held && row.state != State::Held {
             return Err(Refusal::Conflict(format!(
                 "the message is {}; there is nothing to let go",
@@ -91,6 +111,11 @@ impl Routes {
     fn view(&self, row: DestinationRow) -> DestinationView {
         let own = self.destinations.iter().find(|one| *one.config.name == *row.name);
         let now = self.clock.now();
+        let rows = (row.queued, row.done(), row.gone);
+        if let Some(mut view) = self.feeds.view(&row, now) {
+            (view.queued, view.done, view.gone) = rows;
+            return view;
+        }
         let mut view = DestinationView {
             configured: row.wanted && own.is_some(),
             waiting: row.waiting,
@@ -103,6 +128,7 @@ impl Routes {
             state: "gone",
             ..DestinationView::default()
         };
+        (view.queued, view.done, view.gone) = rows;
         let Some(own) = own else { return view };
         let seen = own.standing.seen();
         view.address = Some(own.config.mllp.address.clone());
@@ -126,9 +152,29 @@ impl Routes {
         view
     }
 
+    /// A message as text, by its MSH-18; where that says nothing, in what its destination's messages or, passed on, those
+    /// of its link are written in.
+    async fn readable(&self, bytes: &[u8], row: &crate::buffer::OutgoingRow) -> String {
+        let own = self.destinations.iter().find(|one| *one.config.name == *row.destination);
+        let passed = own.and_then(|own| own.routes.iter().find(|route| *route.name == *row.route));
+        let of_link = match passed.map(|route| &route.how) {
+            Some(How::Measurements(_)) => None,
+            _ => self.reader.entry(row.entry).await.ok().flatten(),
+        };
+        let own = own.and_then(|own| own.config.charset);
+        let charset = of_link.map(|entry| self.building.charset(&entry.row.link)).or(own).unwrap_or_default();
+        match Message::parse(bytes, charset).message {
+            Some(message) => message.segments().map(|segment| format!("{}\r", segment.raw())).collect(),
+            None => String::from_utf8_lossy(bytes).into_owned(),
+        }
+    }
+
     /// The bytes of a message that were not kept, built as they would be now.
     async fn as_it_would_be(&self, row: &crate::buffer::OutgoingRow) -> Result<Vec<u8>, String> {
         let own = self.destinations.iter().find(|one| *one.config.name == *row.destination);
+        if row.of_feed() {
+            return Err("what goes there are the FHIR resources of its entry: see Messages".into());
+        }
         let own = own.ok_or("its destination is no longer in the configuration")?;
         let entry = self.reader.stored(row.entry).await.map_err(|fault| fault.to_string())?;
         let entry = entry.ok_or("the disk changed the bytes it comes of")?;
@@ -141,6 +187,7 @@ impl Routes {
 }
 
 fn route_view(route: &Route, destination: &Outbound) -> RouteView {
+    let left_out = destination.standing.left_out_by(&route.name);
     RouteView {
         name: route.name.to_string(),
         from: route.from.iter().map(ToString::to_string).collect(),
@@ -148,6 +195,7 @@ fn route_view(route: &Route, destination: &Outbound) -> RouteView {
         when: route.when.as_ref().map(ToString::to_string),
         how: route.how.word(),
         says: route.says(&destination.config.mllp.address),
+        left_out: LeftOutView { waveforms: left_out.waveforms, alarms: left_out.alarms },
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::buffer::{Buffer, BufferError, Change, NewOutgoing, OutgoingChange, Reader, Stored};
 use crate::connector::Stop;
-use crate::hl7v2::{Charset, Message};
+use crate::hl7v2::Message;
 use crate::route::{How, Lane, Route};
 
 use super::Outbound;
@@ -73,7 +73,7 @@ impl Fill {
 
 /// What of an entry goes to this destination.
 fn rows(entry: &Stored, destination: &Outbound, building: &Building) -> Vec<NewOutgoing> {
-    let parsed = Message::parse(&entry.bytes, Charset::default());
+    let parsed = Message::parse(&entry.bytes, building.charset(&entry.link));
     let message = parsed.message.as_ref();
     let row = |route: &Route, part: u32, lane: Lane, held: Option<String>| NewOutgoing {
         entry: entry.id,
@@ -91,11 +91,13 @@ fn rows(entry: &Stored, destination: &Outbound, building: &Building) -> Vec<NewO
         match route.takes(&entry.link, message) {
             Ok(false) => {}
             Err(why) => return vec![row(route, 0, lane(), Some(why.into()))],
-            Ok(true) if matches!(route.how, How::Measurements) => {
-                return rows_of_measurements(entry, destination, route, building)
+            Ok(true) => {
+                let How::Measurements(also) = route.how else {
+                    return vec![row(route, 0, lane(), stranger(entry, building).err())];
+                };
+                return rows_of_measurements(entry, destination, (route, also), building)
                     .unwrap_or_else(|why| vec![row(route, 0, lane(), Some(why))]);
             }
-            Ok(true) => return vec![row(route, 0, lane(), stranger(entry, building).err())],
         }
     }
     Vec::new()

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::buffer::{
-    Buffer, BufferError, Change, Due, NewOutgoing, OutgoingChange, OutgoingRow, OutgoingStep, Reader,
+    AssociationChange, Buffer, BufferError, Change, Due, NewOutgoing, OutgoingChange, OutgoingRow,
+    OutgoingStep, Reader,
 };
 use crate::clock::{SharedClock, Timestamp};
 use crate::connector::Stop;
@@ -60,7 +61,11 @@ impl LaneTask {
             reader: routes.reader.clone(),
             metrics: routes.metrics.clone(),
             clock: routes.clock.clone(),
-            line: Line::new(destination.config.mllp.clone(), routes.clock.clone()),
+            line: Line::new(
+                destination.config.mllp.clone(),
+                destination.config.charset.unwrap_or_default(),
+                routes.clock.clone(),
+            ),
             destination,
             building: routes.building.clone(),
             lane,
@@ -128,6 +133,7 @@ impl LaneTask {
             self.show(None);
             return IDLE;
         };
+        let generation = self.building.understanding.facts().generation();
         let built = match self.built(&due) {
             Ok(Made::Ready(built)) => built,
             Ok(Made::Others(rows)) => {
@@ -156,10 +162,17 @@ impl LaneTask {
         }
         let message = (built.own && due.message.is_none()).then(|| built.bytes.clone());
         let sent = OutgoingStep::Sent { control: built.control_id.clone(), message };
-        if !self.step(due.row.id, sent).await {
+        let understanding = self.building.understanding.clone();
+        let sending = understanding.facts().sending.read().await;
+        if built.under.is_some() && generation != understanding.facts().generation() {
+            // Somebody said meanwhile whose it is: it is built anew.
+            return Duration::ZERO;
+        }
+        if !self.step_under(due.row.id, sent, built.under.clone()).await {
             // A person dropped it meanwhile, or the disk is full: looked at again.
             return PAUSE_MIN;
         }
+        drop(sending);
         let outcome = self
             .line
             .deliver(&Sent {
@@ -373,8 +386,14 @@ impl LaneTask {
 
     /// Writes one step; whether that was possible.
     async fn step(&self, id: i64, step: OutgoingStep) -> bool {
+        self.step_under(id, step, None).await
+    }
+
+    /// As [`step`](Self::step), with under whom the message goes.
+    async fn step_under(&self, id: i64, step: OutgoingStep, under: Option<String>) -> bool {
+        let onward = |parts| Change::Association(AssociationChange::Onward { outgoing: id, parts });
         let change = Change::Outgoing(OutgoingChange::Step { id, step });
-        match self.buffer.change(vec![change]).await {
+        match self.buffer.change(std::iter::once(change).chain(under.map(onward)).collect()).await {
             Ok(()) => true,
             Err(BufferError::NotAllowed(why)) => {
                 tracing::info!(why, "A person was faster.");

@@ -13,6 +13,7 @@ mod built;
 mod desk;
 mod fill;
 mod lane;
+mod put_right;
 mod standing;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::clock::SharedClock;
 use crate::config::{Config, Destination};
 use crate::connector::Stop;
 use crate::gateway::background::Background;
+use crate::gateway::deliver::Feeds;
 use crate::gateway::metrics::Metrics;
 use crate::route::Route;
 pub(super) use built::Building;
@@ -40,6 +42,8 @@ pub(super) struct Routes {
     metrics: Arc<Metrics>,
     clock: SharedClock,
     destinations: Vec<Arc<Outbound>>,
+    /// FHIR servers and folders, which the desk shows beside them.
+    feeds: Arc<Feeds>,
 }
 
 /// One destination with what leads to it.
@@ -53,7 +57,13 @@ pub(super) struct Outbound {
 }
 
 impl Routes {
-    pub(super) fn new(buffer: Buffer, building: Building, metrics: Arc<Metrics>, config: &Config) -> Self {
+    pub(super) fn new(
+        buffer: Buffer,
+        building: Building,
+        metrics: Arc<Metrics>,
+        config: &Config,
+        feeds: Arc<Feeds>,
+    ) -> Self {
         let of = |destination: &Destination| {
             let routes = config.routes.iter().filter(|route| route.to == destination.name).cloned().collect();
             let standing = Standing::new(destination.mllp.connections);
@@ -62,7 +72,7 @@ impl Routes {
         let destinations = config.destinations.iter().map(of).collect();
         let reader = buffer.reader();
         let clock = building.clock.clone();
-        Self { buffer, reader, building, metrics, clock, destinations }
+        Self { buffer, reader, building, metrics, clock, destinations, feeds }
     }
 
     /// Tells the buffer which destinations there are, and starts each.
@@ -72,7 +82,8 @@ impl Routes {
         background: &Background,
         stop: &Stop,
     ) -> Result<(), BufferError> {
-        let names: Vec<String> = self.destinations.iter().map(|d| d.config.name.to_string()).collect();
+        let names = self.destinations.iter().map(|d| d.config.name.to_string());
+        let names: Vec<String> = names.chain(self.feeds.names()).collect();
         if names.is_empty() && self.reader.destinations().await?.is_empty() {
             return Ok(());
         }

@@ -1,8 +1,10 @@
 //! How it stands with a destination, as far as only memory knows it.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::Timestamp;
+use crate::route::oru::LeftOut;
 
 /// What the connections of a destination last said.
 pub(in crate::gateway) struct Standing(Mutex<Inner>);
@@ -14,6 +16,8 @@ struct Inner {
     foreign: u64,
     accepted: u64,
     accepted_at: Option<Timestamp>,
+    /// By route.
+    left_out: HashMap<Arc<str>, LeftOut>,
 }
 
 /// What one connection does.
@@ -54,6 +58,22 @@ impl Standing {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.accepted += 1;
         inner.accepted_at = Some(at);
+    }
+
+    /// What of a report a route had no place for.
+    pub(super) fn left_out(&self, route: &Arc<str>, count: LeftOut) {
+        if count != LeftOut::default() {
+            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = inner.left_out.entry(route.clone()).or_default();
+            all.waveforms = all.waveforms.saturating_add(count.waveforms);
+            all.alarms = all.alarms.saturating_add(count.alarms);
+        }
+    }
+
+    /// What a route had no place for since the start.
+    pub(super) fn left_out_by(&self, route: &str) -> LeftOut {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.left_out.get(route).copied().unwrap_or_default()
     }
 
     pub(in crate::gateway) fn seen(&self) -> Seen {

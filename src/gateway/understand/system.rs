@@ -3,8 +3,9 @@
 use super::{Meaning, Said, Understanding, Understood, context, guarded};
 use crate::config::{HL7_SYSTEM, Link, SystemReads};
 use crate::device::Finding;
-use crate::firmware_profile::{Arrival, LinkContext};
-use crate::gateway::by_template;
+use crate::fhir::Resource;
+use crate::firmware_profile::{Arrival, LinkContext, is_order};
+use crate::gateway::by_template::{self, Translator};
 use crate::hl7v2::{self, Message};
 use crate::identity::adt::{self, Adt};
 
@@ -35,67 +36,128 @@ impl Understanding {
             if batch.messages.is_empty() {
                 return Understood::unread(said, "not HL7", Meaning::Hold("not HL7: no MSH".into()));
             }
-            if batch.messages.len() > MESSAGES_MAX {
-                let why = format!("more than {MESSAGES_MAX} messages in one piece: send them in several");
+            let translator = self.translator(link, system, &context);
+            let most = if translator.is_some() { by_template::MESSAGES_MAX } else { MESSAGES_MAX };
+            if batch.messages.len() > most {
+                let why = format!("more than {most} messages in one piece: send them in several");
                 return Understood::unread(said, "too many messages", Meaning::Hold(why));
             }
             let mut heard = Heard { findings: batch.findings, ..Heard::default() };
-            for message in batch.messages {
-                if let Err(why) = self.hear(message, system, said, &context, &mut heard) {
-                    let findings = heard.findings;
-                    return Understood { findings, ..Understood::unread(said, "held", Meaning::Hold(why)) };
+            let mut messages = Vec::new();
+            for bytes in batch.messages {
+                let hearing = Hearing { system, said, context: &context, all: translator.is_some() };
+                match self.hear(bytes, &hearing, &mut heard) {
+                    Ok(message) => messages.extend(message),
+                    Err(why) => {
+                        let findings = heard.findings;
+                        return Understood {
+                            findings,
+                            ..Understood::unread(said, "held", Meaning::Hold(why))
+                        };
+                    }
                 }
             }
-            let understood = heard.understood(said);
-            match self.templates.as_ref().filter(|_| system.templates) {
-                Some(templates) => {
-                    let read = by_template::read(templates, &self.gateway, self.simulated, &context, said);
-                    understood.delivered(read)
-                }
-                None => understood,
+            let mut understood = heard.understood(said);
+            if let Some(translator) = translator {
+                let mut read = translator.read(&messages, said);
+                read.findings.splice(0..0, std::mem::take(&mut understood.findings));
+                return understood.delivered(read);
             }
+            understood
         };
         guarded(reading).unwrap_or_else(|| self.failed(link, HL7_SYSTEM, said))
     }
 
-    fn hear(
+    /// What messages of this link are translated with, where the site wants that.
+    fn translator<'a>(
+        &'a self,
+        link: &'a Link,
+        system: &'a SystemReads,
+        context: &'a LinkContext,
+    ) -> Option<Translator<'a>> {
+        let library = self.templates.as_ref().filter(|_| system.templates)?;
+        Some(Translator {
+            library,
+            gateway: &self.gateway,
+            issuers: &self.issuers,
+            simulated: self.simulated,
+            link,
+            context,
+            page: &system.orders,
+            whose: self.whose.get(),
+        })
+    }
+
+    /// What the messages of a frame give when they are delivered as was written down once; `withdrawn`: taken back.
+    pub(super) fn system_under(
         &self,
-        bytes: &[u8],
+        link: &Link,
         system: &SystemReads,
         said: &Said<'_>,
-        context: &LinkContext,
+        text: &str,
+        withdrawn: bool,
+    ) -> Option<Vec<Resource>> {
+        let context = context(link, said.received);
+        let translator = self.translator(link, system, &context)?;
+        let batch = hl7v2::batch(said.bytes);
+        let parsed = batch.messages.iter().map(|bytes| Message::parse(bytes, context.charset).message);
+        translator.under(&parsed.collect::<Option<Vec<_>>>()?, text, withdrawn)
+    }
+
+    /// Uses one message; gives it when it was read as a whole.
+    fn hear<'b>(
+        &self,
+        bytes: &'b [u8],
+        hearing: &Hearing<'_>,
         heard: &mut Heard,
-    ) -> Result<(), String> {
-        let header = hl7v2::header(bytes).ok_or("not HL7: no MSH")?;
+    ) -> Result<Option<Message<'b>>, String> {
+        const NO_HEADER: &str = "not HL7: no MSH";
+        let Hearing { system, said, context, all } = *hearing;
+        let header = hl7v2::header(bytes).ok_or(NO_HEADER)?;
         let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>();
         let kind = format!("{}^{}", plain(&header.message_type), plain(&header.trigger));
         if heard.kinds.len() < 8 && !heard.kinds.contains(&kind) {
             heard.kinds.push(kind.clone());
         }
-        if let Some(arrival) = system.orders.arriving_orders(bytes, context) {
+        let order = is_order(&header.message_type);
+        let adt = header.message_type.split('_').next() == Some("ADT") && system.patients;
+        let mut message = None;
+        if order || adt || all {
+            let parsed = Message::parse(bytes, context.charset);
+            if adt || all {
+                heard.findings.extend(parsed.findings);
+                heard.findings.truncate(FINDINGS_MAX);
+            }
+            message = parsed.message;
+        }
+        let whole = message.as_ref();
+        if let Some(arrival) = whole.filter(|_| order).and_then(|m| system.orders.orders_in(m, context)) {
             let all = heard.orders.get_or_insert_default();
             all.orders.extend(arrival.orders);
             all.unusable.extend(arrival.unusable);
-            return Ok(());
-        }
-        let adt = header.message_type.split('_').next() == Some("ADT");
-        if !(adt && system.patients) {
+        } else if adt {
+            let context = adt::Context {
+                zone: &context.zone,
+                zone_name: &context.zone_name,
+                received: said.received,
+                issuers: self.issuers(),
+            };
+            heard.people.push(adt::read(whole.ok_or(NO_HEADER)?, &context)?);
+        } else {
             heard.unused.push(format!("{kind}: {}", unused(&header.message_type)));
-            return Ok(());
         }
-        let parsed = Message::parse(bytes, context.charset);
-        heard.findings.extend(parsed.findings);
-        heard.findings.truncate(FINDINGS_MAX);
-        let message = parsed.message.ok_or("not HL7: no MSH")?;
-        let context = adt::Context {
-            zone: &context.zone,
-            zone_name: &context.zone_name,
-            received: said.received,
-            issuers: self.issuers(),
-        };
-        heard.people.push(adt::read(&message, &context)?);
-        Ok(())
+        Ok(message)
     }
+}
+
+/// How a message is heard.
+#[derive(Clone, Copy)]
+struct Hearing<'h> {
+    system: &'h SystemReads,
+    said: &'h Said<'h>,
+    context: &'h LinkContext,
+    /// Every message is read as a whole.
+    all: bool,
 }
 
 impl Understood {
@@ -105,7 +167,8 @@ impl Understood {
             Meaning::Orders(arrival) => Some(arrival),
             _ => None,
         };
-        Self { summary: read.summary, findings: read.findings, meaning: read.meaning, orders, ..self }
+        let by_template::Read { summary, findings, meaning, whose } = read;
+        Self { summary, findings, meaning, orders, whose, ..self }
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::tz::Offset;
 
 use crate::clock::Timestamp;
 use crate::device::{LOINC, MDC, Moment, Precision, UCUM};
+use crate::hl7v2::Writer;
 
 /// A segment that is filled field by field.
 pub(super) struct Segment {
@@ -15,6 +16,11 @@ impl Segment {
     /// `name` may hold the first fields.
     pub(super) fn new(name: &'static str) -> Self {
         Self { name, fields: Vec::new() }
+    }
+
+    /// Whether it is called so.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name
     }
 
     /// Sets the field behind the `number`-th separator. In MSH that is field `number` + 1; its MSH-2 is in the name.
@@ -30,39 +36,19 @@ impl Segment {
 
     /// The segment with its end; empty fields at its end are left out.
     pub(super) fn written(self) -> String {
-        let filled = self.fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
-        let mut text = self.name.to_owned();
-        for field in self.fields.iter().take(filled) {
-            text.push('|');
-            text.push_str(field);
-        }
-        text.push('\r');
-        text
+        let name = std::iter::once(self.name.to_owned());
+        Writer::default().segment(&name.chain(self.fields).collect::<Vec<_>>())
     }
 }
 
 /// A plain text as it stands in a field (HL7 2.5 §2.7).
 pub(super) fn escaped(text: &str) -> String {
-    let mut written = String::with_capacity(text.len());
-    for letter in text.trim().chars() {
-        match letter {
-            '|' => written.push_str("\\F\\"),
-            '^' => written.push_str("\\S\\"),
-            '&' => written.push_str("\\T\\"),
-            '~' => written.push_str("\\R\\"),
-            '\\' => written.push_str("\\E\\"),
-            '\n' => written.push_str("\\.br\\"),
-            '\r' => {}
-            other if other.is_control() => written.push(' '),
-            other => written.push(other),
-        }
-    }
-    written
+    Writer::default().text(text)
 }
 
 /// A CWE: code ^ text ^ system.
 pub(super) fn coded(code: &str, text: &str, system: &str) -> String {
-    format!("{}^{}^{}", escaped(code), escaped(text), escaped(system)).trim_end_matches('^').to_owned()
+    Writer::default().components(&[code, text, system].map(escaped))
 }
 
 /// The name of a code system in HL7 table 0396; others stay as they came.
@@ -136,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_text_is_safe_in_a_field() {
-        assert_eq!(escaped(" a|b^c&d~e\\f\ng\u{1}h\u{e9} "), "a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f\\.br\\g hé");
+        assert_eq!(escaped(" a|b^c&d~e\\f\r\ngh\u{e9} "), "a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f\\.br\\ghé");
         assert_eq!(coded("8867-4", "", &system(LOINC)), "8867-4^^LN");
         assert_eq!(system("http://terminology.hl7.org/CodeSystem/v2-0487"), "HL70487");
     }

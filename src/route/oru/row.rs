@@ -1,6 +1,5 @@
 //! Measurements as OBX segments with their notes.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::device::{
@@ -10,13 +9,21 @@ use crate::device::{
 use crate::nomenclature;
 
 use super::er7::{Segment, coded, escaped, stamp, system};
+use super::tree::{Tree, dotted};
 
 /// The rows of one message.
 pub(super) struct Rows {
     laboratory: bool,
-    count: u32,
-    /// OBX-4 has to tell rows of one code apart.
-    places: HashSet<Containment>,
+    tree: Tree,
+    rows: Vec<Row>,
+}
+
+/// A row with what is written below it.
+struct Row {
+    place: Option<Containment>,
+    segment: Segment,
+    /// Facets of the row, and notes.
+    below: Vec<Segment>,
 }
 
 /// What rows of one measurement share.
@@ -26,62 +33,77 @@ struct Shared<'m> {
 }
 
 impl Rows {
-    pub(super) fn new(laboratory: bool) -> Self {
-        Self { laboratory, count: 0, places: HashSet::new() }
+    /// Of these measurements; `equipment` is OBX-18 of each row.
+    pub(super) fn of(measurements: &[&Measurement], laboratory: bool, equipment: &str) -> Self {
+        let mut rows = Self { laboratory, tree: Tree::of(measurements), rows: Vec::new() };
+        for measurement in measurements {
+            rows.measurement(&Shared { measurement, equipment });
+        }
+        rows
     }
 
-    fn next(&mut self) -> Segment {
-        self.count += 1;
-        let mut obx = Segment::new("OBX");
-        obx.set(1, self.count.to_string());
-        obx
+    /// The rows of a laboratory, in the order in which they were said.
+    pub(super) fn written(self) -> String {
+        let mut lines = Lines::default();
+        self.rows.into_iter().for_each(|row| lines.row(row));
+        lines.text
     }
 
-    /// The row of the device itself: no value.
-    pub(super) fn device(&mut self, kind: &str, equipment: &str) -> String {
-        let mut obx = self.next();
-        obx.set(3, kind.to_owned());
-        obx.set(4, "1.0.0.0".into());
-        obx.set(11, "X".into());
-        obx.set(18, equipment.to_owned());
-        obx.written()
+    /// The rows of a device as the tree it is: a row for it, for each VMD and for each channel, without a value.
+    pub(super) fn tree(mut self, kind: &str, equipment: &str) -> String {
+        let mut lines = Lines::default();
+        lines.part(kind, "1.0.0.0", equipment);
+        // A stable sort: rows of one channel stay as they were said.
+        self.rows.sort_by_key(|row| row.place.map(|place| (place.vmd, place.channel)));
+        let (mut vmd, mut channel) = (0, 0);
+        for row in self.rows {
+            let place = row.place.unwrap_or_default();
+            if place.vmd != vmd {
+                (vmd, channel) = (place.vmd, 0);
+                let (number, name) = self.tree.kind(vmd, 0);
+                lines.part(&format!("{number}^{name}^MDC"), &format!("1.{vmd}.0.0"), "");
+            }
+            if place.channel != channel {
+                channel = place.channel;
+                let (number, name) = self.tree.kind(vmd, channel);
+                lines.part(&format!("{number}^{name}^MDC"), &format!("1.{vmd}.{channel}.0"), "");
+            }
+            lines.row(row);
+        }
+        lines.text
     }
 
     /// One row, or one for each member of a compound value, and the note.
-    pub(super) fn measurement(&mut self, measurement: &Measurement, equipment: &str, text: &mut String) {
-        let shared = Shared { measurement, equipment };
+    fn measurement(&mut self, shared: &Shared<'_>) {
+        let measurement = shared.measurement;
         match &measurement.value {
             Value::Compound(members) => {
                 for Component { metric, value, status } in members {
-                    text.push_str(&self.row(&shared, metric, value, *status));
+                    self.row(shared, metric, value, *status);
                 }
             }
-            value => text.push_str(&self.row(&shared, &measurement.metric, value, measurement.status)),
+            value => self.row(shared, &measurement.metric, value, measurement.status),
         }
-        if let Some(note) = &measurement.note {
+        if let (Some(note), Some(last)) = (&measurement.note, self.rows.last_mut()) {
             let mut nte = Segment::new("NTE");
             nte.set(1, "1".into());
             nte.set(3, escaped(note));
-            text.push_str(&nte.written());
+            last.below.push(nte);
         }
     }
 
-    fn row(
-        &mut self,
-        shared: &Shared<'_>,
-        metric: &Metric,
-        value: &Value,
-        status: MeasurementStatus,
-    ) -> String {
+    fn row(&mut self, shared: &Shared<'_>, metric: &Metric, value: &Value, status: MeasurementStatus) {
         let measurement = shared.measurement;
-        let place = self.place(measurement.containment, metric);
-        let mut obx = self.next();
+        let number = u32::try_from(self.rows.len() + 1).unwrap_or(u32::MAX);
+        let placed = !self.laboratory || measurement.containment.is_some();
+        let place = placed.then(|| self.tree.place(measurement.containment, metric, number));
+        let mut obx = Segment::new("OBX");
         let (kind, text, unit) = written(value);
-        obx.set(2, kind.into());
+        // A row without type and value is a part of a device and no result.
+        let untyped = kind.is_empty() && self.laboratory;
+        obx.set(2, if untyped { "ST" } else { kind }.into());
         obx.set(3, code(metric, self.laboratory));
-        if let Some(place) = place {
-            obx.set(4, place);
-        }
+        obx.set(4, place.map(dotted).unwrap_or_default());
         obx.set(5, text);
         obx.set(6, unit.map(|unit| units(unit, self.laboratory)).unwrap_or_default());
         obx.set(7, measurement.reference_range.as_deref().map(escaped).unwrap_or_default());
@@ -93,35 +115,59 @@ impl Rows {
             coded(&site.code, site.display.as_deref().unwrap_or_default(), &system(&site.system))
         });
         obx.set(20, site.unwrap_or_default());
-        obx.written()
-    }
-
-    /// OBX-4. Devices say where a metric sits; what they leave open is filled so that no two rows share a place.
-    fn place(&mut self, stated: Option<Containment>, metric: &Metric) -> Option<String> {
-        if self.laboratory && stated.is_none() {
-            return None;
-        }
-        let stated = stated.unwrap_or_default();
-        let own = metric.code_in(MDC).and_then(|code| code.parse().ok()).unwrap_or(self.count + 1);
-        let level = |number: u32| if number == 0 { 1 } else { number };
-        let mut place =
-            Containment { mds: 1, metric: if stated.metric == 0 { own } else { stated.metric }, ..stated };
-        // A metric in the device itself keeps its zeros; below a channel all levels are stated.
-        if stated.channel > 0 {
-            place.vmd = level(stated.vmd);
-        }
-        while !self.places.insert(place) {
-            // Members of a compound share what the device said of the whole.
-            if place.metric == own { place.channel += 1 } else { place.metric = own }
-        }
-        let Containment { mds, vmd, channel, metric, facet } = place;
-        let four = format!("{mds}.{vmd}.{channel}.{metric}");
-        Some(if facet == 0 { four } else { format!("{four}.{facet}") })
+        let below = match (value, place) {
+            (Value::SampleArray { period_ms, .. }, Some(place)) => vec![period(*period_ms, place)],
+            _ => Vec::new(),
+        };
+        self.rows.push(Row { place, segment: obx, below });
     }
 }
 
+/// Rows as they are written, numbered.
+#[derive(Default)]
+struct Lines {
+    count: u32,
+    text: String,
+}
+
+impl Lines {
+    fn add(&mut self, mut segment: Segment) {
+        if segment.is("OBX") {
+            self.count += 1;
+            segment.set(1, self.count.to_string());
+        }
+        self.text.push_str(&segment.written());
+    }
+
+    fn row(&mut self, row: Row) {
+        self.add(row.segment);
+        row.below.into_iter().for_each(|segment| self.add(segment));
+    }
+
+    fn part(&mut self, kind: &str, place: &str, equipment: &str) {
+        let mut obx = Segment::new("OBX");
+        obx.set(3, kind.to_owned());
+        obx.set(4, place.to_owned());
+        obx.set(11, "X".into());
+        obx.set(18, equipment.to_owned());
+        self.add(obx);
+    }
+}
+
+/// The facet of a wave that says how far its samples are apart: MDC_ATTR_TIME_PD_SAMP in MDC_DIM_MILLI_SEC.
+fn period(period_ms: Decimal, place: Containment) -> Segment {
+    let mut obx = Segment::new("OBX");
+    obx.set(2, "NM".into());
+    obx.set(3, "67981^MDC_ATTR_TIME_PD_SAMP^MDC".into());
+    obx.set(4, dotted(Containment { facet: 1, ..place }));
+    obx.set(5, period_ms.to_string());
+    obx.set(6, "264338^MDC_DIM_MILLI_SEC^MDC".into());
+    obx.set(11, "R".into());
+    obx
+}
+
 /// OBX-3: MDC first for devices, LOINC first for laboratories; the device's own code where there is neither.
-fn code(metric: &Metric, laboratory: bool) -> String {
+pub(super) fn code(metric: &Metric, laboratory: bool) -> String {
     let of = |wanted: &str| metric.codings.iter().find(|coding| &*coding.system == wanted);
     let first = if laboratory { of(LOINC).or_else(|| of(MDC)) } else { of(MDC).or_else(|| of(LOINC)) };
     let first = first.or_else(|| metric.codings.first());
@@ -129,7 +175,7 @@ fn code(metric: &Metric, laboratory: bool) -> String {
     let own = |coding: &&Coding| !matches!(&*coding.system, LOINC | MDC) && *coding != first;
     // A laboratory's receiver knows the analyser's own code best; a monitor's is known by its LOINC.
     let second = match laboratory {
-        true => metric.codings.iter().find(own),
+        true => metric.codings.iter().find(own).or_else(|| of(MDC).filter(|coding| *coding != first)),
         false => of(LOINC).filter(|coding| *coding != first).or_else(|| metric.codings.iter().find(own)),
     };
     let name = |coding: &Coding| {
@@ -163,10 +209,23 @@ fn written(value: &Value) -> (&'static str, String, Option<&Unit>) {
             // Empty would say that nobody knows.
             ("CWE", if set.is_empty() { "^none set".into() } else { set.join("~") }, None)
         }
-        Value::Absent(_) | Value::Compound(_) | Value::SampleArray { .. } | Value::Alarm(_) => {
-            ("", String::new(), None)
+        Value::SampleArray { origin, factor, unit, samples, .. } => {
+            let sample = |raw: &Option<i32>| raw.map(|raw| sample(*origin, *factor, raw)).unwrap_or_default();
+            ("NA", samples.iter().map(sample).collect::<Vec<_>>().join("^"), unit.as_ref())
         }
+        Value::Absent(_) | Value::Compound(_) | Value::Alarm(_) => ("", String::new(), None),
     }
+}
+
+/// origin + raw × factor, to a thousandth of a step at the coarsest; empty, a gap, where that is too long for a number.
+fn sample(origin: Decimal, factor: Decimal, raw: i32) -> String {
+    let digits = i64::try_from(factor.mantissa.unsigned_abs().to_string().len()).unwrap_or(i64::MAX);
+    // The power of ten of the step's first digit, and three below it.
+    let places = (4 - digits).saturating_sub(i64::from(factor.exponent)).clamp(0, 30);
+    let scaled = factor.times(Decimal::new(i128::from(raw), 0));
+    let sum = scaled.and_then(|scaled| origin.plus(scaled));
+    let places = u8::try_from(places).unwrap_or(u8::MAX);
+    sum.map(|sum| sum.rounded(places).to_string()).unwrap_or_default()
 }
 
 /// `1:2.5`, as a structured number has a place for it.
@@ -248,13 +307,13 @@ fn flags(interpretation: &[Arc<str>], status: MeasurementStatus, value: &Value) 
     flags
 }
 
-/// OBX-11 (HL7 table 0085): of devices R is a valid value and X is none (IHE PCD TF-2).
+/// OBX-11 (HL7 table 0085): X is a result that cannot be had; of devices R is a valid value (IHE PCD TF-2).
 fn result_status(status: ResultStatus, value: &Value, laboratory: bool) -> &'static str {
     match (status, value) {
         (ResultStatus::EnteredInError, _) => "W",
         (ResultStatus::Cancelled, _) => "X",
         (ResultStatus::Final, Value::Absent(AbsentReason::NotPerformed)) if laboratory => "N",
-        (ResultStatus::Final | ResultStatus::Preliminary, Value::Absent(_)) if !laboratory => "X",
+        (ResultStatus::Final | ResultStatus::Preliminary, Value::Absent(_)) => "X",
         (ResultStatus::Preliminary, _) => "P",
         (ResultStatus::Corrected, _) => "C",
         (ResultStatus::Final, _) if laboratory => "F",

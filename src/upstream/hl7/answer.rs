@@ -35,9 +35,9 @@ pub enum Verdict {
 }
 
 impl Answer {
-    /// Reads an acknowledgement; `None` for what is none.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        let message = Message::parse(bytes, Charset::default()).message?;
+    /// Reads an acknowledgement; `None` for what is none. `charset` is meant where MSH-18 says nothing.
+    pub fn read(bytes: &[u8], charset: Charset) -> Option<Self> {
+        let message = Message::parse(bytes, charset).message?;
         let msa = message.segment("MSA", 1)?;
         let code = match msa.field(1).text().trim() {
             "AA" => AckCode::AA,
@@ -143,7 +143,7 @@ impl Answer {
 
 /// Fuzz body: any bytes may come back.
 pub fn fuzz(bytes: &[u8]) {
-    if let Some(answer) = Answer::read(bytes) {
+    if let Some(answer) = Answer::read(bytes, Charset::default()) {
         assert!(answer.line().chars().count() < 3 * TEXT_MAX + bytes.len());
         assert_eq!(answer.verdict(false) == Verdict::Accepted, answer.code.is_positive());
     }
@@ -154,7 +154,8 @@ mod tests {
     use super::*;
 
     fn read(lines: &str) -> Answer {
-        Answer::read(format!("MSH|^~\\&|EHR|H|||1||ACK|9|P|2.5\r{lines}").as_bytes()).unwrap()
+        Answer::read(format!("MSH|^~\\&|EHR|H|||1||ACK|9|P|2.5\r{lines}").as_bytes(), Charset::default())
+            .unwrap()
     }
 
     fn kind(lines: &str, again: bool) -> &'static str {
@@ -163,6 +164,13 @@ mod tests {
             Verdict::Retry { .. } => "retry",
             Verdict::Refused { .. } => "refused",
         }
+    }
+
+    #[test]
+    fn what_a_receiver_says_is_read_in_its_own_letters() {
+        let latin = Charset::named("8859/1").unwrap();
+        let bytes = b"MSH|^~\\&|EHR|H|||1||ACK|9|P|2.5\rMSA|AE|1|Patient unbekannt: M\xFCller\r";
+        assert_eq!(Answer::read(bytes, latin).unwrap().text, "Patient unbekannt: Müller");
     }
 
     #[test]
@@ -199,7 +207,8 @@ mod tests {
         assert_eq!(answer.line(), "AE 204: bad PID; no such patient; Unknown key identifier");
         assert_eq!((answer.control_id.as_str(), answer.wants_commit), ("M-1", false));
         assert_eq!(read("MSA|AA\r").control_id, "");
-        let asks = Answer::read(b"MSH|^~\\&|E||||1||ACK|9|P|2.5|||AL\rMSA|AA|1\r").unwrap();
+        let asks =
+            Answer::read(b"MSH|^~\\&|E||||1||ACK|9|P|2.5|||AL\rMSA|AA|1\r", Charset::default()).unwrap();
         assert!(asks.wants_commit);
     }
 
@@ -212,7 +221,7 @@ mod tests {
             "MSH|^~\\&|E\rMSA|XX|1\r",
             "MSA|AA|1\r",
         ] {
-            assert_eq!(Answer::read(none.as_bytes()), None, "{none}");
+            assert_eq!(Answer::read(none.as_bytes(), Charset::default()), None, "{none}");
         }
     }
 }

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::Answer;
 use super::config::{Acknowledge, Config};
 use crate::clock::SharedClock;
-use crate::hl7v2::{self, AckCode};
+use crate::hl7v2::{self, AckCode, Charset};
+use crate::sabotage::{Sabotage, commits};
 use crate::tls::{self, Words};
 use crate::wire::mllp::{MllpFramer, Settings, wrap};
 use crate::wire::{Answer as Told, Framer, Step};
@@ -52,6 +53,8 @@ pub struct Sent<'m> {
 /// A connection that is there when it is needed.
 pub struct Line {
     config: Config,
+    /// What the receiver writes in where its answers do not say it.
+    charset: Charset,
     clock: SharedClock,
     open: Option<Open>,
     /// Answers to messages whose commit accept came before.
@@ -77,8 +80,8 @@ enum Broken {
 }
 
 impl Line {
-    pub fn new(config: Config, clock: SharedClock) -> Self {
-        Self { config, clock, open: None, later: Vec::new(), foreign: 0 }
+    pub fn new(config: Config, charset: Charset, clock: SharedClock) -> Self {
+        Self { config, charset, clock, open: None, later: Vec::new(), foreign: 0 }
     }
 
     /// Whether a connection is open.
@@ -132,7 +135,9 @@ impl Line {
     /// Sends a message and waits for its acknowledgement.
     pub async fn deliver(&mut self, sent: &Sent<'_>) -> Outcome {
         // What came while nobody waited is nobody's answer; and a receiver that has gone is found out before it costs a try.
-        self.drain(sent.control_id).await;
+        if !commits(Sabotage::LateAnswer) {
+            self.drain(sent.control_id).await;
+        }
         loop {
             if let Err(why) = self.connect().await {
                 return Outcome::Unreachable { why };
@@ -140,6 +145,9 @@ impl Line {
             let fresh = self.open.as_ref().is_some_and(|open| open.fresh);
             match self.exchange(sent).await {
                 Ok(outcome) => return outcome,
+                Err(Broken::Late) if commits(Sabotage::LateAnswer) => {
+                    return Outcome::Unanswered { why: self.told(&Broken::Late) };
+                }
                 Err(broken) => {
                     self.open = None;
                     // A connection that idled may have been dropped on the way without a word.
@@ -156,7 +164,8 @@ impl Line {
         let address = &self.config.address;
         match broken {
             Broken::Closed => format!("{address} closed the connection without an answer"),
-            Broken::Failed(error) => format!("the connection to {address} was lost: {}", error.kind()),
+            Broken::Failed(error) => tls::explain_later(error, self.config.host(), WORDS)
+                .unwrap_or_else(|| format!("the connection to {address} was lost: {}", error.kind())),
             Broken::Late => format!("{address} did not answer within {} s", self.config.answer_timeout_s),
         }
     }
@@ -184,7 +193,7 @@ impl Line {
                 Err(broken) => return Err(broken),
             };
             let Some(answer) = self.read(&frame).await else { continue };
-            if answer.control_id != sent.control_id {
+            if answer.control_id != sent.control_id && !commits(Sabotage::LateAnswer) {
                 self.foreign(answer);
                 continue;
             }
@@ -264,7 +273,7 @@ impl Line {
     }
 
     fn understood(&mut self, frame: &[u8]) -> Option<Answer> {
-        let answer = Answer::read(frame);
+        let answer = Answer::read(frame, self.charset);
         self.foreign += u64::from(answer.is_none());
         answer
     }

@@ -45,7 +45,11 @@ fn ack(words: &str) -> String {
 
 fn line(address: &str, seconds: u64) -> Line {
     let text = format!("address = \"{address}\"\nanswer_timeout_s = {seconds}");
-    Line::new(toml::from_str(&text).unwrap(), Arc::new(SystemClock::default()))
+    Line::new(
+        toml::from_str(&text).unwrap(),
+        crate::hl7v2::Charset::default(),
+        Arc::new(SystemClock::default()),
+    )
 }
 
 const fn sent(acknowledge: Acknowledge, application: bool) -> Sent<'static> {

@@ -47,16 +47,14 @@ describe('bands', () => {
 });
 
 describe('a refusal', () => {
-  const refused = (status: number, detail: string) => new Problem(status, 'Conflict', detail, 'association');
+  const refused = (status: number, code: string) => new Problem(status, 'Conflict', 'some words', code);
 
   it('is a question only when the gateway asks one', () => {
-    expect(
-      questionOf(refused(409, 'the device is with a patient in that time already: end that first')),
-    ).toBe('replace');
-    expect(questionOf(refused(409, 'the patient index does not know that number: check it'))).toBe('unknown');
-    expect(questionOf(refused(409, 'several people have that number: say who gave it'))).toBe('issuer');
-    expect(questionOf(refused(409, 'that time lies in the future'))).toBeNull();
-    expect(questionOf(refused(503, 'the patient index does not know that number'))).toBeNull();
+    expect(questionOf(refused(409, 'association-taken'))).toBe('replace');
+    expect(questionOf(refused(409, 'association-unknown-person'))).toBe('unknown');
+    expect(questionOf(refused(409, 'association-several-people'))).toBe('issuer');
+    expect(questionOf(refused(409, 'association'))).toBeNull();
+    expect(questionOf(refused(503, 'association-taken'))).toBeNull();
   });
 });
 

@@ -182,12 +182,15 @@ export function waitingIn(counts: DoubtCounts): number {
 /** What the gateway asks back before it takes an association, when its refusal is a question. */
 export type Question = 'replace' | 'unknown' | 'issuer';
 
+const QUESTIONS: Record<string, Question> = {
+  'association-taken': 'replace',
+  'association-unknown-person': 'unknown',
+  'association-several-people': 'issuer',
+};
+
 export function questionOf(problem: Problem): Question | null {
   if (problem.status !== 409) return null;
-  if (/is with a patient in that time/.test(problem.detail)) return 'replace';
-  if (/does not know that number/.test(problem.detail)) return 'unknown';
-  if (/several people have that number/.test(problem.detail)) return 'issuer';
-  return null;
+  return (problem.code !== null && QUESTIONS[problem.code]) || null;
 }
 
 /** Doubts with one device and one reason: what one decision can settle. */

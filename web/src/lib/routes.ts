@@ -1,5 +1,6 @@
 // The HL7 routes part of the gateway's HTTP contract, typed: systems that take HL7 v2, and their queues.
 
+import { count } from './words';
 import { change, load, query, seg, type EntryId, type EntryState } from './api';
 
 export type DestinationState = 'up' | 'idle' | 'retrying' | 'paused' | 'gone';
@@ -13,6 +14,8 @@ export interface Route {
   how: 'pass' | 'filtered' | 'measurements';
   /** The gateway's own sentence of it. */
   says: string;
+  /** What messages built of measurements had no place for, since the gateway started. */
+  left_out: { waveforms: number; alarms: number };
 }
 
 export interface Destination {
@@ -74,6 +77,14 @@ export interface OutgoingPage {
 export interface OutgoingDetail extends Outgoing {
   bytes: string | null;
   why: string | null;
+}
+
+/** What a route left out, in words; nothing: null. */
+export function leftOut({ waveforms, alarms }: Route['left_out']): string | null {
+  const some = [waveforms > 0 && count(waveforms, 'wave'), alarms > 0 && count(alarms, 'alarm')].filter(
+    Boolean,
+  );
+  return some.length > 0 ? some.join(' and ') : null;
 }
 
 export const routing = {

@@ -70,6 +70,10 @@ struct Asks {
 }
 
 impl Whose for Asks {
+    fn known(&self, person: &Person) -> Option<Whom> {
+        self.witness.known(person)
+    }
+
     fn parts(&self, report: &Report, link: &Link, said: &Said<'_>, findings: &[Finding]) -> Vec<Part> {
         let device = report.device.key(said.link);
         let asked = |report| Asked {

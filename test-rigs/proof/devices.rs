@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bedside::demo::actor::{Message, Said, Speaker, Told, speaker};
@@ -68,18 +69,40 @@ pub(crate) trait Device: Send {
     fn say(&mut self, n: u64) -> impl Future<Output = io::Result<bool>> + Send;
 }
 
-/// Speaks until told to stop, then ends with the last number, acknowledged like all before it.
-pub(crate) async fn speak(mut device: impl Device, pace: Duration, stop: watch::Receiver<bool>) -> u64 {
+/// What the senders are told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Orders {
+    /// Nobody says a number above it.
+    pub(crate) allowed: u64,
+    /// Answers count for nothing: what the disk has not synced may be gone in a moment.
+    pub(crate) deaf: bool,
+    /// What was begun is said to its end, and nothing more.
+    pub(crate) stop: bool,
+}
+
+/// Speaks until told to stop, then ends with the last number, acknowledged like all before it. `told` is that number
+/// all along.
+pub(crate) async fn speak(
+    mut device: impl Device,
+    pace: Duration,
+    mut orders: watch::Receiver<Orders>,
+    told: Arc<AtomicU64>,
+) -> u64 {
     let mut n = 0;
-    while !*stop.borrow() {
+    loop {
+        let heard =
+            orders.wait_for(|orders| orders.stop || orders.allowed > n).await.map(|orders| orders.stop);
+        if heard.unwrap_or(true) {
+            return n;
+        }
         n += 1;
         // A saturated writer hides what a paced one shows; a device is paced anyway.
         tokio::time::sleep(pace).await;
-        while !device.say(n).await.unwrap_or(false) {
+        while !device.say(n).await.unwrap_or(false) || orders.borrow().deaf {
             tokio::time::sleep(AGAIN_AFTER).await;
         }
+        told.store(n, Ordering::SeqCst);
     }
-    n
 }
 
 async fn connect(port: u16) -> io::Result<TcpStream> {
@@ -97,8 +120,8 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    fn message(&self, n: u64) -> String {
-        let (time, own) = (digits(n), self.number);
+    pub(crate) fn message(own: u8, n: u64) -> String {
+        let time = digits(n);
         format!(
             "MSH|^~\\&|RIG^00A037000000010{own}^EUI-64|WARD|||{time}+0000||ORU^R01^ORU_R01|P{n}|P|2.6|||AL|NE||UNICODE UTF-8\r\
              PID|||RIG-MONITOR-{own}^^^Rig&2.999.1&ISO^MR||Rig^Person^^^^^L\r\
@@ -116,7 +139,7 @@ impl Device for Monitor {
             Some(line) => line,
             None => connect(self.port).await?,
         };
-        line.write_all(format!("\x0b{}\x1c\r", self.message(n)).as_bytes()).await?;
+        line.write_all(format!("\x0b{}\x1c\r", Self::message(self.number, n)).as_bytes()).await?;
         let mut answer = Vec::new();
         while !answer.ends_with(&[0x1c, 0x0d]) {
             if timeout(ANSWER_WITHIN, line.read_buf(&mut answer)).await?? == 0 {

@@ -1,0 +1,225 @@
+//! Power cuts at every boundary of a write, with writes torn and reordered: each write and flush of the block device is
+//! logged (qemu's `blklogwrites`, the format of dm-log-writes), and the disk is made anew as it could have been found.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bedside::demo::template::Dice;
+
+use crate::common;
+use crate::proof::clinic::{Clinic, Plan};
+use crate::proof::oracle::{Wrong, frames};
+use crate::tools::{Disk, run, tool};
+use crate::{nothing_is, rounds, seed};
+
+const SECTOR: usize = 512;
+const FLUSH: u64 = 1;
+const DISCARD: u64 = 4;
+
+/// One logged write.
+struct Write {
+    at: u64,
+    bytes: Vec<u8>,
+    flush: bool,
+    /// Where it ends in the log.
+    end: u64,
+}
+
+/// The log: a sector of its own, then for each write a sector that says what it is, and its bytes.
+fn log(path: &Path) -> Vec<Write> {
+    let all = std::fs::read(path).unwrap();
+    let number = |at: usize| u64::from_le_bytes(all[at..at + 8].try_into().unwrap());
+    let (mut at, mut writes) = (SECTOR, Vec::new());
+    while at + SECTOR <= all.len() {
+        let (sector, sectors, flags) = (number(at), number(at + 8), number(at + 16));
+        at += SECTOR;
+        let length = sectors as usize * SECTOR;
+        if flags & DISCARD != 0 {
+            continue;
+        }
+        if at + length > all.len() {
+            break;
+        }
+        let bytes = all[at..at + length].to_vec();
+        at += length;
+        writes.push(Write { at: sector * SECTOR as u64, bytes, flush: flags & FLUSH != 0, end: at as u64 });
+    }
+    writes
+}
+
+/// The block device under the log, for as long as this lives.
+struct Logged {
+    daemon: Child,
+    device: String,
+    at: PathBuf,
+}
+
+impl Logged {
+    fn mount(dir: &Path) -> Self {
+        let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+        for name in ["log", "live"] {
+            File::create(dir.join(name)).unwrap();
+        }
+        let daemon = Command::new(tool("qemu-storage-daemon"))
+            .args(["--blockdev", &format!("driver=file,filename={},node-name=f0", path("disk"))])
+            .args(["--blockdev", &format!("driver=file,filename={},node-name=lg", path("log"))])
+            .args(["--blockdev", "driver=blklogwrites,node-name=bl,file=f0,log=lg,log-sector-size=512"])
+            .args([
+                "--export",
+                &format!("type=fuse,id=e0,node-name=bl,mountpoint={},writable=on", path("live")),
+            ])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        common::until_blocking(Duration::from_secs(10), "the device under the log", || {
+            std::fs::metadata(dir.join("live")).is_ok_and(|file| file.len() > 0)
+        });
+        let said = run("losetup", &["-f", "--show", &path("live")]);
+        let device = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        let at = dir.join("mnt");
+        std::fs::create_dir_all(&at).unwrap();
+        run("mount", &[&device, at.to_str().unwrap()]);
+        Self { daemon, device, at }
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        let _status = Command::new("umount").arg("-l").arg(&self.at).status();
+        let _status = Command::new("losetup").args(["-d", &self.device]).status();
+        let _gone = (self.daemon.kill(), self.daemon.wait());
+    }
+}
+
+/// What each monitor was acknowledged, and how long the log was then.
+type Told = Vec<(u64, [u64; 7])>;
+
+/// Runs the box on the logged device; what was acknowledged when.
+async fn logged(clinic: &mut Clinic, dir: &Path, messages: u64) -> Told {
+    let disk = Logged::mount(dir);
+    let running = clinic.started();
+    clinic.allow(messages);
+    let (mut told, began) = (Told::new(), Instant::now());
+    while !clinic.all_told() {
+        assert!(began.elapsed() < Duration::from_secs(60), "not acknowledged:\n{}", running.log());
+        let acknowledged = clinic.acknowledged();
+        // Asked after: what was acknowledged before was synced before, so it stands in the log before this length.
+        let length = std::fs::metadata(dir.join("log")).unwrap().len();
+        if told.last().is_none_or(|(_, before)| *before != acknowledged) {
+            told.push((length, acknowledged));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut running = running;
+    clinic.kill(&mut running).await;
+    drop(disk);
+    told
+}
+
+/// What must be there when the disk holds everything up to `end` of the log.
+fn promised(told: &Told, end: u64) -> [u64; 7] {
+    told.iter()
+        .take_while(|(length, _)| *length <= end)
+        .last()
+        .map_or([0; 7], |(_, acknowledged)| *acknowledged)
+}
+
+/// Mounts the disk as it was found, and looks what is in the database after SQLite's own recovery.
+fn found(image: &Path, at: &Path, promised: &[u64; 7]) -> Vec<Wrong> {
+    run("mount", &["-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()]);
+    let path = at.join("data/bedside.db");
+    let none = std::collections::BTreeSet::new();
+    let looked = || -> rusqlite::Result<Vec<Wrong>> {
+        let database = rusqlite::Connection::open(&path)?;
+        let version: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version == 0 && promised.iter().all(|count| *count == 0) {
+            return Ok(Vec::new());
+        }
+        let sound: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+        let mut wrong = frames(&database, promised, &none);
+        if sound != "ok" {
+            wrong.push(Wrong::of("I7", format!("the database is damaged: {sound}")));
+        }
+        Ok(wrong)
+    };
+    let wrong = match looked() {
+        Ok(wrong) => wrong,
+        Err(_) if promised.iter().all(|count| *count == 0) => Vec::new(),
+        Err(error) => vec![Wrong::of("I1", format!("the database cannot be read: {error}"))],
+    };
+    run("umount", &[at.to_str().unwrap()]);
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_at_any_write_with_writes_torn_and_reordered_it_keeps_what_it_promised() {
+    let images = 200 * rounds();
+    let mut dice = Dice(seed());
+    let dir = common::scratch("blocks");
+    let path = |name: &str| dir.path().join(name);
+    run("truncate", &["-s", "40M", path("base").to_str().unwrap()]);
+    Disk::format(&path("base"));
+    std::fs::copy(path("base"), path("disk")).unwrap();
+    let data = dir.path().join("mnt/data");
+    let plan =
+        Plan { data: Some(data), pace: Duration::from_millis(15), upstream: false, ..Plan::of("blocks") };
+    let mut clinic = Clinic::open(plan).await;
+    clinic.allow(0);
+    let told = logged(&mut clinic, dir.path(), 60).await;
+    let writes = log(&path("log"));
+    let flushes = writes.iter().filter(|write| write.flush).count();
+    println!("{} writes, {flushes} flushes, {} acknowledgements", writes.len(), told.len());
+    let mut cuts: Vec<usize> = (0..images).map(|_| dice.below(writes.len() as u64) as usize).collect();
+    cuts.sort_unstable();
+    let (began, mut wrong, mut torn, mut promised_some) = (Instant::now(), Vec::new(), 0, 0);
+    let base = OpenOptions::new().write(true).open(path("base")).unwrap();
+    let mut applied = 0;
+    for (number, cut) in cuts.into_iter().enumerate() {
+        let torn_one = number % 2 == 1;
+        // Whole up to the cut; or whole up to the flush before it, and of the rest whatever came to the disk.
+        let whole = if torn_one {
+            writes[..cut].iter().rposition(|write| write.flush).map_or(0, |at| at + 1)
+        } else {
+            cut
+        };
+        let whole = whole.max(applied);
+        for write in &writes[applied..whole] {
+            base.write_all_at(&write.bytes, write.at).unwrap();
+        }
+        applied = whole;
+        run("cp", &["--sparse=always", path("base").to_str().unwrap(), path("image").to_str().unwrap()]);
+        if torn_one {
+            torn += 1;
+            let image = OpenOptions::new().write(true).open(path("image")).unwrap();
+            scatter(&image, &writes[whole..cut.max(whole)], &mut dice);
+        }
+        let end = writes[..whole].last().map_or(0, |write| write.end);
+        let promised = promised(&told, end);
+        promised_some += u32::from(promised[0] > 0);
+        let of = |one: Wrong| {
+            Wrong::of(one.promise, format!("image {number} (write {cut}, torn: {torn_one}): {}", one.text))
+        };
+        wrong.extend(found(&path("image"), &path("mnt"), &promised).into_iter().map(of));
+    }
+    println!(
+        "{images} images, {torn} of them torn, {promised_some} of which promised something, in {:.1?}; {} things wrong",
+        began.elapsed(),
+        wrong.len()
+    );
+    nothing_is(&wrong);
+}
+
+/// Half of the writes in any order, some of them only in part: a disk that lost its power among them.
+fn scatter(image: &File, writes: &[Write], dice: &mut Dice) {
+    let mut left: Vec<&Write> = writes.iter().filter(|_| dice.below(2) == 0).collect();
+    while !left.is_empty() {
+        let write = left.swap_remove(dice.below(left.len() as u64) as usize);
+        let sectors = write.bytes.len() / SECTOR;
+        let torn = sectors > 1 && dice.below(2) == 0;
+        let count = if torn { 1 + dice.below(sectors as u64 - 1) as usize } else { sectors };
+        image.write_all_at(&write.bytes[..count * SECTOR], write.at).unwrap();
+    }
+}
