@@ -238,6 +238,20 @@ async fn conditional_mode_makes_no_copy_even_after_a_lost_answer() {
 }
 
 #[tokio::test]
+async fn the_same_entries_eight_times_at_once_are_there_once() {
+    for says in [Some(true), Some(false)] {
+        let peers = Peers::start(says).await;
+        let up = peers.upstream(Algorithm::Es384, |config| config.timeout_s = 20);
+        let entries = entries("at once", 3);
+        let eight = futures_util::future::join_all((0..8).map(|_| up.deliver(&entries))).await;
+        for verdicts in eight {
+            assert_eq!(letters(&verdicts), "AAA", "{verdicts:?}");
+        }
+        peers.assert_there_once(&entries).await;
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_is_tried_and_compression_is_asked_for() {
     let peers = Peers::start(None).await;
     let up = peers.upstream(Algorithm::Rs384, |config| config.gzip = Some(Gzip::Probe));

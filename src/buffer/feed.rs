@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::BufferError;
 use super::entry::State;
 use super::outgoing::{self, Step};
-use super::reader::{Reader, Waiting, read_stored};
+use super::reader::{EXAMINED, Reader, Waiting, read_stored};
 use crate::buffer::AttributedRow;
 use crate::clock::Timestamp;
 
@@ -171,8 +171,7 @@ pub(super) fn forget_entry(conn: &Connection, entry: i64) -> rusqlite::Result<()
          WHERE id IN (SELECT destination FROM outgoing WHERE entry = ?1)",
     )?
     .execute([entry])?;
-    conn.prepare_cached("DELETE FROM outgoing WHERE entry = ?1")?.execute([entry])?;
-    conn.prepare_cached("DELETE FROM outgoing_attributed WHERE entry = ?1")?.execute([entry]).map(drop)
+    conn.prepare_cached("DELETE FROM outgoing WHERE entry = ?1")?.execute([entry]).map(drop)
 }
 
 /// Who has something waiting that is older: lanes of a queue, or devices of the main one.
@@ -207,7 +206,8 @@ fn waiting(
     now: Timestamp,
 ) -> rusqlite::Result<(Waiting, Vec<i64>)> {
     let conn = conn.unchecked_transaction()?;
-    let mut found = Waiting { through: wanted.after, ..Waiting::default() };
+    let mut found = Waiting { through: wanted.after, lead: wanted.after, ..Waiting::default() };
+    let mut examined = 0;
     let mut delayed: HashMap<i64, i64> = HashMap::new();
     let mut late = conn.prepare_cached(DELAYED)?;
     let mut rows = late.query(params![destination, now.micros])?;
@@ -224,8 +224,18 @@ fn waiting(
         && let Some(row) = rows.next()?
     {
         let (entry, lane, attempts): (i64, i64, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let stopped = delayed.get(&lane).is_some_and(|first| *first <= entry)
-            || wanted.behind.as_ref().is_some_and(|behind| behind.contains(&lane));
+        if wanted.behind.as_ref().is_some_and(|behind| behind.contains(&lane)) {
+            if found.lead == found.through {
+                found.lead = entry;
+            }
+            found.through = entry;
+            examined += 1;
+            if examined >= EXAMINED {
+                break;
+            }
+            continue;
+        }
+        let stopped = delayed.get(&lane).is_some_and(|first| *first <= entry);
         if !stopped {
             match read_stored(&conn, entry)? {
                 Some(stored) => {

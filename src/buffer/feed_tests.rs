@@ -181,6 +181,14 @@ async fn who_has_a_backlog_is_left_out_of_what_is_live() {
     rig.change(FeedChange::Take { seen: next }).await.unwrap();
     let behind = rig.buffer.reader().behind(Some("b"), old).await.unwrap();
     assert_eq!(rig.waiting_but(Some(behind), old).await, [live], "the next of a stays behind the old one");
+    let lane = rig.buffer.reader().behind(Some("b"), old).await.unwrap();
+    let wanted = Wanted { after: 0, limit: 100, max_bytes: 1 << 20, behind: Some(lane) };
+    let found = rig.buffer.reader().waiting_at("b", wanted).await.unwrap();
+    assert_eq!(
+        (found.lead, found.through),
+        (old, next),
+        "what is before the first live one need not be looked at again"
+    );
     let main = rig.buffer.reader().behind(None, old).await.unwrap();
     assert_eq!(main.len(), 1);
     let wanted = Wanted { after: old, limit: 100, max_bytes: 1 << 20, behind: Some(main) };

@@ -65,7 +65,12 @@ pub struct Waiting {
     pub next_try: Option<Timestamp>,
     /// The id to ask on from: entries up to it were looked at.
     pub through: i64,
+    /// Entries up to it were all left out because of [`Wanted::behind`].
+    pub lead: i64,
 }
+
+/// Entries left out in one go because of [`Wanted::behind`].
+pub(super) const EXAMINED: usize = 5_000;
 
 pub(super) const DELAYED: &str =
     "SELECT id, link, device, next_try FROM entry WHERE next_try IS NOT NULL AND next_try > ?1";
@@ -311,7 +316,8 @@ fn find_waiting(conn: &Connection, now: Timestamp, wanted: &Wanted) -> rusqlite:
     // One snapshot for both questions: an entry must not become delayed between them.
     let conn = conn.unchecked_transaction()?;
     let delayed = Delayed::read(&conn, now)?;
-    let mut found = Waiting { next_try: delayed.next_try, through: after, ..Waiting::default() };
+    let mut found = Waiting { next_try: delayed.next_try, through: after, lead: after, ..Waiting::default() };
+    let mut examined = 0;
     let mut next = conn.prepare_cached(NEXT_WAITING)?;
     let mut rows = next.query([after])?;
     let (mut bytes, mut changed) = (0, Vec::new());
@@ -319,7 +325,18 @@ fn find_waiting(conn: &Connection, now: Timestamp, wanted: &Wanted) -> rusqlite:
         && let Some(row) = rows.next()?
     {
         let (id, link, device) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if !delayed.stops(id, link, device) && !is_behind(device) {
+        if is_behind(device) {
+            if found.lead == found.through {
+                found.lead = id;
+            }
+            found.through = id;
+            examined += 1;
+            if examined >= EXAMINED {
+                break;
+            }
+            continue;
+        }
+        if !delayed.stops(id, link, device) {
             match read_stored(&conn, id)? {
                 Some(stored) => {
                     bytes += stored.bytes.len();

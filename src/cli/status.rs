@@ -26,11 +26,11 @@ pub(super) fn main(arguments: &Arguments) -> Result<(), CliError> {
             "counts": {
                 "waiting": counts.waiting, "sent": counts.sent, "accepted": counts.accepted, "held": counts.held,
             },
-            "ledger": glance.ledger,
-            "balanced": glance.ledger.balanced(),
             "gone": counts.gone,
             "kept": counts.kept,
             "destinations": destinations.iter().map(as_json).collect::<Vec<_>>(),
+            "ledger": glance.ledger,
+            "balanced": glance.ledger.balanced(),
         }));
         return Ok(());
     }

@@ -137,13 +137,16 @@ enum Word {
 
 type Fault<'a> = &'a dyn Fn(usize, String) -> ConfigError;
 
+/// Systems that take HL7 v2, servers and folders beside the main server, and what goes to the first.
+type Resolved = (Vec<Destination>, Vec<Feed>, Vec<Route>);
+
 /// Checks both lists against each other and against the links.
 pub(super) fn resolve(
     destinations: Vec<DestinationFile>,
     routes: Vec<RouteFile>,
     links: &[Link],
     fault: Fault<'_>,
-) -> Result<(Vec<Destination>, Vec<Feed>, Vec<Route>), ConfigError> {
+) -> Result<Resolved, ConfigError> {
     let (mut known, mut feeds) = (Vec::with_capacity(destinations.len()), Vec::new());
     let mut names = HashSet::new();
     for file in destinations {

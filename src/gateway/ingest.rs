@@ -23,6 +23,9 @@ use crate::wire::Codec;
 use crate::wire::sparkplug::Births;
 use crate::wire::tape::Way;
 
+/// Frames looked at when the box starts, for their control ids.
+const REMEMBERED_ENTRIES: u32 = 4_096;
+const REMEMBERED_BYTES: usize = 16 << 20;
 /// Notes of something that began on a link and never became a frame.
 const NEVER_WHOLE: [&str; 9] = [
     "noise",
@@ -35,9 +38,6 @@ const NEVER_WHOLE: [&str; 9] = [
     "bad-length",
     "aborted-frame",
 ];
-/// Frames looked at when the box starts, for their control ids.
-const REMEMBERED_ENTRIES: u32 = 4_096;
-const REMEMBERED_BYTES: usize = 16 << 20;
 
 /// The gateway's end of every connector.
 pub(super) struct Ingest {

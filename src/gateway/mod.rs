@@ -43,7 +43,7 @@ use crate::upstream::otlp::{self, Exporter};
 use association::Associations;
 use association::witness::Witness;
 use background::Background;
-use deliver::{Deliver, Feeds};
+use deliver::Feeds;
 pub use deliver::{pause_of_main, replay_main};
 use ingest::Ingest;
 use links::Roster;
@@ -230,29 +230,8 @@ impl Parts {
         intake.remember_recent(&self.buffer.reader()).await;
         triage.show_recent().await;
         background.spawn(tasks, triage.run(self.stop.clone()));
-        if let Some(main) = self.feeds.main() {
-            let deliver = Deliver {
-                buffer: self.buffer.clone(),
-                reader: self.buffer.reader(),
-                understanding: self.understanding.clone(),
-                translated: Some(translated),
-                associations: self.associations.clone(),
-                in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
-                sink: main.sink.clone(),
-                queue: deliver::queue::Queue::Main,
-                only: Arc::default(),
-                standing: main.standing.clone(),
-                live: self.live.clone(),
-                metrics: self.metrics.clone(),
-                clock: self.clock.clone(),
-                zone: self.feeds.zone().clone(),
-                config: config.delivery.clone(),
-                seen: Some(seen_up_to.clone()),
-                wake,
-                split: deliver::Split::default(),
-                walked: 0.into(),
-                again: 0.into(),
-            };
+        let seen_by = seen_up_to.clone();
+        if let Some(deliver) = self.feeds.main_delivery(self, config, translated, seen_by, wake) {
             background.spawn(tasks, deliver.run(self.stop.clone()));
         }
         if let Some(upstream) = self.upstream.clone().filter(|_| config.worklist.fhir) {
@@ -410,6 +389,10 @@ fn upstream(
     }
     if config.patients.fhir {
         people::fhir::widen(&mut upstream);
+    }
+    let translates = |link: &crate::config::Link| matches!(&link.reads, crate::config::Reads::System(system) if system.templates);
+    if config.links.iter().any(translates) {
+        upstream.writes.extend(config.templates.kinds());
     }
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;

@@ -39,11 +39,21 @@ pub enum Class {
 }
 
 impl Class {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Alarm => "alarm",
+            Self::Waveform => "waveform",
+            Self::VitalSigns => "vital-signs",
+            Self::Laboratory => "laboratory",
+            Self::Other => "other",
+        }
+    }
+
     /// Reads it off a resource that was measured or reported.
     fn of(tree: &Value) -> Self {
-        let categories = || tree["category"].as_array().into_iter().flatten();
-        let codes = || categories().flat_map(|one| one["coding"].as_array().into_iter().flatten());
-        let has = |code: &str| codes().any(|coding| coding["code"] == code);
+        let categories = || list(tree, "category");
+        let codes = || categories().flat_map(|one| list(one, "coding"));
+        let has = |code: &str| codes().any(|coding| text(coding, "code") == Some(code));
         match () {
             () if has("alarm") => Self::Alarm,
             () if tree.get("valueSampledData").is_some() => Self::Waveform,
@@ -68,6 +78,30 @@ impl Only {
     /// Whether nothing is said: everything goes.
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// As one sentence for people.
+    pub fn says(&self) -> String {
+        let classes: Vec<&str> = self.classes.iter().map(|class| class.word()).collect();
+        let named = |what: &str, names: &[String]| {
+            (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+        };
+        let patients = (!self.patients.is_empty()).then(|| format!("{} patients", self.patients.len()));
+        let told: Vec<String> = [
+            named("links", &self.links),
+            named("devices", &self.devices),
+            patients,
+            named("kinds", &self.resources),
+            named("codes", &self.codes),
+            (!classes.is_empty()).then(|| format!("classes {}", classes.join(", "))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match told.is_empty() {
+            true => "everything, as FHIR resources".into(),
+            false => format!("FHIR resources, only of {}", told.join("; of ")),
+        }
     }
 
     /// Whether anything of this link and device may go.
@@ -132,7 +166,7 @@ impl Only {
             return false;
         }
         let tree = one.value();
-        let taken_back = tree["status"] == "entered-in-error";
+        let taken_back = text(&tree, "status") == Some("entered-in-error");
         let by_class = self.classes.is_empty() || self.classes.contains(&Class::of(&tree));
         let by_code = self.codes.is_empty()
             || codings(&tree).any(|coding| self.codes.iter().any(|code| is(coding, code)));
@@ -140,7 +174,7 @@ impl Only {
     }
 
     fn is_of(&self, one: &Resource, tree: &Value, patients: &HashMap<&str, &(String, String)>) -> bool {
-        let reference = ["subject", "patient"].iter().find_map(|name| tree[*name]["reference"].as_str());
+        let reference = ["subject", "patient"].iter().find_map(|name| text(tree.get(name)?, "reference"));
         let id = match one.kind {
             "Patient" => Some(one.id.as_str()),
             _ => reference.and_then(|reference| reference.strip_prefix("Patient/")),
@@ -155,21 +189,29 @@ impl Only {
     }
 }
 
+fn list<'t>(tree: &'t Value, name: &str) -> impl Iterator<Item = &'t Value> + use<'t> {
+    tree.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'t>(tree: &'t Value, name: &str) -> Option<&'t str> {
+    tree.get(name).and_then(Value::as_str)
+}
+
 fn key(one: &Resource) -> String {
     format!("{}/{}", one.kind, one.id)
 }
 
 fn is(coding: &Value, wanted: &str) -> bool {
     match wanted.rsplit_once('|') {
-        Some((system, code)) => coding["system"] == system && coding["code"] == code,
-        None => coding["code"] == wanted,
+        Some((system, code)) => text(coding, "system") == Some(system) && text(coding, "code") == Some(code),
+        None => text(coding, "code") == Some(wanted),
     }
 }
 
 fn codings(tree: &Value) -> impl Iterator<Item = &Value> {
-    let own = std::iter::once(&tree["code"]);
-    let parts = tree["component"].as_array().into_iter().flatten().map(|part| &part["code"]);
-    own.chain(parts).flat_map(|concept| concept["coding"].as_array().into_iter().flatten())
+    let own = tree.get("code").into_iter();
+    let parts = list(tree, "component").filter_map(|part| part.get("code"));
+    own.chain(parts).flat_map(|concept| list(concept, "coding"))
 }
 
 /// `Kind/id` of what it refers to. The text is compact JSON of our own making: a quote inside a string has a backslash
@@ -245,6 +287,13 @@ mod tests {
                 && !only.takes("icu", None)
         );
         assert!(Only::default().takes("any", None) && Only::default().is_everything());
+        assert_eq!(Only::default().says(), "everything, as FHIR resources");
+        let named = Only { patients: vec!["4711".into()], classes: vec![Class::Alarm], ..only };
+        let says = named.says();
+        assert_eq!(
+            says,
+            "FHIR resources, only of links icu; of devices acme/1; of 1 patients; of classes alarm"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A message and a template → resources.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::condition::Condition;
@@ -8,10 +10,10 @@ use super::element::is_primitive;
 use super::identity;
 use super::line::{Form, How, Leaf, Line, Read, Rule, What};
 use super::node::{Node, Object};
-use super::page::{Map, MessageMap};
-use super::path::Place;
+use super::page::{Group, Map, MessageMap};
+use super::path::{Place, Segment};
 use super::scope::{Scope, gather};
-use super::source::{Cursor, Source};
+use super::source::{Cursor, Source, Spot};
 use super::{Context, Library};
 use crate::device::Finding;
 
@@ -29,8 +31,14 @@ pub(super) struct Build<'a> {
     pub(super) scopes: Vec<Scope<'a>>,
     pub(super) context: &'a Context<'a>,
     pub(super) made: Vec<Made>,
-    /// Label, group, and which resource.
-    pub(super) labels: Vec<(Arc<str>, usize, usize)>,
+    /// Which of them has this id.
+    ids: HashMap<String, usize>,
+    /// What a map (by its address) made of a value: read once, however many lines refer to it.
+    known: HashMap<(usize, usize, Spot), Option<usize>>,
+    /// The labels of each group and which resources they mean, in the order of the groups.
+    pub(super) labels: Vec<Vec<(Arc<str>, usize)>>,
+    /// MSH-3 and MSH-4, as they were written.
+    pub(super) sender: [&'a str; 2],
     pub(super) findings: Vec<Finding>,
     /// What one line could not read; told when no other line reads it either.
     doubts: Vec<(Cursor<'a>, &'static str, String)>,
@@ -66,13 +74,17 @@ impl<'a> Build<'a> {
         context: &'a Context<'a>,
     ) -> Self {
         let scopes = gather(&message.root, &library.groups, source);
+        let header = |number| source.segments.first().map_or("", |first| first.field(number).raw());
         Self {
             library,
             source,
+            labels: vec![Vec::new(); scopes.len()],
             scopes,
             context,
             made: Vec::new(),
-            labels: Vec::new(),
+            ids: HashMap::new(),
+            known: HashMap::new(),
+            sender: [header(3), header(4)],
             findings: Vec::new(),
             doubts: Vec::new(),
             zone_assumed: false,
@@ -96,8 +108,10 @@ impl<'a> Build<'a> {
                     if !self.holds(make.when.as_ref(), &cursor, number) {
                         continue;
                     }
-                    if let Some(at) = self.resource(&map, &cursor, number, make.update) {
-                        self.labels.push((Arc::clone(&make.label), number, at));
+                    if let Some(at) = self.resource(&map, &cursor, number, make.update)
+                        && let Some(labels) = self.labels.get_mut(number)
+                    {
+                        labels.push((Arc::clone(&make.label), at));
                     }
                     if make.once {
                         break;
@@ -113,6 +127,19 @@ impl<'a> Build<'a> {
             self.find("too-much", "", "More resources than one message may make.");
             return None;
         }
+        let key = (std::ptr::from_ref(map).addr(), scope, cursor.spot());
+        let known = self.known.get(&key).copied();
+        let at = known.unwrap_or_else(|| self.fresh(map, cursor, scope));
+        if known.is_none() {
+            self.known.insert(key, at);
+        }
+        if let Some(made) = at.filter(|_| update).and_then(|at| self.made.get_mut(at)) {
+            made.update = true;
+        }
+        at
+    }
+
+    fn fresh(&mut self, map: &Map, cursor: &Cursor<'a>, scope: usize) -> Option<usize> {
         let outer = std::mem::take(&mut self.zone_assumed);
         let mut body = Object::new(&map.makes.into());
         self.depth += 1;
@@ -127,10 +154,18 @@ impl<'a> Build<'a> {
         }
         let (system, value) = identity::of(self, map, &mut body, cursor, scope);
         let id = crate::fhir::id(map.makes, &system, &value);
-        if let Some(known) = self.made.iter().position(|made| made.id == id) {
-            return Some(known);
+        if let Some(known) = self.ids.get(&id) {
+            return Some(*known);
         }
-        self.made.push(Made { kind: map.makes, id, identifier: (system, value), body, update, zone_assumed });
+        self.ids.insert(id.clone(), self.made.len());
+        self.made.push(Made {
+            kind: map.makes,
+            id,
+            identifier: (system, value),
+            body,
+            update: false,
+            zone_assumed,
+        });
         Some(self.made.len() - 1)
     }
 
@@ -139,7 +174,7 @@ impl<'a> Build<'a> {
             for rule in &line.rules {
                 let excluded = rule.is_excluded(|name, choice| {
                     object.entries.iter().any(|(own, node)| {
-                        let rest = own.strip_prefix(name).filter(|_| node.clone().prune());
+                        let rest = own.strip_prefix(name).filter(|_| node.says());
                         rest.is_some_and(|rest| {
                             rest.is_empty() || choice && rest.starts_with(|c: char| c.is_ascii_uppercase())
                         })
@@ -164,7 +199,10 @@ impl<'a> Build<'a> {
         at.reads |= reads;
         at.got |= values.got;
         for step in &line.steps {
-            match at.step(&step.name, step.list, step.slice.as_ref(), &step.inside) {
+            if !found && at.get(&step.name).is_none() {
+                return false;
+            }
+            match at.step(step) {
                 Some(inner) => at = inner,
                 None => return false,
             }
@@ -211,14 +249,7 @@ impl<'a> Build<'a> {
         let mut at = Some(scope);
         while let Some(number) = at {
             let Some(here) = self.scopes.get(number) else { break };
-            let own = |group: &super::page::Group| group.makes.iter().any(|make| make.label == *label);
-            if own(here.group)
-                || (number == scope
-                    && self
-                        .below(number)
-                        .iter()
-                        .any(|inner| self.scopes.get(*inner).is_some_and(|scope| own(scope.group))))
-            {
+            if is_made(here.group, label) || number == scope && self.is_inside(number, label) {
                 return true;
             }
             at = here.parent;
@@ -226,18 +257,13 @@ impl<'a> Build<'a> {
         false
     }
 
-    /// The groups inside a group, at any depth.
-    pub(super) fn below(&self, scope: usize) -> Vec<usize> {
-        let mut all = Vec::new();
-        let mut open = self.scopes.get(scope).map(|scope| scope.children.clone()).unwrap_or_default();
-        open.reverse();
-        while let Some(number) = open.pop() {
-            all.push(number);
-            if let Some(scope) = self.scopes.get(number) {
-                open.extend(scope.children.iter().rev());
-            }
-        }
-        all
+    fn is_inside(&self, scope: usize, label: &Arc<str>) -> bool {
+        self.scopes.get(scope).is_some_and(|here| {
+            here.children.iter().any(|inner| {
+                self.scopes.get(*inner).is_some_and(|scope| is_made(scope.group, label))
+                    || self.is_inside(*inner, label)
+            })
+        })
     }
 
     fn literal(&self, leaf: &Leaf, text: &str) -> Vec<Node> {
@@ -303,7 +329,7 @@ impl<'a> Build<'a> {
         if read.times.is_some() || read.plus.is_some() {
             let number: crate::device::Decimal = text.trim().parse().ok()?;
             let scaled = read.times.map_or(Some(number), |factor| number.times(factor))?;
-            text = read.plus.map_or(Some(scaled), |offset| scaled.plus(offset))?.to_string();
+            text = Cow::Owned(read.plus.map_or(Some(scaled), |offset| scaled.plus(offset))?.to_string());
         }
         let Some(made) = primitive(&leaf.kind, &text, self.context.link) else {
             self.doubt(cursor, "not-convertible", format!("What stands here is no FHIR {}.", leaf.kind));
@@ -340,14 +366,14 @@ impl<'a> Build<'a> {
         let text = match &read.join {
             Some(between) => {
                 let all = sources.iter().flatten().filter(|source| !source.is_null());
-                let texts: Vec<String> = all
+                let texts: Vec<Cow<'_, str>> = all
                     .map(|source| if form == Form::Text { source.text() } else { source.first().text() })
                     .filter(|text| !text.trim().is_empty())
                     .collect();
                 (!texts.is_empty()).then(|| texts.join(between))
             }
             None => {
-                let texts: Vec<String> = sources
+                let texts: Vec<Cow<'_, str>> = sources
                     .iter()
                     .map(|all| all.first().map(|one| one.first().text()).unwrap_or_default())
                     .collect();
@@ -439,23 +465,35 @@ impl<'a> Build<'a> {
 
     pub(super) fn holds(&self, condition: Option<&Condition>, cursor: &Cursor<'a>, scope: usize) -> bool {
         let Some(condition) = condition else { return true };
-        let texts: Vec<String> = condition
-            .places
-            .iter()
-            .map(|place| {
-                let found = self.at(place, cursor, scope).into_iter().next();
-                found.map(|found| self.of_condition(&found)).unwrap_or_default()
-            })
-            .collect();
-        condition.holds(&texts)
+        condition.holds(&|place: &Place| {
+            self.first(place, cursor, scope).map(|found| self.of_condition(&found)).unwrap_or_default()
+        })
     }
 
     /// What a condition compares; of a segment, whether it is there.
-    fn of_condition(&self, cursor: &Cursor<'a>) -> String {
+    fn of_condition(&self, cursor: &Cursor<'a>) -> Cow<'a, str> {
         if cursor.raw().is_empty() {
-            return self.source.name(cursor.segment()).to_owned();
+            return Cow::Borrowed(self.source.name(cursor.segment()));
         }
-        cursor.first().text().trim().to_owned()
+        match cursor.first().text() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        }
+    }
+
+    /// The first of the values at a place.
+    pub(super) fn first(&self, place: &Place, cursor: &Cursor<'a>, scope: usize) -> Option<Cursor<'a>> {
+        let Some(segment) = &place.segment else {
+            return cursor.part(&place.parts).filter(Cursor::is_filled);
+        };
+        if !segment.all && self.source.is(cursor.segment(), segment.tag) {
+            return self.source.first_of(cursor.segment(), place);
+        }
+        let mut own = self.nearest(segment, scope);
+        match segment.all {
+            true => own.find_map(|index| self.source.first_of(index, place)),
+            false => own.next().and_then(|index| self.source.first_of(index, place)),
+        }
     }
 
     /// The values at a place, seen from a line.
@@ -463,21 +501,29 @@ impl<'a> Build<'a> {
         let Some(segment) = &place.segment else {
             return cursor.part(&place.parts).filter(Cursor::is_filled).into_iter().collect();
         };
-        if !segment.all && self.source.name(cursor.segment()) == &*segment.name {
+        if !segment.all && self.source.is(cursor.segment(), segment.tag) {
             return self.source.field(cursor.segment(), place);
         }
-        let mut at = Some(scope);
-        while let Some(here) = at.and_then(|number| self.scopes.get(number)) {
-            let mut own =
-                here.segments.iter().filter(|index| self.source.name(**index) == &*segment.name).peekable();
-            if own.peek().is_some() {
-                let many = if segment.all { usize::MAX } else { 1 };
-                return own.take(many).flat_map(|index| self.source.field(*index, place)).collect();
-            }
-            // Every NTE of a result is every NTE of this result; those of the report are the report's.
-            at = here.parent.filter(|_| !segment.all);
+        let mut own = self.nearest(segment, scope);
+        match segment.all {
+            true => own.flat_map(|index| self.source.field(index, place)).collect(),
+            false => own.next().map(|index| self.source.field(index, place)).unwrap_or_default(),
         }
-        Vec::new()
+    }
+
+    /// The segments of a name in the group, else in the nearest group around it. Every NTE of a result is every NTE
+    /// of this result; those of the report are the report's.
+    fn nearest<'s>(&'s self, segment: &'s Segment, scope: usize) -> impl Iterator<Item = u32> + use<'s, 'a> {
+        let own = |index: &&u32| self.source.is(**index, segment.tag);
+        let mut at = self.scopes.get(scope);
+        while let Some(here) = at {
+            if segment.all || here.segments.iter().any(|index| own(&index)) {
+                break;
+            }
+            at = here.parent.and_then(|number| self.scopes.get(number));
+        }
+        let segments = at.map(|here| here.segments.as_slice()).unwrap_or_default();
+        segments.iter().filter(move |index| self.source.is(**index, segment.tag)).copied()
     }
 
     fn doubt(&mut self, cursor: Cursor<'a>, code: &'static str, text: String) {
@@ -503,6 +549,10 @@ impl<'a> Build<'a> {
             self.findings.push(Finding { code, place: place.into(), text: text.into() });
         }
     }
+}
+
+fn is_made(group: &Group, label: &Arc<str>) -> bool {
+    group.makes.iter().any(|make| make.label == *label)
 }
 
 fn read_inside(read: &Read) -> bool {

@@ -3,6 +3,7 @@
 //!
 //! Only comparisons, logic and a few functions of texts: no loops and no patterns, so that it always ends.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +20,29 @@ pub(super) struct Condition {
     expression: Expression,
     pub(super) places: Vec<Place>,
     names: Arc<[String]>,
+    /// The same as `expression`, without an interpreter, where it is comparisons and logic alone.
+    test: Option<Arc<Test>>,
     text: Arc<str>,
+}
+
+/// A condition of comparisons and logic.
+#[derive(Debug)]
+enum Test {
+    Not(Box<Test>),
+    Both(Box<Test>, Box<Test>),
+    Either(Box<Test>, Box<Test>),
+    Equal(Term, Term),
+    Differ(Term, Term),
+    In(Term, Vec<Term>),
+    Starts(Term, Term),
+    Ends(Term, Term),
+    Contains(Term, Term),
+}
+
+#[derive(Debug)]
+enum Term {
+    Place(usize),
+    Text(Box<str>),
 }
 
 impl fmt::Debug for Condition {
@@ -55,14 +78,82 @@ impl Condition {
         let tree = expression::parse(&plain).map_err(|fault| (whole.clone(), fault.message))?;
         allowed(&tree, places.len()).map_err(|why| (whole, why))?;
         let names = (0..places.len()).map(|number| format!("p{number}")).collect();
-        Ok(Self { expression: Expression::new(tree), places, names, text: text.into() })
+        let test = test(&tree).map(Arc::new);
+        Ok(Self { expression: Expression::new(tree), places, names, test, text: text.into() })
     }
 
-    /// Whether it holds for these texts, one for each of [`Self::places`]. What is not true does not hold.
-    pub(super) fn holds(&self, texts: &[String]) -> bool {
-        let named = self.names.iter().cloned().zip(texts);
-        let values = named.map(|(name, text)| (name, Value::String(Arc::new(text.clone()))));
+    /// Whether it holds; `look` gives the text of each of [`Self::places`]. What is not true does not hold.
+    pub(super) fn holds<'t>(&self, look: &impl Fn(&Place) -> Cow<'t, str>) -> bool {
+        let text = |number: usize| self.places.get(number).map(look).unwrap_or_default();
+        match &self.test {
+            Some(test) => test.holds(&text),
+            None => self.interpreted(&text),
+        }
+    }
+
+    fn interpreted<'t>(&self, text: &impl Fn(usize) -> Cow<'t, str>) -> bool {
+        let named = self.names.iter().cloned().enumerate();
+        let values = named.map(|(number, name)| (name, Value::String(Arc::new(text(number).into_owned()))));
         self.expression.holds(values).unwrap_or(false)
+    }
+}
+
+impl Test {
+    fn holds<'t>(&self, text: &impl Fn(usize) -> Cow<'t, str>) -> bool {
+        match self {
+            Self::Not(one) => !one.holds(text),
+            Self::Both(one, other) => one.holds(text) && other.holds(text),
+            Self::Either(one, other) => one.holds(text) || other.holds(text),
+            Self::Equal(one, other) => one.text(text) == other.text(text),
+            Self::Differ(one, other) => one.text(text) != other.text(text),
+            Self::In(one, all) => {
+                let one = one.text(text);
+                all.iter().any(|other| other.text(text) == one)
+            }
+            Self::Starts(one, other) => one.text(text).starts_with(&*other.text(text)),
+            Self::Ends(one, other) => one.text(text).ends_with(&*other.text(text)),
+            Self::Contains(one, other) => one.text(text).contains(&*other.text(text)),
+        }
+    }
+}
+
+impl Term {
+    fn text<'s, 't: 's>(&'s self, text: &impl Fn(usize) -> Cow<'t, str>) -> Cow<'s, str> {
+        match self {
+            Self::Place(number) => text(*number),
+            Self::Text(own) => Cow::Borrowed(own),
+        }
+    }
+}
+
+/// The expression as a [`Test`]; `None` where it is more than comparisons and logic.
+fn test(expression: &IdedExpr) -> Option<Test> {
+    let Expr::Call(call) = &expression.expr else { return None };
+    let inner = |number: usize| Some(Box::new(test(call.args.get(number)?)?));
+    let part = |number: usize| term(call.args.get(number)?);
+    let target = || term(call.target.as_deref()?);
+    Some(match call.func_name.as_str() {
+        "!_" => Test::Not(inner(0)?),
+        "_&&_" => Test::Both(inner(0)?, inner(1)?),
+        "_||_" => Test::Either(inner(0)?, inner(1)?),
+        "_==_" => Test::Equal(part(0)?, part(1)?),
+        "_!=_" => Test::Differ(part(0)?, part(1)?),
+        "@in" => {
+            let Expr::List(list) = &call.args.get(1)?.expr else { return None };
+            Test::In(part(0)?, list.elements.iter().map(term).collect::<Option<_>>()?)
+        }
+        "startsWith" => Test::Starts(target()?, part(0)?),
+        "endsWith" => Test::Ends(target()?, part(0)?),
+        "contains" => Test::Contains(target()?, part(0)?),
+        _ => return None,
+    })
+}
+
+fn term(expression: &IdedExpr) -> Option<Term> {
+    match &expression.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(Term::Text(text.inner().into())),
+        Expr::Ident(name) => Some(Term::Place(name.strip_prefix('p')?.parse().ok()?)),
+        _ => None,
     }
 }
 
@@ -92,10 +183,45 @@ mod tests {
         let condition =
             Condition::parse("{PV1-2.1} == 'I' && {1} in ['a', 'b'] || {PV1-2.1} == 'X'").unwrap();
         assert_eq!(condition.places.len(), 2);
-        assert!(condition.holds(&["I".into(), "b".into()]));
-        assert!(!condition.holds(&["I".into(), "c".into()]));
-        assert!(condition.holds(&["X".into(), String::new()]));
-        assert!(Condition::parse("{.}.startsWith('0')").unwrap().holds(&["07".into()]));
+        assert!(holds(&condition, &["I", "b"]));
+        assert!(!holds(&condition, &["I", "c"]));
+        assert!(holds(&condition, &["X", ""]));
+        assert!(holds(&Condition::parse("{.}.startsWith('0')").unwrap(), &["07"]));
+    }
+
+    fn holds(condition: &Condition, texts: &[&str]) -> bool {
+        let look = |place: &Place| {
+            let number = condition.places.iter().position(|own| own == place).unwrap();
+            Cow::Owned(texts[number].to_owned())
+        };
+        condition.holds(&look)
+    }
+
+    #[test]
+    fn a_condition_means_the_same_with_and_without_the_interpreter() {
+        let texts = ["", "a", "b", "ab"];
+        for (text, simple) in [
+            ("{1} == 'a' && {2} != 'b'", true),
+            ("!({1} in ['a', 'b']) || {1} == {2}", true),
+            ("{1}.startsWith('a') && !{2}.endsWith('b') || {2}.contains('ab')", true),
+            ("{1} != '' || {2} == '' && {1} == 'a'", true),
+            ("size({1}) > 1", false),
+            ("{1} < {2}", false),
+            ("{1} == '' ? {2} == 'a' : {2} == 'b'", false),
+            ("({1} == 'a') == ({2} == 'a')", false),
+        ] {
+            let condition = Condition::parse(text).unwrap();
+            assert_eq!(condition.test.is_some(), simple, "{text}");
+            for one in texts {
+                for other in texts {
+                    let own = [one, other];
+                    let look = |number: usize| Cow::Borrowed(*own.get(number).unwrap());
+                    let interpreted = condition.interpreted(&look);
+                    let tested = condition.test.as_ref().is_none_or(|test| test.holds(&look) == interpreted);
+                    assert!(tested, "{text} for {own:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A text of a message as a FHIR primitive: exact, or not at all.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -36,9 +38,24 @@ pub(super) fn primitive(kind: &str, text: &str, link: &LinkContext) -> Option<Co
         "dateTime" | "instant" => return moment(kind, text, link),
         "time" => Node::Text(time(text)?),
         "base64Binary" => Node::Text(STANDARD.encode(text)),
+        "xhtml" => Node::Text(xhtml(&clean::text(text)?)),
         _ => Node::Text(clean::text(text)?.into_owned()),
     };
     Some(node.into())
+}
+
+/// A text as the one paragraph of a narrative.
+fn xhtml(text: &str) -> String {
+    let mut safe = String::new();
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            _ => safe.push(letter),
+        }
+    }
+    format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>{safe}</p></div>")
 }
 
 fn whole(kind: &str, text: &str) -> Option<Decimal> {
@@ -92,7 +109,7 @@ fn time(text: &str) -> Option<String> {
 /// Forms that read several places at once; `texts` has one text for each, empty where nothing stands.
 pub(super) fn formed(
     form: Form,
-    texts: &[String],
+    texts: &[Cow<'_, str>],
     systems: impl Fn(&str) -> Option<String>,
 ) -> Option<String> {
     let part = |at: usize| texts.get(at).map(|text| text.trim()).filter(|text| !text.is_empty());
@@ -273,6 +290,11 @@ mod tests {
             ("code", " a  b ", "\"a b\""),
             ("base64Binary", "text", "\"dGV4dA==\""),
             ("string", "say \"hi\"", "\"say \\\"hi\\\"\""),
+            (
+                "xhtml",
+                "a<b & c",
+                "\"<div xmlns=\\\"http://www.w3.org/1999/xhtml\\\"><p>a&lt;b &amp; c</p></div>\"",
+            ),
         ] {
             assert_eq!(written(kind, text).as_deref(), Some(json), "{kind} {text}");
         }
@@ -296,7 +318,7 @@ mod tests {
     fn several_parts_become_one_text() {
         let none = |_: &str| None;
         let form = |form, texts: &[&str]| {
-            formed(form, &texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>(), none)
+            formed(form, &texts.iter().map(|text| Cow::Borrowed(*text)).collect::<Vec<_>>(), none)
         };
         assert_eq!(form(Form::Authority, &["X", "1.2.3", "ISO"]).as_deref(), Some("urn:oid:1.2.3"));
         assert_eq!(

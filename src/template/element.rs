@@ -13,13 +13,14 @@ pub(super) struct Elements {
     of: HashMap<Box<str>, Element>,
     /// Required children and the names of all children of a type or backbone.
     children: HashMap<Box<str>, Vec<Box<str>>>,
+    /// The children that a type or backbone must have.
+    required: HashMap<Box<str>, Vec<Box<str>>>,
     kinds: Vec<&'static str>,
 }
 
 /// One element of a StructureDefinition.
 #[derive(Debug)]
 pub(super) struct Element {
-    pub(super) required: bool,
     pub(super) list: bool,
     /// `#path` for a content reference.
     pub(super) types: Vec<Arc<str>>,
@@ -65,8 +66,10 @@ impl Elements {
             let full = format!("{kind}.{path}");
             let (parent, child) = full.rsplit_once('.').unwrap_or((kind, path));
             all.children.entry(parent.into()).or_default().push(child.into());
+            if many.starts_with('1') {
+                all.required.entry(parent.into()).or_default().push(child.into());
+            }
             let element = Element {
-                required: many.starts_with('1'),
                 list: many.ends_with('*'),
                 types: types.split('|').map(Arc::from).collect(),
                 codes: codes.unwrap_or_default(),
@@ -95,11 +98,28 @@ impl Elements {
         self.children.get(inside).map_or(&[], Vec::as_slice)
     }
 
+    /// The children that `inside` must have.
+    pub(super) fn required(&self, inside: &str) -> &[Box<str>] {
+        self.required.get(inside).map_or(&[], Vec::as_slice)
+    }
+
     /// The child `name` of `inside` (`CodeableConcept`, `Encounter.participant`), as `value[x]` or `valueQuantity`.
     pub(super) fn child(&self, inside: &str, name: &str) -> Option<Found> {
         let path = format!("{inside}.{name}");
         if let Some(element) = self.of.get(path.as_str()) {
             return Some(found(inside, &path, name, element));
+        }
+        // Any element may be extended (R4 2.4); the table does not repeat it for each.
+        if name == "extension" && !is_primitive(inside) {
+            let extension: Arc<str> = "Extension".into();
+            return Some(Found {
+                name: name.into(),
+                kind: Some(Arc::clone(&extension)),
+                choice: Vec::new(),
+                list: true,
+                inside: Arc::clone(&extension),
+                path: path.as_str().into(),
+            });
         }
         // A choice under the name of one of its types.
         self.children(inside).iter().filter_map(|child| child.strip_suffix("[x]")).find_map(|base| {
@@ -172,13 +192,17 @@ mod tests {
         assert_eq!(&*range.inside, "Observation.referenceRange");
         assert!(all.child("Observation", "valeu").is_none());
         assert!(all.child("Patient", "deceasedDateTime").is_some());
+        let extension = all.child("Patient.contact", "extension").unwrap();
+        assert_eq!((&*extension.inside, extension.list), ("Extension", true));
+        assert!(all.child("Extension", "valueCodeableConcept").is_some());
     }
 
     #[test]
     fn a_required_binding_names_its_codes() {
         let all = Elements::embedded();
         let status = all.at("Encounter.status").unwrap();
-        assert!(status.required && status.codes.contains(&"in-progress"));
+        assert!(status.codes.contains(&"in-progress"));
+        assert!(all.required("Encounter").iter().any(|name| &**name == "status"));
         assert_eq!(all.kind("Encounter"), Some("Encounter"));
     }
 }

@@ -1,11 +1,13 @@
 //! The last steps: references spelled out, what R4 requires looked after, resources written as JSON.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use super::build::{Build, Made};
 use super::element::{Elements, is_primitive};
+use super::line::Step;
 use super::node::{Item, Node, Object};
 use crate::fhir::Resource;
 use crate::translate::TAGS;
@@ -17,37 +19,26 @@ impl Build<'_> {
     /// references to it.
     pub(super) fn finish(&mut self) -> Vec<Resource> {
         let mut alive = vec![true; self.made.len()];
+        let mut bodies = self.bodies(&alive);
         loop {
             let mut again = false;
-            for number in 0..self.made.len() {
-                if alive.get(number) != Some(&true) {
-                    continue;
-                }
-                let Some(mut body) = self.made.get(number).map(|made| made.body.clone()) else { continue };
-                self.spell(&mut body, &alive);
-                if let Some(missing) = incomplete(&mut body, &self.library.elements, &mut Vec::new()) {
+            for (body, alive) in bodies.iter().zip(&mut alive).filter(|(_, alive)| **alive) {
+                if let Body::Lacks(missing) = body {
                     let text = format!("Left out: R4 requires {missing}, and the message does not say it.");
-                    self.find("incomplete", "", &text);
-                    if let Some(one) = alive.get_mut(number) {
-                        *one = false;
-                    }
+                    *alive = false;
                     again = true;
+                    self.find("incomplete", "", &text);
                 }
             }
             if !again {
                 break;
             }
+            bodies = self.bodies(&alive);
         }
         let mut resources = Vec::new();
-        for number in
-            (0..self.made.len()).filter(|number| alive.get(*number) == Some(&true)).collect::<Vec<_>>()
-        {
-            let Some(made) = self.made.get(number) else { continue };
-            let mut body = made.body.clone();
-            self.spell(&mut body, &alive);
-            let mut lost = Vec::new();
-            incomplete(&mut body, &self.library.elements, &mut lost);
-            if let Some(resource) = self.written(made, body) {
+        for (number, body) in bodies.into_iter().enumerate() {
+            let Body::Whole(body, lost) = body else { continue };
+            if let Some(resource) = self.made.get(number).and_then(|made| self.written(made, body)) {
                 resources.push(resource);
             }
             for path in lost {
@@ -56,6 +47,26 @@ impl Build<'_> {
         }
         resources.sort_by_key(Resource::rank);
         resources
+    }
+
+    /// The resources as they would be written if only those `alive` are.
+    fn bodies(&self, alive: &[bool]) -> Vec<Body> {
+        let dead: HashSet<String> = (self.made.iter().zip(alive))
+            .filter(|(_, alive)| !**alive)
+            .map(|(made, _)| format!("{}/{}", made.kind, made.id))
+            .collect();
+        let whole = |(made, alive): (&Made, &bool)| {
+            if !alive {
+                return Body::Left;
+            }
+            let (mut body, mut lost) = (made.body.clone(), Vec::new());
+            self.spell(&mut body, &dead);
+            match incomplete(&mut body, &self.library.elements, &mut lost) {
+                Some(missing) => Body::Lacks(missing),
+                None => Body::Whole(body, lost),
+            }
+        };
+        self.made.iter().zip(alive).map(whole).collect()
     }
 
     fn written(&self, made: &Made, body: Object) -> Option<Resource> {
@@ -86,22 +97,29 @@ impl Build<'_> {
     }
 
     /// Puts references in the place of labels.
-    fn spell(&self, object: &mut Object, alive: &[bool]) {
+    fn spell(&self, object: &mut Object, dead: &HashSet<String>) {
         for (_, node) in &mut object.entries {
-            self.spell_node(node, alive);
+            self.spell_node(node, dead);
         }
         object.entries.retain_mut(|(_, node)| match node {
             Node::List(items) => {
-                let mut spelled = Vec::new();
-                for item in items.drain(..) {
-                    match item.node {
-                        Node::List(inner) => spelled.extend(inner),
-                        Node::Refer { .. } => {}
-                        Node::Object(ref object) if object.entries.is_empty() => {}
-                        _ => spelled.push(item),
+                let changed = |item: &Item| match &item.node {
+                    Node::List(_) | Node::Refer { .. } => true,
+                    Node::Object(object) => object.entries.is_empty(),
+                    _ => false,
+                };
+                if items.iter().any(changed) {
+                    let mut spelled = Vec::new();
+                    for item in items.drain(..) {
+                        match item.node {
+                            Node::List(inner) => spelled.extend(inner),
+                            Node::Refer { .. } => {}
+                            Node::Object(ref object) if object.entries.is_empty() => {}
+                            _ => spelled.push(item),
+                        }
                     }
+                    *items = spelled;
                 }
-                *items = spelled;
                 !items.is_empty()
             }
             Node::Refer { .. } => false,
@@ -110,28 +128,28 @@ impl Build<'_> {
         });
     }
 
-    fn spell_node(&self, node: &mut Node, alive: &[bool]) {
+    fn spell_node(&self, node: &mut Node, dead: &HashSet<String>) {
         match node {
             Node::Object(object) => {
-                self.spell(object, alive);
-                if is_dead(object, &self.made, alive) {
+                self.spell(object, dead);
+                if is_dead(object, dead) {
                     object.entries.clear();
                 }
             }
             Node::List(items) => {
                 for item in items {
                     if let Node::Refer { labels, scope } = &item.node {
-                        let all = self.referred(labels, *scope, alive);
+                        let all = self.referred(labels, *scope, dead);
                         item.node = Node::List(
                             all.into_iter().map(|node| Item { slice: None, open: false, node }).collect(),
                         );
                     } else {
-                        self.spell_node(&mut item.node, alive);
+                        self.spell_node(&mut item.node, dead);
                     }
                 }
             }
             Node::Refer { labels, scope } => {
-                if let Some(first) = self.referred(labels, *scope, alive).into_iter().next() {
+                if let Some(first) = self.referred(labels, *scope, dead).into_iter().next() {
                     *node = first;
                 }
             }
@@ -141,50 +159,59 @@ impl Build<'_> {
 
     /// References to the resources of the first label that has any: of this group and those inside it, else of the
     /// nearest group around it. Never of a neighbour: its resources may be about another person.
-    fn referred(&self, labels: &[Arc<str>], scope: usize, alive: &[bool]) -> Vec<Node> {
+    fn referred(&self, labels: &[Arc<str>], scope: usize, dead: &HashSet<String>) -> Vec<Node> {
         for label in labels {
-            let mut scopes = vec![scope];
-            scopes.extend(self.below(scope));
-            let mut at = Some(scope);
-            while let Some(number) = at {
-                let found: Vec<Node> = self
-                    .labels
-                    .iter()
-                    .filter(|(own, scope, made)| {
-                        own == label && scopes.contains(scope) && alive.get(*made) == Some(&true)
-                    })
-                    .filter_map(|(_, _, made)| self.made.get(*made).map(reference))
-                    .collect();
-                if !found.is_empty() {
-                    return found;
-                }
+            let mut found = Vec::new();
+            self.own(label, scope, true, dead, &mut found);
+            let mut at = self.scopes.get(scope).and_then(|scope| scope.parent);
+            while let Some(number) = at.filter(|_| found.is_empty()) {
+                self.own(label, number, false, dead, &mut found);
                 at = self.scopes.get(number).and_then(|scope| scope.parent);
-                scopes = at.into_iter().collect();
+            }
+            if !found.is_empty() {
+                return found;
             }
         }
         Vec::new()
     }
+
+    /// Adds references to the resources of a label that a group has made, and the groups inside it.
+    fn own(&self, label: &Arc<str>, scope: usize, deep: bool, dead: &HashSet<String>, found: &mut Vec<Node>) {
+        let labels = self.labels.get(scope).map(Vec::as_slice).unwrap_or_default();
+        for (_, made) in labels.iter().filter(|(own, _)| own == label) {
+            let target = self.made.get(*made).map(|made| format!("{}/{}", made.kind, made.id));
+            found.extend(target.filter(|target| !dead.contains(target)).map(reference));
+        }
+        for inner in self.scopes.get(scope).into_iter().flat_map(|scope| &scope.children).filter(|_| deep) {
+            self.own(label, *inner, deep, dead, found);
+        }
+    }
 }
 
-fn reference(made: &Made) -> Node {
+/// What became of a resource.
+enum Body {
+    Whole(Object, Vec<String>),
+    /// The path of what R4 requires and the message does not say.
+    Lacks(String),
+    Left,
+}
+
+fn reference(target: String) -> Node {
     let mut reference = Object::new(&"Reference".into());
-    reference.put(&"reference".into(), false, Node::Text(format!("{}/{}", made.kind, made.id)));
+    reference.put(&"reference".into(), false, Node::Text(target));
     Node::Object(reference)
 }
 
 /// A reference to a resource of this message that is left out.
-fn is_dead(object: &Object, made: &[Made], alive: &[bool]) -> bool {
-    let Some(target) = object.text("reference").filter(|_| &*object.inside == "Reference") else {
-        return false;
-    };
-    let is = |made: &Made| {
-        target.strip_prefix(made.kind).and_then(|rest| rest.strip_prefix('/')) == Some(&made.id)
-    };
-    made.iter().position(is).is_some_and(|at| alive.get(at) == Some(&false))
+fn is_dead(object: &Object, dead: &HashSet<String>) -> bool {
+    !dead.is_empty()
+        && &*object.inside == "Reference"
+        && object.text("reference").is_some_and(|target| dead.contains(target))
 }
 
 fn tag(body: &mut Object, list: &str, system: &str, code: &str, display: &str) {
-    let Some(meta) = body.step(&"meta".into(), false, None, &"Meta".into()) else { return };
+    let step = Step { name: "meta".into(), list: false, slice: None, inside: "Meta".into(), reads: false };
+    let Some(meta) = body.step(&step) else { return };
     let mut coding = Object::new(&"Coding".into());
     for (name, text) in [("system", system), ("code", code), ("display", display)] {
         coding.put(&name.into(), false, Node::Text(text.into()));
@@ -221,17 +248,11 @@ fn incomplete(object: &mut Object, elements: &Elements, lost: &mut Vec<String>) 
     if is_primitive(inside) {
         return None;
     }
-    let missing = elements.children(inside).iter().find(|child| {
-        let path = format!("{inside}.{child}");
-        if !elements.at(&path).is_some_and(|element| element.required) {
-            return false;
-        }
-        match child.strip_suffix("[x]") {
-            Some(base) => !object.entries.iter().any(|(name, _)| {
-                name.strip_prefix(base).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
-            }),
-            None => object.get(child).is_none(),
-        }
+    let missing = elements.required(inside).iter().find(|child| match child.strip_suffix("[x]") {
+        Some(base) => !object.entries.iter().any(|(name, _)| {
+            name.strip_prefix(base).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+        }),
+        None => object.get(child).is_none(),
     });
     let missing = missing.map(|child| format!("{inside}.{child}"));
     // An empty object is no object (ele-1).

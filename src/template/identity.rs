@@ -29,7 +29,7 @@ pub(super) fn of<'a>(
             let texts: Vec<String> = places
                 .iter()
                 .map(|place| {
-                    build.at(place, cursor, scope).first().map(|one| one.raw().to_owned()).unwrap_or_default()
+                    build.first(place, cursor, scope).map(|one| one.raw().to_owned()).unwrap_or_default()
                 })
                 .collect();
             let first = texts.first().is_some_and(|text| !text.is_empty());
@@ -43,7 +43,14 @@ pub(super) fn of<'a>(
         Identity::Message => None,
     });
     let (system, value) = found.unwrap_or_else(|| {
-        let control = texts_of(build, &["MSH-10", "MSH-7"]);
+        let control = [10, 7].map(|number| {
+            build
+                .source
+                .segments
+                .first()
+                .map(|first| first.field(number).raw().to_owned())
+                .unwrap_or_default()
+        });
         let before = build.made.iter().filter(|made| made.kind == kind).count();
         let place = format!("{} {before}", build.source.place(cursor));
         // A message without a number is known by all it says.
@@ -86,6 +93,8 @@ fn business(build: &Build<'_>, kind: &str, body: &Object, prefer: &[Box<str>]) -
     let value = chosen.text("value")?;
     match chosen.text("system") {
         Some(system) => Some((system.into(), value.into())),
+        // The same bare number may be two persons': they are told apart by all that is said of them.
+        None if kind == "Practitioner" => None,
         None => {
             let parts = [type_of(chosen).unwrap_or_default().to_owned(), value.to_owned()];
             Some(made(build, kind, "identifier", &parts))
@@ -103,21 +112,9 @@ fn type_of(identifier: &Object) -> Option<&str> {
 
 /// An opaque URI over the sender and `parts`.
 fn made(build: &Build<'_>, kind: &str, map: &str, parts: &[String]) -> (String, String) {
-    let sender = texts_of(build, &["MSH-3", "MSH-4"]);
-    let all: Vec<&str> = [map]
-        .into_iter()
-        .chain(sender.iter().map(String::as_str))
-        .chain(parts.iter().map(String::as_str))
-        .collect();
+    let all: Vec<&str> =
+        [map].into_iter().chain(build.sender).chain(parts.iter().map(String::as_str)).collect();
     (URI.into(), key(kind, &all))
-}
-
-fn texts_of(build: &Build<'_>, paths: &[&str]) -> Vec<String> {
-    let field = |path: &&str| {
-        let path = crate::hl7v2::Path::parse(path).ok()?;
-        Some(build.source.segments.first()?.get(&path).raw().to_owned())
-    };
-    paths.iter().map(|path| field(path).unwrap_or_default()).collect()
 }
 
 /// Adds an identifier that a server can find the resource by.

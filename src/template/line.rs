@@ -31,6 +31,8 @@ pub(super) struct Step {
     /// Which item of the list: one for each slice name, and one without.
     pub(super) slice: Option<Arc<str>>,
     pub(super) inside: Arc<str>,
+    /// Some line of the same map that goes this way reads the message.
+    pub(super) reads: bool,
 }
 
 /// One way to fill an element.
@@ -182,7 +184,26 @@ pub(super) fn lines(
             Err(wrong) => faults.push(wrong),
         }
     }
+    mark(&mut all);
     Ok(all)
+}
+
+/// Says of every step whether a line that goes the same way reads.
+fn mark(lines: &mut [Line]) {
+    let way = |line: &Line, length: usize| -> Vec<(Arc<str>, Option<Arc<str>>)> {
+        line.steps.iter().take(length).map(|step| (Arc::clone(&step.name), step.slice.clone())).collect()
+    };
+    let mut read = std::collections::HashSet::new();
+    for line in lines.iter().filter(|line| line.reads()) {
+        read.extend((1..=line.steps.len()).map(|length| way(line, length)));
+    }
+    for line in lines {
+        let marks: Vec<bool> =
+            (1..=line.steps.len()).map(|length| read.contains(&way(line, length))).collect();
+        for (step, mark) in line.steps.iter_mut().zip(marks) {
+            step.reads = mark;
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -223,7 +244,13 @@ impl Reader<'_> {
             if number + 1 == parts.len() {
                 found = Some(child);
             } else {
-                steps.push(Step { name: child.name, list: child.list, slice, inside: Arc::clone(&inside) });
+                steps.push(Step {
+                    name: child.name,
+                    list: child.list,
+                    slice,
+                    inside: Arc::clone(&inside),
+                    reads: false,
+                });
             }
         }
         let found = found.ok_or_else(|| Wrong::new(key.at.clone(), "an element is missing"))?;

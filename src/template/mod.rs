@@ -179,6 +179,18 @@ impl Library {
         })
     }
 
+    /// The kinds of resources that are made and delivered.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        // Resources have `meta`, data types have not.
+        let is_resource = |kind: &&str| self.elements.at(&format!("{kind}.meta")).is_some();
+        let mut kinds: Vec<&'static str> =
+            self.maps.values().map(|map| map.makes).filter(is_resource).collect();
+        kinds.retain(|kind| *kind != "MessageHeader");
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
     /// Translates one message.
     pub fn convert(&self, message: &Message<'_>, context: &Context<'_>) -> Result<Converted, NotConverted> {
         let (kind, event) = kind_of(message);
@@ -253,7 +265,7 @@ fn ignore(source: &Source<'_>, template: &MessageMap) {
     for place in &template.ignore {
         let Some(segment) = &place.segment else { continue };
         for index in 0..u32::try_from(source.segments.len()).unwrap_or(u32::MAX) {
-            if source.name(index) == &*segment.name {
+            if source.is(index, segment.tag) {
                 source.field(index, place).iter().for_each(|cursor| source.read(cursor));
             }
         }

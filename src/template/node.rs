@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use super::line::Step;
 use crate::device::Decimal;
 
 /// A value in the making.
@@ -69,16 +70,12 @@ impl Object {
         }
     }
 
-    /// The object under `name`, made when it is not there; of a list the open item of this slice.
-    pub(super) fn step(
-        &mut self,
-        name: &Arc<str>,
-        list: bool,
-        slice: Option<&Arc<str>>,
-        inside: &Arc<str>,
-    ) -> Option<&mut Self> {
+    /// The object a step leads to, made when it is not there; of a list the open item of this slice.
+    pub(super) fn step(&mut self, step: &Step) -> Option<&mut Self> {
+        let Step { name, list, slice, inside, .. } = step;
+        let fresh = || Self { reads: step.reads, ..Self::new(inside) };
         if self.get(name).is_none() {
-            let empty = if list { Node::List(Vec::new()) } else { Node::Object(Self::new(inside)) };
+            let empty = if *list { Node::List(Vec::new()) } else { Node::Object(fresh()) };
             self.entries.push((Arc::clone(name), empty));
         }
         let items = match self.get_mut(name)? {
@@ -86,9 +83,9 @@ impl Object {
             Node::List(items) => items,
             _ => return None,
         };
-        let place = items.iter().position(|item| item.open && item.slice.as_ref() == slice);
+        let place = items.iter().position(|item| item.open && item.slice == *slice);
         let place = place.unwrap_or_else(|| {
-            items.push(Item { slice: slice.cloned(), open: true, node: Node::Object(Self::new(inside)) });
+            items.push(Item { slice: slice.clone(), open: true, node: Node::Object(fresh()) });
             items.len() - 1
         });
         match &mut items.get_mut(place)?.node {
@@ -119,6 +116,18 @@ impl Object {
 }
 
 impl Node {
+    /// Whether anything would be left by [`Self::prune`].
+    pub(super) fn says(&self) -> bool {
+        match self {
+            Self::List(items) => items.iter().any(|item| item.node.says()),
+            Self::Object(object) => {
+                (object.got || !object.reads) && object.entries.iter().any(|(_, node)| node.says())
+            }
+            Self::Text(text) => !text.is_empty(),
+            Self::Number(_) | Self::Truth(_) | Self::Refer { .. } => true,
+        }
+    }
+
     /// Takes out what says nothing; whether anything is left.
     pub(super) fn prune(&mut self) -> bool {
         match self {
@@ -182,7 +191,13 @@ mod tests {
         let inside: Arc<str> = "Patient".into();
         let mut patient = Object::new(&inside);
         for slice in ["ssn", "mr", "ssn"] {
-            let item = patient.step(&"identifier".into(), true, Some(&slice.into()), &"Identifier".into());
+            let item = patient.step(&Step {
+                name: "identifier".into(),
+                list: true,
+                slice: Some(slice.into()),
+                inside: "Identifier".into(),
+                reads: false,
+            });
             item.unwrap().put(&"value".into(), false, Node::Text(format!("{slice}\",")));
         }
         let text = serde_json::to_string(&patient).unwrap();

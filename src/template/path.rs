@@ -15,6 +15,8 @@ pub(super) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) name: Box<str>,
+    /// The name as a number.
+    pub(super) tag: u32,
     /// Every segment of this name in the group, not only the first.
     pub(super) all: bool,
 }
@@ -43,7 +45,7 @@ impl Place {
             Some(rest) => (true, rest),
             None => (false, rest),
         };
-        let segment = Some(Segment { name: name.into(), all });
+        let segment = Some(Segment { name: name.into(), tag: tag(name), all });
         if rest.is_empty() {
             return Ok(Self { segment, field: None, repetition: None, parts: Vec::new() });
         }
@@ -68,6 +70,11 @@ impl Place {
         }
         Ok(Self { segment, field, repetition, parts })
     }
+}
+
+/// A segment's name as a number, to be compared at once.
+pub(super) fn tag(name: &str) -> u32 {
+    name.bytes().take(4).fold(0, |sum, byte| sum << 8 | u32::from(byte))
 }
 
 fn number(text: &str) -> Option<u16> {

@@ -1,16 +1,22 @@
 //! A message as templates read it: every value knows where it stands, and whether anything has read it.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
-use super::path::Place;
+use super::path::{Place, tag};
 use crate::hl7v2::{Element, Message, Segment};
 
 /// Where a value stands: segment (index in the message), field, repetition, component, subcomponent; 0 is "all".
-type Spot = (u32, [u16; 4]);
+pub(super) type Spot = (u32, [u16; 4]);
 
 /// A message with its segments and the places nobody has read yet.
 pub(super) struct Source<'m> {
     pub(super) segments: Vec<Segment<'m>>,
+    /// Their names as numbers.
+    tags: Vec<u32>,
+    /// The fields of all segments, and where those of each segment begin.
+    fields: Vec<Element<'m>>,
+    starts: Vec<usize>,
     /// Every place that holds something, in order.
     leaves: Vec<Spot>,
     used: Vec<Cell<bool>>,
@@ -28,9 +34,12 @@ pub(super) struct Cursor<'m> {
 impl<'m> Source<'m> {
     pub(super) fn new(message: &'m Message<'m>) -> Self {
         let segments: Vec<Segment<'m>> = message.segments().collect();
-        let mut leaves = Vec::new();
+        let tags = segments.iter().map(|segment| tag(segment.name())).collect();
+        let (mut fields, mut starts, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
         for (index, segment) in (0u32..).zip(&segments) {
+            starts.push(fields.len());
             for (field, element) in (1u16..).zip(segment.fields()) {
+                fields.push(element);
                 if element.raw().is_empty() {
                     continue;
                 }
@@ -46,7 +55,7 @@ impl<'m> Source<'m> {
             }
         }
         let used = vec![Cell::new(false); leaves.len()];
-        Self { segments, leaves, used }
+        Self { segments, tags, fields, starts, leaves, used }
     }
 
     /// The name of a segment.
@@ -88,21 +97,33 @@ impl<'m> Source<'m> {
         here.peek().is_some() && here.all(|(_, used)| used.get())
     }
 
+    /// Whether a segment has this name, given as [`tag`] makes it.
+    pub(super) fn is(&self, index: u32, tag: u32) -> bool {
+        usize::try_from(index).ok().and_then(|at| self.tags.get(at)) == Some(&tag)
+    }
+
+    fn element(&self, index: u32, field: u16) -> Option<Element<'m>> {
+        let at = usize::try_from(index).ok()?;
+        let start = *self.starts.get(at)?;
+        let end = self.starts.get(at + 1).copied().unwrap_or(self.fields.len());
+        let place = start + usize::from(field).checked_sub(1)?;
+        (place < end).then(|| self.fields.get(place).copied())?
+    }
+
     /// What a field of a segment holds: each repetition, or the one that is asked for; then the part of it.
     pub(super) fn field(&self, index: u32, place: &Place) -> Vec<Cursor<'m>> {
-        let (Some(field), Some(segment)) = (place.field, self.segment(index)) else {
-            return vec![self.at(index)];
-        };
-        let element = segment.field(field);
-        let repetitions = (1u16..).zip(element.repetitions());
-        let wanted =
-            repetitions.filter(|(number, _)| place.repetition.is_none_or(|wanted| wanted == *number));
-        let cursors = wanted.map(|(number, element)| Cursor {
-            element: Some(element),
-            spot: (index, [field, number, 0, 0]),
-            depth: 2,
-        });
-        cursors.filter_map(|cursor| cursor.part(&place.parts)).filter(Cursor::is_filled).collect()
+        let Some(field) = place.field else { return vec![self.at(index)] };
+        match self.element(index, field).filter(|element| !element.raw().is_empty()) {
+            Some(element) => within(index, field, element, place).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The first of [`Self::field`].
+    pub(super) fn first_of(&self, index: u32, place: &Place) -> Option<Cursor<'m>> {
+        let Some(field) = place.field else { return Some(self.at(index)) };
+        let element = self.element(index, field).filter(|element| !element.raw().is_empty())?;
+        within(index, field, element, place).next()
     }
 
     /// The places nobody has read, as paths such as `OBX[2]-5.1`; the first `max`, and how many there are.
@@ -126,8 +147,8 @@ impl<'m> Source<'m> {
 
     fn path(&self, (index, [field, repetition, component, number]): &Spot) -> String {
         let name = self.name(*index);
-        let before = self.segments.iter().take(usize::try_from(*index).unwrap_or(0));
-        let occurrence = before.filter(|segment| segment.name() == name).count() + 1;
+        let before = self.tags.iter().take(usize::try_from(*index).unwrap_or(0));
+        let occurrence = before.filter(|one| **one == tag(name)).count() + 1;
         let mut path = name.to_owned();
         if occurrence > 1 {
             path.push_str(&format!("[{occurrence}]"));
@@ -136,10 +157,14 @@ impl<'m> Source<'m> {
         if *repetition > 1 {
             path.push_str(&format!("[{repetition}]"));
         }
-        let leaf = |level: fn(&Spot) -> [u16; 4], own: &Spot| {
-            self.leaves.iter().filter(|other| other.0 == own.0 && level(other) == level(own)).count() > 1
-        };
         let own = (*index, [*field, *repetition, *component, *number]);
+        // They stand in order: whoever shares the beginning of a place stands beside it.
+        let at = self.leaves.partition_point(|leaf| *leaf < own);
+        let leaf = |level: fn(&Spot) -> [u16; 4], own: &Spot| {
+            let start = at.saturating_sub(1);
+            let near = self.leaves.iter().skip(start).take(3);
+            near.filter(|other| other.0 == own.0 && level(other) == level(own)).count() > 1
+        };
         let several = leaf(|(_, [f, r, ..])| [*f, *r, 0, 0], &own);
         if *component > 1 || *number > 1 || several {
             path.push_str(&format!(".{component}"));
@@ -161,7 +186,29 @@ impl<'m> Source<'m> {
     }
 }
 
+fn within<'m, 'p>(
+    index: u32,
+    field: u16,
+    element: Element<'m>,
+    place: &'p Place,
+) -> impl Iterator<Item = Cursor<'m>> + use<'m, 'p> {
+    let wanted = (1u16..)
+        .zip(element.repetitions())
+        .filter(|(number, _)| place.repetition.is_none_or(|wanted| wanted == *number));
+    let cursors = wanted.map(move |(number, element)| Cursor {
+        element: Some(element),
+        spot: (index, [field, number, 0, 0]),
+        depth: 2,
+    });
+    cursors.filter_map(|cursor| cursor.part(&place.parts)).filter(Cursor::is_filled)
+}
+
 impl<'m> Cursor<'m> {
+    /// Where it stands; parts that are 0 are not told apart.
+    pub(super) fn spot(&self) -> Spot {
+        self.spot
+    }
+
     /// The segment it stands in.
     pub(super) fn segment(&self) -> u32 {
         self.spot.0
@@ -215,8 +262,8 @@ impl<'m> Cursor<'m> {
     }
 
     /// Escapes resolved.
-    pub(super) fn text(&self) -> String {
-        self.element.and_then(|element| element.value().map(std::borrow::Cow::into_owned)).unwrap_or_default()
+    pub(super) fn text(&self) -> Cow<'m, str> {
+        self.element.and_then(|element| element.value()).unwrap_or_default()
     }
 
     /// As written.

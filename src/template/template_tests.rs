@@ -58,8 +58,40 @@ fn every_fixture_says_what_its_golden_says() {
             differing.push(golden.display().to_string());
         }
     }
-    assert!(count >= 7, "{count} fixtures");
+    assert!(count >= 35, "{count} fixtures");
     assert!(differing.is_empty(), "these goldens differ (BLESS=1 rewrites them): {differing:#?}");
+}
+
+#[test]
+fn a_result_is_of_the_specimen_it_stands_under() {
+    let library = Library::embedded().unwrap();
+    let made = convert(&library, &std::fs::read(folder().join("oul-r22.hl7")).unwrap()).unwrap();
+    let all: Vec<_> = made.resources.iter().map(Resource::value).collect();
+    let of = |kind: &str, code: &str| {
+        all.iter()
+            .find(|one| one["resourceType"] == kind && one.to_string().contains(code))
+            .unwrap_or_else(|| panic!("no {kind} with {code}"))
+    };
+    for (code, specimen) in [("2345-7", "S701"), ("2350-7", "S702")] {
+        let own = format!("Specimen/{}", of("Specimen", specimen)["id"].as_str().unwrap());
+        assert_eq!(of("Observation", code)["specimen"]["reference"], own);
+        assert_eq!(of("DiagnosticReport", code)["specimen"][0]["reference"], own);
+    }
+}
+
+#[test]
+fn two_practitioners_of_one_bare_number_are_two() {
+    let library = Library::embedded().unwrap();
+    let text =
+        "MSH|^~\\&|L|F|||20260301||ADT^A01|1|P|2.5\rPID|||1^^^A^MR\rPV1||I|||||1^ONE^ANNA|1^TWO^BERT\r";
+    let made = convert(&library, text.as_bytes()).unwrap();
+    let names: Vec<_> = made
+        .resources
+        .iter()
+        .filter(|one| one.kind == "Practitioner")
+        .map(|one| one.value()["name"][0]["family"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["ONE", "TWO"]);
 }
 
 #[test]
@@ -109,6 +141,135 @@ fn two_persons_in_one_message_never_share_a_visit_or_a_result() {
     }
     assert!(results[0].get("encounter").is_some());
     assert!(results[1].get("encounter").is_none(), "the visit is the first person's");
+}
+
+/// OBX-2 of HL7 v2.8.2 (table 0125) and of older versions, OBX-5, the element of the Observation and what it holds.
+const VALUES: &[(&str, &str, &str, &str)] = &[
+    (
+        "NM",
+        "7.50",
+        "valueQuantity",
+        r#"{"value":7.50,"unit":"mg/dL","system":"http://unitsofmeasure.org","code":"mg/dL"}"#,
+    ),
+    (
+        "SN",
+        ">^100",
+        "valueQuantity",
+        r#"{"value":100,"comparator":">","unit":"mg/dL","system":"http://unitsofmeasure.org","code":"mg/dL"}"#,
+    ),
+    ("SN", "^1^-^5", "valueRange", r#"{"low":{"value":1,"unit":"mg/dL"},"high":{"value":5,"unit":"mg/dL"}}"#),
+    ("SN", "^1^:^128", "valueRatio", r#"{"numerator":{"value":1},"denominator":{"value":128}}"#),
+    ("SN", "^2^+", "valueString", r#""2 + mg/dL""#),
+    ("SN", "<>^7", "valueString", r#""<> 7 mg/dL""#),
+    (
+        "CQ",
+        "3^mL",
+        "valueQuantity",
+        r#"{"value":3,"unit":"mL","system":"http://unitsofmeasure.org","code":"mL"}"#,
+    ),
+    (
+        "NR",
+        "3^5",
+        "valueRange",
+        r#"{"low":{"value":3,"unit":"mg/dL","system":"http://unitsofmeasure.org","code":"mg/dL"},"high":{"value":5,"unit":"mg/dL","system":"http://unitsofmeasure.org","code":"mg/dL"}}"#,
+    ),
+    (
+        "CWE",
+        "1^one^99L",
+        "valueCodeableConcept",
+        r#"{"coding":[{"system":"urn:bedside:system:99L","code":"1","display":"one"}]}"#,
+    ),
+    (
+        "CE",
+        "^only text",
+        "valueCodeableConcept",
+        r#"{"coding":[{"display":"only text"}],"text":"only text"}"#,
+    ),
+    (
+        "CNE",
+        "1^one^99L",
+        "valueCodeableConcept",
+        r#"{"coding":[{"system":"urn:bedside:system:99L","code":"1","display":"one"}]}"#,
+    ),
+    (
+        "CF",
+        "1^one^99L",
+        "valueCodeableConcept",
+        r#"{"coding":[{"system":"urn:bedside:system:99L","code":"1","display":"one"}]}"#,
+    ),
+    ("IS", "Y", "valueCodeableConcept", r#"{"coding":[{"code":"Y"}]}"#),
+    ("ID", "Y", "valueString", r#""Y""#),
+    ("SI", "4", "valueInteger", "4"),
+    ("ST", "a text", "valueString", r#""a text""#),
+    ("TX", "first~second", "valueString", r#""first\nsecond""#),
+    ("FT", "one line", "valueString", r#""one line""#),
+    ("DT", "20260302", "valueDateTime", r#""2026-03-02""#),
+    ("DTM", "202603020815+0100", "valueDateTime", r#""2026-03-02T08:15:00+01:00""#),
+    ("TS", "202603020815+0100", "valueDateTime", r#""2026-03-02T08:15:00+01:00""#),
+    ("TM", "0815", "valueTime", r#""08:15:00""#),
+    ("DR", "20260301^20260302", "valuePeriod", r#"{"start":"2026-03-01","end":"2026-03-02"}"#),
+    ("CP", "12.50&EUR^UP", "valueString", r#""12.50 EUR UP""#),
+    ("MO", "12.50^EUR", "valueString", r#""12.50 EUR""#),
+    ("XPN", "TEST^PATIENT^^^DR", "valueString", r#""DR PATIENT TEST""#),
+    ("PN", "TEST^PATIENT", "valueString", r#""PATIENT TEST""#),
+    ("XCN", "17^TEST^NURSE", "valueString", r#""NURSE TEST 17""#),
+    ("CN", "17^TEST^NURSE", "valueString", r#""NURSE TEST 17""#),
+    ("XAD", "1 MAIN ST^^TOWN^^1000^CH", "valueString", r#""1 MAIN ST, TOWN, 1000, CH""#),
+    ("AD", "1 MAIN ST^^TOWN", "valueString", r#""1 MAIN ST, TOWN""#),
+    ("XTN", "^PRN^PH^^^22^5550101", "valueString", r#""22 5550101""#),
+    ("TN", "5550101", "valueString", r#""5550101""#),
+    ("CX", "77^^^CLINIC^MR", "valueString", r#""77""#),
+    ("EI", "77^CLINIC", "valueString", r#""77""#),
+    ("HD", "CLINIC^1.2^ISO", "valueString", r#""CLINIC""#),
+    ("XON", "CLINIC EAST", "valueString", r#""CLINIC EAST""#),
+    ("VR", "1^9", "valueString", r#""1-9""#),
+    ("NA", "1^2^3", "valueString", r#""1^2^3""#),
+    ("MA", "1^2~3^4", "valueString", r#""1^2\n3^4""#),
+];
+
+#[test]
+fn every_type_of_value_becomes_what_it_means() {
+    let library = Library::embedded().unwrap();
+    for (kind, value, name, expected) in VALUES {
+        let text = format!(
+            "MSH|^~\\&|L|F|||20260301||ORU^R01|1|P|2.8.2\rPID|||1^^^A^MR\rOBR|1||F1|c^d^99L\r\
+             OBX|1|{kind}|c^d^99L||{value}|mg/dL^^UCUM|||||F\r"
+        );
+        let made = convert(&library, text.as_bytes()).unwrap();
+        let result = made.resources.iter().find(|one| one.kind == "Observation").unwrap();
+        let values: Vec<_> =
+            result.value().as_object().unwrap().keys().filter(|k| k.starts_with("value")).cloned().collect();
+        let whole = result.json.get();
+        assert_eq!(values, [*name], "{kind} {value}: {whole}");
+        assert!(whole.contains(&format!("\"{name}\":{expected}")), "{kind} {value}: {whole}");
+        assert!(result.value().get("dataAbsentReason").is_none());
+    }
+}
+
+#[test]
+fn a_document_of_a_report_refers_to_the_report() {
+    let library = Library::embedded().unwrap();
+    for (value, attachment) in [
+        (
+            "ED|c^d^99L||^TEXT^plain^Base64^eA==",
+            serde_json::json!({"contentType": "text/plain", "data": "eA=="}),
+        ),
+        (
+            "RP|c^d^99L||https://pacs.example/1^PACS^text^plain",
+            serde_json::json!({"contentType": "text/plain", "url": "https://pacs.example/1"}),
+        ),
+    ] {
+        let text = format!(
+            "MSH|^~\\&|L|F|||20260301||ORU^R01|1|P|2.8.2\rPID|||1^^^A^MR\rOBR|1||F1|c^d^99L\r\
+             OBX|1|{value}||||||F\r"
+        );
+        let made = convert(&library, text.as_bytes()).unwrap();
+        let of = |kind: &str| made.resources.iter().find(|one| one.kind == kind).map(Resource::value);
+        let (report, document) = (of("DiagnosticReport").unwrap(), of("DocumentReference").unwrap());
+        let own = format!("DiagnosticReport/{}", report["id"].as_str().unwrap());
+        assert_eq!(document["context"]["related"][0]["reference"], own);
+        assert_eq!(document["content"][0]["attachment"], attachment);
+    }
 }
 
 #[test]

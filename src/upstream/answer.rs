@@ -10,7 +10,7 @@
 //! | 403; 404, 405, 410, 501 with an OperationOutcome | halves, until two single entries got it | held if others passed, else retry |
 //! | 404, 405, 410, 501 without one; HTML with 4xx | retry: something in between answered | the same |
 //! | 409 | halves, as 403 | retry; held after eight times while others pass |
-//! | 413; `too-costly`; "too many" | halves, and remembered | halves of its resources; one resource: held |
+//! | 413; 4xx or 500 with `too-costly`, "too many", "too large" | halves, and remembered | halves of its resources; one resource: held |
 //! | 415 | plain instead of gzip, then retry | the same |
 //! | 408, 425, 429, 502, 503, 504 | retry, after Retry-After | the same |
 //! | 500 | halves, as 403 | retry; held after eight times while others pass |
@@ -112,7 +112,7 @@ pub(super) fn judge(answer: &Answer) -> Whole {
         },
         413 => Whole::TooLarge(words),
         408 | 425 | 429 => later(false),
-        400..=499 if outcome.is_some_and(too_much) => Whole::TooLarge(words),
+        400..=500 if outcome.is_some_and(too_much) => Whole::TooLarge(words),
         400 | 412 | 422 if !answer.html => divide(Alone::Held),
         409 => divide(Alone::Retry),
         403 => divide(Alone::HeldIfOthersPass),
@@ -298,6 +298,7 @@ mod tests {
             (415, "", "refusing"),
             (422, OUTCOME, "divide, held"),
             (422, costly, "halves"),
+            (500, costly, "halves"),
             (429, html, "retry"),
             (500, OUTCOME, "divide, retry"),
             (500, "", "divide, retry"),

@@ -38,6 +38,9 @@ pub struct Config {
     /// Kinds that are only read; asked for where `scopes` names none.
     #[serde(skip)]
     pub reads: Vec<&'static str>,
+    /// Kinds that are written besides; asked for where `scopes` names none.
+    #[serde(skip)]
+    pub writes: Vec<&'static str>,
     /// How resources are written.
     #[serde(default)]
     pub mode: ModeWish,
@@ -146,6 +149,7 @@ impl Config {
             token_endpoint: None,
             scopes: None,
             reads: Vec::new(),
+            writes: Vec::new(),
             mode: ModeWish::Auto,
             bundles: Bundles::Auto,
             patients: Patients::Match,

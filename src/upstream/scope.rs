@@ -20,6 +20,17 @@ pub(super) fn defaults(capabilities: &[String], reads: &[&str]) -> Vec<String> {
     written.chain(reads.iter().map(|kind| format!("system/{kind}.rs"))).collect()
 }
 
+/// The scopes with writing of further kinds, spelled as they are.
+pub(super) fn and_writes(mut scopes: Vec<String>, kinds: &[&str]) -> Vec<String> {
+    let older = scopes.iter().any(|scope| scope.ends_with(".write"));
+    let rights: &[&str] = if older { &["read", "write"] } else { &["crus"] };
+    for kind in kinds.iter().filter(|kind| !KINDS.contains(kind) && **kind != PROVENANCE) {
+        scopes.retain(|scope| !scope.starts_with(&format!("system/{kind}.")));
+        scopes.extend(rights.iter().map(|right| format!("system/{kind}.{right}")));
+    }
+    scopes
+}
+
 /// The same in SMART 1 spelling.
 pub(super) fn v1_defaults(reads: &[&str]) -> Vec<String> {
     let written =
@@ -89,6 +100,18 @@ mod tests {
         assert!(defaults(&[], &["ServiceRequest"]).contains(&"system/ServiceRequest.rs".into()));
         assert!(defaults(&v1, &["ServiceRequest"]).contains(&"system/ServiceRequest.read".into()));
         assert!(!defaults(&[], &[]).iter().any(|scope| scope.contains("ServiceRequest")));
+    }
+
+    #[test]
+    fn what_is_written_besides_is_asked_for_once_in_the_servers_spelling() {
+        let v2 = and_writes(defaults(&[], &["Encounter"]), &["Encounter", "Patient"]);
+        let of = |all: &[String], kind: &str| -> Vec<String> {
+            all.iter().filter(|scope| scope.contains(kind)).cloned().collect()
+        };
+        assert_eq!(of(&v2, "Encounter"), ["system/Encounter.crus"]);
+        assert_eq!(of(&v2, "Patient"), ["system/Patient.crus"]);
+        let v1 = and_writes(v1_defaults(&[]), &["Encounter"]);
+        assert_eq!(of(&v1, "Encounter"), ["system/Encounter.read", "system/Encounter.write"]);
     }
 
     #[test]

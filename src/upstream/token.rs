@@ -211,14 +211,20 @@ impl Authority {
         let asked = self
             .written_scopes
             .clone()
-            .unwrap_or_else(|| scope::defaults(&discovery.capabilities, &self.config.reads));
+            .unwrap_or_else(|| self.all(scope::defaults(&discovery.capabilities, &self.config.reads)));
         match self.request(&discovery, &asked.join(" ")).await {
             Err(refusal) if refusal.scopes && self.written_scopes.is_none() => {
                 // An older server refuses what it cannot spell: SMART 1 scopes say the same less finely.
-                self.request(&discovery, &scope::v1_defaults(&self.config.reads).join(" ")).await
+                let older = self.all(scope::v1_defaults(&self.config.reads));
+                self.request(&discovery, &older.join(" ")).await
             }
             answer => answer,
         }
+    }
+
+    /// With what is written besides.
+    fn all(&self, scopes: Vec<String>) -> Vec<String> {
+        scope::and_writes(scopes, &self.config.writes)
     }
 
     async fn request(&self, discovery: &Discovery, asked: &str) -> Result<Grant, Refusal> {

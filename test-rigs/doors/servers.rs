@@ -245,6 +245,50 @@ async fn a_person_pauses_a_server_goes_on_and_sends_a_span_of_time_again() {
     clinic.settled(5, 0).await;
     let answer = clinic.desk.post("/api/v1/destinations/nobody/replay", &span).await;
     assert_eq!(answer.status, 404);
+
+    // The same on the command line, of a box that stands still.
+    let command = |words: &[&str]| {
+        let mut all = vec!["destinations"];
+        all.extend(words);
+        let said = std::process::Command::new(common::binary())
+            .args(all)
+            .arg("--config")
+            .arg(&clinic.bedside.config)
+            .output();
+        let said = said.unwrap();
+        (
+            said.status.code(),
+            String::from_utf8(said.stdout).unwrap() + &String::from_utf8(said.stderr).unwrap(),
+        )
+    };
+    let replay = ["replay", "research", "--from", "2020-01-01T00:00:00Z", "--until", "2100-01-01T00:00:00Z"];
+    assert_eq!(command(&replay).0, Some(75), "a running box has its desk for that");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&clinic.bedside.child),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    common::until(PATIENCE, "it stops", async || command(&["pause", "research"]).0 == Some(0)).await;
+    let (code, said) = command(&replay);
+    assert_eq!((code, said.trim()), (Some(0), "5 entries go again with the next start"));
+    assert_eq!(
+        command(&[
+            "replay",
+            "Rig server",
+            "--from",
+            "2020-01-01T00:00:00Z",
+            "--until",
+            "2100-01-01T00:00:00Z"
+        ])
+        .0,
+        Some(0)
+    );
+    let (_, listed) = command(&["list"]);
+    assert!(listed.contains("research: paused; 5 to go, 0 held, 0 done"), "{listed}");
+    assert_eq!(common::status_of(&clinic.bedside.config)["counts"]["waiting"], 5);
+    let (code, said) =
+        command(&["replay", "nobody", "--from", "2020-01-01T00:00:00Z", "--until", "2100-01-01T00:00:00Z"]);
+    assert_eq!(code, Some(1), "{said}");
 }
 
 /// The same box with other lines of `[delivery]`.

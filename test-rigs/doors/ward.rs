@@ -11,7 +11,7 @@ use crate::common;
 use crate::speak::Line;
 
 const PATIENTS: usize = 8;
-const BEDS: usize = 5;
+const BEDS: usize = 10;
 const DEVICES: usize = 8;
 const MINUTES: i64 = 24 * 60;
 /// 2026-03-14T00:00Z.

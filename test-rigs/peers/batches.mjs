@@ -92,4 +92,6 @@ const server = http.createServer(async (request, response) => {
   app(request, response);
 });
 
+// Their log goes to standard output, which nobody reads after the first line.
+process.stdout.on('error', () => {});
 live(server, port, { base: `http://127.0.0.1:${port}/${version}` });

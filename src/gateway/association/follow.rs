@@ -53,6 +53,7 @@ impl Associations {
                 () = stop.wait() => return,
                 () = self.look_at_owed() => {}
             }
+            calm = CALM;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::admin::command::Refusal;
-use crate::admin::outgoing::{AnswerView, DeliveryView, DestinationView, ReplayWanted};
+use crate::admin::outgoing::{AnswerView, DeliveryView, DestinationView, ReplayWanted, RouteView};
 use crate::buffer::{Buffer, BufferError, Change, DestinationRow, FeedChange, Mark, NewAudit, Transition};
 use crate::clock::Timestamp;
 use crate::config::Send;
@@ -46,6 +46,14 @@ impl Feeds {
             ..DestinationView::default()
         };
         view.delivery = Some(delivery(&own.sink, &own.standing));
+        let name = if own.only.is_everything() { "all results" } else { "only" };
+        let route = RouteView {
+            name: name.into(),
+            how: own.sink.word(),
+            says: own.only.says(),
+            ..RouteView::default()
+        };
+        view.routes = vec![RouteView { from: own.only.links.clone(), ..route }];
         Some(view)
     }
 

@@ -15,6 +15,7 @@ use crate::config::{Config, Delivery, FeedTo};
 use crate::connector::Stop;
 use crate::gateway::background::Background;
 use crate::gateway::metrics::Metrics;
+use crate::gateway::translated::Translated;
 use crate::gateway::{GatewayError, Parts};
 use crate::route::Only;
 use crate::secret::SecretStore;
@@ -37,7 +38,7 @@ pub(super) const PAUSED: &str = "delivery-paused";
 pub(in crate::gateway) struct Out {
     pub(in crate::gateway) name: Arc<str>,
     pub(super) sink: Sink,
-    only: Arc<Only>,
+    pub(super) only: Arc<Only>,
     pub(super) delivery: Delivery,
     in_flight: usize,
     pub(super) standing: Arc<Standing>,
@@ -104,12 +105,38 @@ impl Feeds {
         self.all.is_empty()
     }
 
-    pub(in crate::gateway) const fn main(&self) -> Option<&Main> {
-        self.main.as_ref()
-    }
-
-    pub(in crate::gateway) const fn zone(&self) -> &TimeZone {
-        &self.zone
+    /// The delivery to the main server, where there is one.
+    pub(in crate::gateway) fn main_delivery(
+        &self,
+        parts: &Parts,
+        config: &Config,
+        translated: Arc<Translated>,
+        seen: watch::Receiver<i64>,
+        wake: Arc<Notify>,
+    ) -> Option<Deliver> {
+        let main = self.main.as_ref()?;
+        Some(Deliver {
+            buffer: parts.buffer.clone(),
+            reader: parts.buffer.reader(),
+            understanding: parts.understanding.clone(),
+            translated: Some(translated),
+            associations: parts.associations.clone(),
+            sink: main.sink.clone(),
+            queue: Queue::Main,
+            only: Arc::default(),
+            standing: main.standing.clone(),
+            live: parts.live.clone(),
+            metrics: parts.metrics.clone(),
+            clock: parts.clock.clone(),
+            zone: self.zone.clone(),
+            config: config.delivery.clone(),
+            in_flight: config.upstream.as_ref().map_or(1, |upstream| upstream.in_flight),
+            seen: Some(seen),
+            wake,
+            split: Split::default(),
+            walked: 0.into(),
+            again: 0.into(),
+        })
     }
 
     /// The names under which the buffer keeps their queues.

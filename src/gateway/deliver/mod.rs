@@ -46,7 +46,7 @@ pub use desk::{pause_of_main, replay_main};
 pub(in crate::gateway) use feeds::Feeds;
 use queue::Queue;
 pub(in crate::gateway) use sink::Sink;
-pub(in crate::gateway) use split::Split;
+use split::Split;
 pub(in crate::gateway) use standing::Standing;
 pub(in crate::gateway) use tempo::Load;
 use tempo::{PAUSE_MIN, Tempo, line_time, trial};

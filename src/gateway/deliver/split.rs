@@ -23,7 +23,7 @@ pub(in crate::gateway) struct Split(Mutex<Option<Looked>>);
 
 #[derive(Clone, Debug)]
 struct Looked {
-    /// Entries after it are live.
+    /// Entries after it are live; what is before the first of a device without a backlog need not be looked at again.
     from: i64,
     behind: Behind,
     until: Instant,
@@ -49,8 +49,11 @@ impl Deliver {
             return Ok(backlog);
         }
         let wanted = Wanted { after: looked.from, limit, max_bytes, behind: Some(looked.behind) };
-        let live = self.queue.waiting(&self.reader, wanted).await?.entries;
-        Ok(merged(backlog, live, count))
+        let live = self.queue.waiting(&self.reader, wanted).await?;
+        if let Some(looked) = self.split.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            looked.from = looked.from.max(live.lead);
+        }
+        Ok(merged(backlog, live.entries, count))
     }
 
     async fn looked(&self, live_for: Duration) -> Result<Looked, BufferError> {

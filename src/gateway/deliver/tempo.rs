@@ -160,6 +160,26 @@ mod tests {
     }
 
     #[test]
+    fn each_trial_is_made_with_another_device() {
+        let entry = |id: i64, device: &str| Stored {
+            id,
+            link: "ward".into(),
+            peer: "".into(),
+            received: crate::clock::Timestamp::from_micros(id, true),
+            bytes: bytes::Bytes::new(),
+            topic: None,
+            sha256: [0; 32],
+            device: Some(device.into()),
+            attempts: 0,
+        };
+        let waiting = || vec![entry(1, "a"), entry(2, "a"), entry(3, "b"), entry(4, "c"), entry(5, "b")];
+        let tried: Vec<i64> =
+            (1..=4).flat_map(|failures| trial(waiting(), failures)).map(|one| one.id).collect();
+        assert_eq!(tried, [1, 3, 4, 1], "always the first of its device");
+        assert!(trial(Vec::new(), 3).is_empty());
+    }
+
+    #[test]
     fn what_the_server_asks_for_is_granted_up_to_an_hour() {
         let mut tempo = tempo();
         assert_eq!(tempo.unanswered(Some(Duration::from_secs(90))), Duration::from_secs(90));

@@ -4,7 +4,7 @@
 //! were replaced by others. The time up to which everything was seen is written down when a look came to its end, so one
 //! that broke off repeats. While the server is not to be reached, the index keeps what it knows and says how old it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -122,9 +122,20 @@ impl People {
                 }
                 _ => continue,
             };
-            latest = latest.max(fhir::updated(one));
+            let updated = fhir::updated(one);
+            latest = latest.max(updated);
             *count += facts.len();
+            // Each look goes back a little behind the last one; what it reads again would have every result since
+            // looked at again.
+            let id = one.get("id").and_then(Value::as_str).unwrap_or_default();
+            let address = format!("{}/{id}", kind(one));
+            if updated.is_some() && updated == self.heard_at(&address) {
+                continue;
+            }
             self.say(facts).await?;
+            if let Some(updated) = updated {
+                self.hears(address, updated);
+            }
         }
         Ok(latest)
     }
@@ -140,6 +151,18 @@ impl People {
             }
         }
         Ok(false)
+    }
+
+    fn heard_at(&self, address: &str) -> Option<i64> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(address).copied()
+    }
+
+    fn hears(&self, address: String, updated: i64) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.len() >= OTHERS_MAX {
+            heard.clear();
+        }
+        heard.insert(address, updated);
     }
 
     async fn say(&self, facts: Vec<(i64, Fact)>) -> Result<(), String> {

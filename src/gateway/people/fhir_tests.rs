@@ -93,11 +93,14 @@ async fn who_lies_where_is_read_page_by_page_and_then_only_what_changed() {
     house.lies(7, "finished");
     house.people.look(&house.upstream, "").await.unwrap();
     assert_eq!((house.bed(7).await, house.bed(8).await), (vec![], vec!["M8".to_owned()]));
+    let owed = house.people.reader.looks_now().unwrap().len();
+    assert_eq!(owed, 131, "results since are looked at again");
     assert_eq!(
         house.people.look(&house.upstream, "").await.unwrap(),
         1,
         "only what changed last is read again"
     );
+    assert_eq!(house.people.reader.looks_now().unwrap().len(), owed, "and is no news");
     let counts = house.people.reader.people_counts().await.unwrap();
     assert_eq!((counts.persons, counts.occupied, counts.heard.len()), (130, 129, 1));
     let granted = house.upstream.state().scopes.unwrap();

@@ -10,7 +10,8 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use crate::buffer::{Buffer, Change, PeopleChange, Reader};
 use crate::gateway::understand::Understanding;
@@ -24,6 +25,8 @@ pub(super) struct People {
     answers_max: u32,
     /// How far back late words reach, in microseconds.
     late: i64,
+    /// What the FHIR server said last, by its address, and when that was changed there: read again it is no news.
+    heard: Mutex<HashMap<String, i64>>,
 }
 
 impl People {
@@ -36,7 +39,7 @@ impl People {
     ) -> Self {
         let reader = buffer.reader();
         let late = i64::from(late_h).saturating_mul(3_600_000_000);
-        Self { buffer, reader, understanding, answers_max, late }
+        Self { buffer, reader, understanding, answers_max, late, heard: Mutex::default() }
     }
 
     /// Tells the index what an entry says.

@@ -110,6 +110,8 @@ export interface Done {
   released: number;
   corrected: number;
   held: number;
+  /** Entries of that time that are no longer kept: they stay as they were delivered. */
+  beyond?: number;
 }
 
 export interface PatientWanted {
