@@ -227,7 +227,7 @@ fn common_columns(
     let Ok(had) = old.prepare(&format!("SELECT * FROM {table} LIMIT 0")) else {
         return Ok(Default::default());
     };
-    let had: Vec<&str> = had.column_names().into_iter().collect();
+    let had: Vec<&str> = had.column_names().collect();
     let mut all = into.prepare("SELECT name, pk FROM pragma_table_info(?1)")?;
     let rows = all.query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
     let rows: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
