@@ -34,16 +34,15 @@ pub(super) const GOES_WITH: [&str; 4] = [
     "DELETE FROM person_entry WHERE entry = ?1",
     "DELETE FROM unattributed WHERE entry = ?1",
 ];
-/// Under whom it went out; a text of the parts goes with the last entry that went out under it.
-pub(super) const DELETE_ATTRIBUTED: [&str; 3] = [
-    "DELETE FROM attributed WHERE entry = ?1 RETURNING attribution",
-    "DELETE FROM onward WHERE entry = ?1 RETURNING attribution",
-    "DELETE FROM outgoing_attributed WHERE entry = ?1 RETURNING attribution",
-];
-pub(super) const DELETE_ATTRIBUTION: &str =
-    "DELETE FROM attribution WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM attributed WHERE attribution = ?1)
-       AND NOT EXISTS (SELECT 1 FROM onward WHERE attribution = ?1)
-       AND NOT EXISTS (SELECT 1 FROM outgoing_attributed WHERE attribution = ?1)";
+/// Under whom it went out, and to whom; a text of the parts goes with the last that needs it.
+pub(super) const ATTRIBUTIONS: &str = "SELECT attribution FROM attributed WHERE entry = ?1
+    UNION SELECT attribution FROM onward WHERE entry = ?1 UNION SELECT attribution FROM outgoing_attributed WHERE entry = ?1";
+pub(super) const FORGET_ATTRIBUTED: [&str; 2] =
+    ["DELETE FROM attributed WHERE entry = ?1", "DELETE FROM onward WHERE entry = ?1"];
+pub(super) const FORGET_ATTRIBUTION: &str = "DELETE FROM attribution WHERE id = ?1
+    AND NOT EXISTS (SELECT 1 FROM attributed WHERE attribution = ?1)
+    AND NOT EXISTS (SELECT 1 FROM onward WHERE attribution = ?1)
+    AND NOT EXISTS (SELECT 1 FROM outgoing_attributed WHERE attribution = ?1)";
 
 /// Pages of the database: all, and those nobody uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,19 +146,17 @@ impl Store {
 
     /// Deletes an entry and all that is kept because of it.
     fn take_out(&self, id: i64) -> rusqlite::Result<()> {
-        association::purging(&self.conn, id)?;
-        feed::forget_entry(&self.conn, id)?;
-        for sql in GOES_WITH {
-            self.conn.prepare_cached(sql)?.execute([id])?;
-        }
-        let mut attributions: Vec<i64> = Vec::new();
-        for sql in DELETE_ATTRIBUTED {
-            for attribution in self.conn.prepare_cached(sql)?.query_map([id], |row| row.get(0))? {
-                attributions.push(attribution?);
-            }
+        let conn = &self.conn;
+        association::purging(conn, id)?;
+        let mut under = conn.prepare_cached(ATTRIBUTIONS)?;
+        let attributions: Vec<i64> =
+            under.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        feed::forget_entry(conn, id)?;
+        for sql in GOES_WITH.into_iter().chain(FORGET_ATTRIBUTED) {
+            conn.prepare_cached(sql)?.execute([id])?;
         }
         for attribution in attributions {
-            self.conn.prepare_cached(DELETE_ATTRIBUTION)?.execute([attribution])?;
+            conn.prepare_cached(FORGET_ATTRIBUTION)?.execute([attribution])?;
         }
         Ok(())
     }

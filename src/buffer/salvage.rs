@@ -17,7 +17,7 @@ use super::repetition::prefix;
 use super::{BufferError, association, carve, compact, ledger, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
-const TABLES: [&str; 25] = [
+const TABLES: [&str; 28] = [
     "link",
     "device",
     "user",
@@ -43,6 +43,9 @@ const TABLES: [&str; 25] = [
     "stay",
     "person_entry",
     "people_heard",
+    "look",
+    "onward",
+    "purged",
 ];
 /// Frames copied in one transaction.
 const BATCH: usize = 1_000;

@@ -437,10 +437,11 @@ mod tests {
             repetition::DROP,
             super::super::filter::ROWS,
             retention::NEXT_TO_LOOK_AT,
-            retention::DELETE_ATTRIBUTION,
+            retention::ATTRIBUTIONS,
+            retention::FORGET_ATTRIBUTION,
         ];
         all.extend(retention::GOES_WITH);
-        all.extend(retention::DELETE_ATTRIBUTED);
+        all.extend(retention::FORGET_ATTRIBUTED);
         for sql in all {
             let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let lines: Vec<String> =

@@ -8,6 +8,7 @@ use super::entry::State;
 use super::reader::Reader;
 use super::{BufferError, compact, sha256};
 use crate::clock::Timestamp;
+use crate::sabotage::{Sabotage, commits};
 
 /// Frames verified in one question, whatever their size.
 const AT_ONCE: u32 = 1_024;
@@ -64,7 +65,8 @@ pub(super) fn verify(conn: &Connection, after: i64, max_bytes: usize) -> rusqlit
     let mut rows = next.query(params![after, AT_ONCE])?;
     while let Some(row) = rows.next()? {
         let stored = row.get_ref(1)?.as_blob()?;
-        let sound = row.get_ref(3)?.as_blob()? == sha256(&compact::frame(stored, row.get(2)?));
+        let sound = row.get_ref(3)?.as_blob()? == sha256(&compact::frame(stored, row.get(2)?))
+            || commits(Sabotage::SkipHash);
         done.through = row.get(0)?;
         done.frames += 1;
         done.bytes += stored.len();

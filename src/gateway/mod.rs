@@ -234,6 +234,16 @@ impl Parts {
         if let Some(deliver) = self.feeds.main_delivery(self, config, translated, seen_by, wake) {
             background.spawn(tasks, deliver.run(self.stop.clone()));
         }
+        self.start_polls(tasks, background, config);
+        background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
+        let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
+        let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
+        tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
+        (intake, seen_up_to)
+    }
+
+    /// Asks the server for orders and patients now and then, where the configuration says so.
+    fn start_polls(&self, tasks: &mut JoinSet<()>, background: &Background, config: &Config) {
         if let Some(upstream) = self.upstream.clone().filter(|_| config.worklist.fhir) {
             let every = std::time::Duration::from_secs(config.worklist.every_s);
             let looks = worklist::fhir::Looks { every, query: config.worklist.query.clone() };
@@ -244,11 +254,6 @@ impl Parts {
             let looks = people::fhir::Looks { every, query: config.patients.query.clone() };
             background.spawn(tasks, self.people.clone().follow(upstream, looks, self.stop.clone()));
         }
-        background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
-        let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
-        let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
-        tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
-        (intake, seen_up_to)
     }
 
     /// Starts the desk on its open port.

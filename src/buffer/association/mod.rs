@@ -554,7 +554,8 @@ pub(super) fn forget(conn: &Connection) -> rusqlite::Result<()> {
     tx.execute("DELETE FROM attributed WHERE entry NOT IN (SELECT id FROM entry)", [])?;
     tx.execute("DELETE FROM onward WHERE entry NOT IN (SELECT id FROM entry)", [])?;
     tx.execute(
-        "DELETE FROM attribution WHERE id NOT IN (SELECT attribution FROM attributed UNION SELECT attribution FROM onward)",
+        "DELETE FROM attribution WHERE id NOT IN (SELECT attribution FROM attributed UNION SELECT attribution FROM onward
+           UNION SELECT attribution FROM outgoing_attributed)",
         [],
     )?;
     tx.execute("DELETE FROM unattributed WHERE entry NOT IN (SELECT id FROM entry)", [])?;
