@@ -10,6 +10,7 @@ mod demo;
 mod devices;
 mod hl7;
 mod keys;
+mod manual;
 mod patients;
 mod profile;
 mod promote;
@@ -83,6 +84,10 @@ enum Command {
     Patients(patients::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
+    /// Write the manual pages to a folder
+    Manual(manual::ManualArguments),
+    /// Print the completions for a shell: `bedside completions bash > /etc/bash_completion.d/bedside`
+    Completions(manual::CompletionsArguments),
 }
 
 /// Where the configuration is, for every command that wants one.
@@ -150,6 +155,11 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Patients(command) => patients::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
+        Command::Manual(arguments) => manual::manual(&arguments),
+        Command::Completions(arguments) => {
+            manual::completions(&arguments);
+            Ok(())
+        }
     }
 }
 
