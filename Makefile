@@ -1,7 +1,7 @@
 # The one door. `make demo` and `make test` do everything on a fresh Debian with Rust and Node.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults soak desk static bench audit release clean
+.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults soak desk static bench audit packages package release clean
 
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
@@ -78,6 +78,12 @@ bench: web       ## Durable answers per second beside a floor, and end to end
 
 audit:           ## Licences, bans, sources; advisories where a database copy is present
 	test-rigs/audit
+
+packages: static ## The Debian package on a clean Debian (as root): install, run, upgrade, purge; the unit's score
+	test-rigs/packages/run target/$(HOST)/quick/bedside
+
+package: release ## A Debian package of the static binary
+	systemd/package target/$(HOST)/release/bedside $$(dpkg --print-architecture)
 
 release: web     ## A stripped static binary: make release [TARGET=x86_64-unknown-linux-gnu]
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(or $(TARGET),$(HOST)) --bin bedside

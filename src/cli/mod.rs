@@ -12,6 +12,7 @@ mod destinations;
 mod devices;
 mod hl7;
 mod keys;
+mod manual;
 mod patients;
 mod profile;
 mod promote;
@@ -94,6 +95,10 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Make the box's buffer of a backup
     Restore(backup::RestoreArguments),
+    /// Write the manual pages to a folder
+    Manual(manual::ManualArguments),
+    /// Print the completions for a shell: `bedside completions bash > /etc/bash_completion.d/bedside`
+    Completions(manual::CompletionsArguments),
 }
 
 /// Where the configuration is, for every command that wants one.
@@ -165,6 +170,11 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Check(arguments) => backup::check(&arguments),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Manual(arguments) => manual::manual(&arguments),
+        Command::Completions(arguments) => {
+            manual::completions(&arguments);
+            Ok(())
+        }
     }
 }
 
