@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use super::entry::{Mark, Transition};
 use super::health::{Counts, Severity, Shared};
 use super::outbox::Sender;
 use super::repetition::Repetitions;
@@ -15,6 +16,7 @@ use super::{
     BufferError, checkpoint, copy, folder::Folder, header, health, ledger, registry, salvage, schema,
 };
 use crate::clock::Timestamp;
+use crate::identity::UNREADABLE;
 
 /// A database up to this size is checked page by page at every start (about 0.1 s); a larger one only after a
 /// fault, and by the hash of each frame as it is read.
@@ -185,6 +187,21 @@ impl Store {
             for (link, peer) in self.parts.keys().cloned().collect::<HashSet<_>>() {
                 self.break_parts(&link, &peer, "Bedside stopped in the middle of this transmission")?;
             }
+        }
+        // Held only because the disk could not be read: that needs nobody to come.
+        let mut again = Vec::new();
+        {
+            let like = format!("%{UNREADABLE}%");
+            let mut held =
+                self.conn.prepare("SELECT id FROM entry WHERE state < 3 AND state = 2 AND reason LIKE ?1")?;
+            for id in held.query_map([like], |row| row.get::<_, i64>(0))? {
+                again.push(id?);
+            }
+        }
+        for id in again {
+            let reason = Some(String::from("the disk was opened again"));
+            // An illegal mark is not possible for what was just found held.
+            drop(self.mark(&Mark { id, to: Transition::Waiting { retry_after: None, reason } })?);
         }
         let mut tail = Vec::new();
         {

@@ -252,6 +252,8 @@ impl Console for Banner {
         self.inner.up(up);
         self.inner.say("This is a demo: every device and every value is simulated and marked HTEST in FHIR.");
         self.inner.say(&format!("The demo's FHIR server: {} (it asks for a token)", self.fhir));
+        self.inner
+            .say("A hospital system admits patients, and an EHR takes HL7 v2: see HL7 routes at the desk.");
         self.inner.say("Stop it with Ctrl-C; its folder goes with it.");
     }
 

@@ -109,6 +109,7 @@ pub async fn run(
     let Some(buffer) = opened else { return Ok(()) };
     let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
     let upstream = upstream(&config, &secrets, &clock, &live)?;
+    let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
     let opened = match &config.desk {
         Some(desk) => Some(desk::open(desk, &config, &secrets, &clock).await?),
         None => None,
@@ -133,7 +134,6 @@ pub async fn run(
     let figures = Arc::new(figures);
     let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
-    let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
     associations.goes_on(routes.clone());
     #[rustfmt::skip]
@@ -382,6 +382,13 @@ fn exporter(
         .map_err(|fault| GatewayError::Config(fault.to_string().replacen("upstream", "telemetry", 1)))
 }
 
+/// Kinds that are written beside those of devices, because templates make them.
+fn written(config: &Config) -> Vec<&'static str> {
+    use crate::config::{Link, Reads};
+    let translates = |link: &Link| matches!(&link.reads, Reads::System(system) if system.templates);
+    if config.links.iter().any(translates) { config.templates.kinds() } else { Vec::new() }
+}
+
 fn upstream(
     config: &Config,
     secrets: &SecretStore,
@@ -395,10 +402,7 @@ fn upstream(
     if config.patients.fhir {
         people::fhir::widen(&mut upstream);
     }
-    let translates = |link: &crate::config::Link| matches!(&link.reads, crate::config::Reads::System(system) if system.templates);
-    if config.links.iter().any(translates) {
-        upstream.writes.extend(config.templates.kinds());
-    }
+    upstream.writes.extend(written(config));
     let upstream =
         Upstream::new(upstream, secrets, clock.clone()).map_err(|e| GatewayError::Config(e.to_string()))?;
     watch::show_upstream(live, &upstream);

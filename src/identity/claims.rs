@@ -6,9 +6,12 @@ use super::attribution::{Attribution, Claim, Source, Span, Unknown, Whom, attrib
 use super::place::Place;
 use crate::device::{ClockSource, Identifier, Measurement, Moment, Offset, Person, Precision, Report};
 
+/// Said of what is held for want of it: whoever opens the disk again finds these by it.
+pub const UNREADABLE: &str = "who is who could not be read";
+
 /// What is known could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("who is who could not be read: {0}")]
+#[error("{UNREADABLE}: {0}")]
 pub struct Unavailable(pub String);
 
 /// Somebody in a bed over a time.

@@ -22,7 +22,7 @@ pub mod query;
 mod stay;
 
 pub use attribution::{Attribution, Claim, Source, Span, Unknown, Whom, attribute, same_identifier, share};
-pub use claims::{Asked, Bedded, Clock, Facts, Home, Part, Unavailable, parts};
+pub use claims::{Asked, Bedded, Clock, Facts, Home, Part, UNREADABLE, Unavailable, parts};
 pub(crate) use claims::{cut, stranger};
 pub use fact::{Fact, Said, Told, Visit};
 pub use number::{Issuers, NO_AUTHORITY, has_issuer, is_personal, rank};

@@ -8,14 +8,14 @@ use bedside::demo::template::Dice;
 use crate::proof::clinic::{Clinic, Plan};
 use crate::proof::devices::SENDERS;
 use crate::proof::oracle::Wrong;
-use crate::tools::{Disk, tool};
+use crate::tools::{Disk, run, tool};
 use crate::{Sabotage, nothing_is, seed};
 
 /// More than fits, of each monitor.
 const TOO_MANY: u64 = 2_500;
 
 /// Fills the box, with its server away, until it refuses; then the server comes back and everything arrives.
-async fn filled(mut clinic: Clinic) -> Vec<Wrong> {
+async fn filled(mut clinic: Clinic, relief: impl FnOnce()) -> Vec<Wrong> {
     clinic.server.running.faults.always(On::Transaction, Fault::Status(503));
     clinic.allow(TOO_MANY);
     let running = clinic.started();
@@ -32,6 +32,7 @@ async fn filled(mut clinic: Clinic) -> Vec<Wrong> {
     if clinic.all_told() {
         wrong.push(Wrong::of("I9", format!("{} messages were taken, which do not fit", last.1)));
     }
+    relief();
     let (more, told) = clinic.finish(running).await;
     println!("{told}");
     wrong.extend(more);
@@ -45,7 +46,7 @@ pub(crate) async fn full(sabotage: Sabotage) -> Vec<Wrong> {
         delivery: "pause_max_s = 1\nentries_max = 500",
         ..Plan::of("full")
     };
-    filled(Clinic::open(plan.sabotaged(sabotage)).await).await
+    filled(Clinic::open(plan.sabotaged(sabotage)).await, || ()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,15 +56,17 @@ async fn a_full_quota_refuses_and_drops_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_and_drops_nothing() {
-    // 8 MiB of it are the room that is kept for this, and 4 the journal of the file system.
-    let disk = Disk::new(20);
+    // Somebody else's file leaves little more than the room that is kept for this.
+    let disk = Disk::new(64);
+    let other = disk.at().join("other");
+    run("fallocate", &["-l", "46M", other.to_str().unwrap()]);
     let plan = Plan {
         data: Some(disk.at().join("data")),
         pace: Duration::ZERO,
         delivery: "pause_max_s = 1\nentries_max = 500",
         ..Plan::of("full-disk")
     };
-    nothing_is(&filled(Clinic::open(plan).await).await);
+    nothing_is(&filled(Clinic::open(plan).await, || std::fs::remove_file(other).unwrap()).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +84,9 @@ async fn a_disk_that_turns_read_only_makes_it_refuse_and_a_new_one_go_on() {
         clinic.believe(true);
         let before = clinic.acknowledged();
         tokio::time::sleep(Duration::from_millis(600)).await;
-        assert_eq!(clinic.acknowledged(), before, "it acknowledges on a disk that takes nothing");
+        // What it had kept before, and is said again, it may acknowledge: that is on the disk.
+        let more = clinic.acknowledged().iter().zip(before).all(|(after, before)| *after <= before + 1);
+        assert!(more, "it acknowledges on a disk that takes nothing");
         assert!(running.child.try_wait().unwrap().is_none(), "it ended: {}", running.log());
         clinic.believe(false);
         clinic.kill(&mut running).await;
@@ -168,6 +173,14 @@ impl Drop for Group {
     }
 }
 
+/// The database with nothing left in its log: what is changed in it is what will be read.
+fn whole_file(clinic: &Clinic) -> Vec<u8> {
+    let database = rusqlite::Connection::open(clinic.database()).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(database);
+    std::fs::read(clinic.database()).unwrap()
+}
+
 /// Bits of kept messages turn over while the box is off.
 pub(crate) async fn rotten(sabotage: Sabotage) -> Vec<Wrong> {
     let mut dice = Dice(seed());
@@ -178,7 +191,7 @@ pub(crate) async fn rotten(sabotage: Sabotage) -> Vec<Wrong> {
     clinic.told_within(Duration::from_secs(30)).await;
     assert!(running.stop().success());
     clinic.dark().await;
-    let mut file = std::fs::read(clinic.database()).unwrap();
+    let mut file = whole_file(&clinic);
     for _ in 0..8 {
         let (way, n) = (dice.below(2) as usize, 1 + dice.below(40));
         // The heart rate, its last digit.
@@ -221,7 +234,7 @@ async fn wherever_a_bit_turns_over_nothing_false_is_sent() {
         assert!(clinic.told_within(Duration::from_secs(30)).await);
         assert!(running.stop().success());
         clinic.dark().await;
-        let mut file = std::fs::read(clinic.database()).unwrap();
+        let mut file = whole_file(&clinic);
         for _ in 0..1 << round {
             let at = dice.below(file.len() as u64) as usize;
             file[at] ^= 1 << dice.below(8);

@@ -17,11 +17,13 @@ pub(crate) async fn killed(sabotage: Sabotage, kills: u32) -> Vec<Wrong> {
     let clinic = Clinic::open(plan.sabotaged(sabotage)).await;
     let faults = vec![
         (On::Transaction, Fault::CommitThenDrop),
+        // Killed meanwhile, the next life knows nothing of what the server has.
+        (On::Transaction, Fault::CommitThenStall(Duration::from_millis(700))),
         (On::Transaction, Fault::Drop),
         (On::Transaction, Fault::Status(503)),
         (On::Any, Fault::Late(Duration::from_millis(40))),
     ];
-    clinic.server.running.faults.random(dice.below(u64::MAX), 200, faults);
+    clinic.server.running.faults.random(dice.below(u64::MAX), 300, faults);
     for _ in 0..kills {
         let mut running = clinic.start();
         clinic.wait_for_ports(&mut running);

@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) delivery: &'static str,
     /// Without a server upstream nothing is delivered.
     pub(crate) upstream: bool,
+    /// Whether whole messages may wait for a person.
+    pub(crate) may_hold: bool,
 }
 
 impl Plan {
@@ -65,6 +67,7 @@ impl Plan {
             more: String::new(),
             delivery: "pause_max_s = 1",
             upstream: true,
+            may_hold: false,
         }
     }
 
@@ -329,9 +332,10 @@ impl Clinic {
             self.slowest_start,
         );
         let (data, log) = (self.data(), running.log());
-        let (upstream, damaged) = (self.plan.upstream, &self.damaged);
+        let (upstream, may_hold, damaged) = (self.plan.upstream, self.plan.may_hold, &self.damaged);
         wrong.extend(
-            Oracle { acknowledged, store, data: &data, log: &log, status, upstream, damaged }.wrong(),
+            Oracle { acknowledged, store, data: &data, log: &log, status, upstream, may_hold, damaged }
+                .wrong(),
         );
         if forgotten > 1 || (forgotten == 0 && acknowledged[3] > 0) {
             let text = format!("the broker forgot the kit's session: {forgotten} were new, {known} were not");

@@ -63,6 +63,8 @@ pub(crate) struct Oracle<'a> {
     pub(crate) status: Value,
     /// Whether it was to deliver.
     pub(crate) upstream: bool,
+    /// Whether whole messages may wait for a person: the server refuses some.
+    pub(crate) may_hold: bool,
     /// Sender and number of what the rig itself damaged on the disk.
     pub(crate) damaged: &'a BTreeSet<(usize, u64)>,
 }
@@ -196,7 +198,7 @@ impl Oracle<'_> {
         );
         let said = self.acknowledged.iter().sum::<u64>() - self.acknowledged[SCALE];
         let open = number("SELECT count(*) FROM entry WHERE state < 2");
-        let others = accepted + open - again - agents + held.numbers.len() as u64 + held.changed;
+        let others = accepted + gone + open - again - agents + held.numbers.len() as u64 + held.changed;
         if others != said || agents < self.acknowledged[SCALE] {
             let text = format!(
                 "{:?} numbers were acknowledged, {others} entries are accepted or held, {agents} besides are the agent's",
@@ -258,7 +260,9 @@ impl Oracle<'_> {
             } else if let Some(number) = monitors.get(&text)
                 && held.numbers.insert(*number)
             {
-                held.reasons.insert(reason);
+                if !self.may_hold {
+                    wrong.push(Wrong::of("I4", format!("a sound message is held on {link}: {reason}")));
+                }
             } else if reason.contains("SHA-256") && held.changed < self.damaged.len() as u64 {
                 held.changed += 1;
             } else {
@@ -309,7 +313,6 @@ const OURS: [&str; 10] = [
 struct Held {
     /// Whole messages of the monitors.
     numbers: HashSet<(usize, u64)>,
-    reasons: HashSet<String>,
     /// Beginnings of the analyser's.
     beginnings: u64,
     /// What the disk changed.

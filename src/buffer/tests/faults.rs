@@ -338,3 +338,16 @@ async fn an_entry_without_its_frame_is_held_and_stops_nobody() {
     let reader = rig.reader();
     until("it is held", || reader.counts().held == 1).await;
 }
+
+#[tokio::test]
+async fn what_is_held_because_the_disk_could_not_be_read_waits_again_when_it_is_opened() {
+    let mut rig = Rig::new();
+    let (unread, wrong) = (rig.keep("one").await, rig.keep("two").await);
+    let why = crate::identity::Unavailable("disk I/O error".into());
+    let reason = format!("whose it is cannot be told: {why}; release it when the box is well again");
+    rig.mark(unread, Transition::Held { reason, answer: None }).await.unwrap();
+    rig.mark(wrong, Transition::Held { reason: "no patient".into(), answer: None }).await.unwrap();
+    rig.reopen().await;
+    assert_eq!((rig.state(unread).await, rig.state(wrong).await), (State::Waiting, State::Held));
+    assert_eq!((rig.reader().counts().waiting, rig.reader().counts().held), (1, 1));
+}

@@ -74,8 +74,9 @@ impl Feeds {
             };
             let (sink, in_flight) = match &one.to {
                 FeedTo::Fhir(server) => {
-                    let upstream =
-                        Upstream::new((**server).clone(), secrets, clock.clone()).map_err(wrong)?;
+                    let mut own = (**server).clone();
+                    own.writes.extend(crate::gateway::written(config));
+                    let upstream = Upstream::new(own, secrets, clock.clone()).map_err(wrong)?;
                     (Sink::Fhir(Arc::new(upstream)), server.in_flight)
                 }
                 FeedTo::Ndjson(folder) => {

@@ -286,7 +286,7 @@ fn withdrawn(
         let filler = Identifier { system, value: number.into(), kind: Some("FILL".into()) };
         told.report.orders.push(filler);
     }
-    let bytes = message((told, also), row, stored, destination, building)?;
+    let bytes = message((&*told, also), row, stored, destination, building)?;
     again(bytes, true).map(Made::Ready)
 }
 
