@@ -64,6 +64,8 @@ pub(super) struct Salvaged {
     pub(super) lost: u64,
     /// The highest id of them.
     pub(super) last: i64,
+    /// Ids that were purged before.
+    gone: i64,
     /// What of the other tables was lost, in words.
     pub(super) tables: Vec<String>,
 }
@@ -109,11 +111,12 @@ fn write_replacement(old: &Path, new: &Path) -> rusqlite::Result<Salvaged> {
 /// cannot be read of the old one is what is lost.
 fn copy(from: &Path, into: &Connection) -> rusqlite::Result<Salvaged> {
     let mut salvaged = Salvaged::default();
-    if let Ok(old) = schema::connect_salvaging(from) {
-        copy_by_sql(&old, into, &mut salvaged)?;
+    let old = schema::connect_salvaging(from).ok();
+    if let Some(old) = &old {
+        copy_by_sql(old, into, &mut salvaged)?;
     }
-    if salvaged.frames == 0 {
-        carve_frames(from, into, &mut salvaged)?;
+    if salvaged.frames == 0 || salvaged.lost > 0 {
+        carve_frames(from, old.as_ref(), into, &mut salvaged)?;
     }
     ledger::add_lost(into, salvaged.lost)?;
     into.execute_batch(
@@ -141,23 +144,37 @@ fn copy_by_sql(old: &Connection, into: &Connection, salvaged: &mut Salvaged) -> 
     copy_frames(old, into, salvaged)
 }
 
-/// Where SQL finds no frame at all: they are looked for in the pages. Their states are lost with the schema.
-fn carve_frames(from: &Path, into: &Connection, salvaged: &mut Salvaged) -> rusqlite::Result<()> {
+/// Where SQL does not find every frame: they are looked for in the pages. What is older than all that was found was purged.
+fn carve_frames(
+    from: &Path,
+    old: Option<&Connection>,
+    into: &Connection,
+    salvaged: &mut Salvaged,
+) -> rusqlite::Result<()> {
+    let number = |sql| into.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let by_sql = salvaged.frames;
+    let first = number("SELECT coalesce(min(id), 0) FROM frame")?;
     into.execute_batch("BEGIN")?;
     carve::frames(from, &mut |carved: carve::Carved| {
         let carve::Carved { id, link, received, synchronised, sum, peer, topic, warnings, bytes, deflated } =
             carved;
+        let known: bool = into
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM frame WHERE id = ?1)")?
+            .query_row([id], |row| row.get(0))?;
+        if known || id < first {
+            return Ok(());
+        }
         let frame = OldFrame { sum, bytes, deflated, link, received, synchronised, peer, topic, warnings };
-        write_frame(into, (id, &frame), None, salvaged)
+        let entry = old.and_then(|old| read_entry(old, id).ok());
+        write_frame(into, (id, &frame), entry, salvaged)
     })?;
-    let here: i64 = into.query_row("SELECT count(*) FROM frame", [], |row| row.get(0))?;
-    let kept: i64 = into.query_row("SELECT coalesce(max(id), 0) FROM frame", [], |row| row.get(0))?;
-    // A page may have been left over from before, and shows what another shows too.
-    salvaged.frames = here.unsigned_abs();
-    salvaged.restarted = salvaged.frames;
-    set_ids(into, kept, here, salvaged, 0)?;
-    if here > 0 {
-        salvaged.tables.push("everything but the frames, whose states are not known".into());
+    let here = number("SELECT count(*) FROM frame")?;
+    let last = number("SELECT coalesce(max(id), 0) FROM frame")?;
+    let kept = number("SELECT value FROM tally WHERE name = 'last_id'")?.max(last);
+    let gone = salvaged.gone;
+    set_ids(into, kept, here, salvaged, gone)?;
+    if by_sql == 0 && here > 0 {
+        salvaged.tables.push("the states of all entries, where they were not found either".into());
     }
     into.execute_batch("COMMIT")
 }
@@ -338,6 +355,7 @@ fn copy_frames(old: &Connection, into: &Connection, salvaged: &mut Salvaged) -> 
             into.execute_batch("COMMIT; BEGIN")?;
         }
     }
+    salvaged.gone = gone;
     let kept = known_last.max(salvaged.last);
     let here = i64::try_from(salvaged.frames).unwrap_or(i64::MAX);
     set_ids(into, kept, here, salvaged, gone)?;
