@@ -89,18 +89,17 @@ fn total(tally: &Tally) -> (usize, usize) {
     tally.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
-#[test]
-fn what_others_expect_is_found_element_by_element() {
-    let Some(folder) = samples().map(|all| all.join("v2-to-fhir")) else { return };
+/// Pairs of a source, and what was found of their elements.
+type Sources = BTreeMap<String, (usize, Tally)>;
+
+/// Compares every pair under `folder`; writes each message's share and each difference to `out`.
+fn compare_all(folder: &Path, out: &Path, reasons: &mut reasons::Reasons) -> Sources {
     let library = library();
-    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/v2-to-fhir");
-    fs::create_dir_all(&out).unwrap();
     let mut all = Vec::new();
-    messages(&folder, &mut all);
-    let mut sources: BTreeMap<String, (usize, Tally)> = BTreeMap::new();
+    messages(folder, &mut all);
+    let mut sources = Sources::new();
     let mut each = String::new();
     let mut list = String::new();
-    let mut reasons = reasons::Reasons::load();
     for path in all {
         let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
         let expected = ["expected.fhir.json", "expected.whistle.json"]
@@ -132,6 +131,18 @@ fn what_others_expect_is_found_element_by_element() {
             *entry = (entry.0 + expected, entry.1 + equal);
         }
     }
+    fs::write(out.join("messages.txt"), each).unwrap();
+    fs::write(out.join("differences.tsv"), list).unwrap();
+    sources
+}
+
+#[test]
+fn what_others_expect_is_found_element_by_element() {
+    let Some(folder) = samples().map(|all| all.join("v2-to-fhir")) else { return };
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/v2-to-fhir");
+    fs::create_dir_all(&out).unwrap();
+    let mut reasons = reasons::Reasons::load();
+    let sources = compare_all(&folder, &out, &mut reasons);
     assert!(!sources.is_empty(), "no pair under {}", folder.display());
     let mut table =
         String::from("| source | pairs | expected elements | equal | share |\n|---|---|---|---|---|\n");
@@ -158,8 +169,6 @@ fn what_others_expect_is_found_element_by_element() {
     writeln!(table, "\n{}", reasons.table()).unwrap();
     println!("{table}");
     fs::write(out.join("shares.md"), &table).unwrap();
-    fs::write(out.join("messages.txt"), each).unwrap();
-    fs::write(out.join("differences.tsv"), list).unwrap();
     assert!(low.is_empty(), "{}", low.join("\n"));
     let open = reasons.unexplained();
     let shown = open.iter().take(20).cloned().collect::<Vec<_>>().join("\n");

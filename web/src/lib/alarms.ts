@@ -64,6 +64,18 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       'The alarm goes by itself after 30 days.',
     ],
   },
+  'kept-copy-changed': {
+    name: 'The disk changed the kept copy of a delivered result',
+    means:
+      'The server got the result as the device said it; only the copy kept here was changed afterwards. Sending that copy again would send something else.',
+    steps: ['Do not replay this entry.', 'Make a backup and replace the disk.'],
+  },
+  restored: {
+    name: 'This box was restored from a backup',
+    means:
+      'It holds what the backup held. What devices said after the backup was made is not here; what was delivered after it may be delivered again, which changes nothing on the server.',
+    steps: ['Ask the senders of the time between for their results, where they matter.'],
+  },
   'acknowledged-missing': {
     name: 'Acknowledged frames are missing',
     means:
