@@ -59,7 +59,7 @@ async fn a_full_disk_refuses_and_drops_nothing() {
     // Somebody else's file leaves little more than the room that is kept for this.
     let disk = Disk::new(64);
     let other = disk.at().join("other");
-    run("fallocate", &["-l", "46M", other.to_str().unwrap()]);
+    run("fallocate", &["-l", "42M", other.to_str().unwrap()]);
     let plan = Plan {
         data: Some(disk.at().join("data")),
         pace: Duration::ZERO,
