@@ -59,8 +59,26 @@ fn rows(conn: &mut Connection, entries: i64, waiting: i64) {
         )
         .unwrap();
     }
-    let now = 1_795_305_600_000_000_i64;
     for bucket in 0..=entries >> BUCKET_BITS {
+        one_bucket(conn, bucket, entries, waiting);
+    }
+    let tx = conn.transaction().unwrap();
+    for stay in 0..=entries / OF_A_STAY {
+        tx.execute(
+            "INSERT INTO attribution VALUES (?1, ?2)",
+            params![stay + 1, format!("[\"stay {stay}\"]")],
+        )
+        .unwrap();
+    }
+    tx.execute("UPDATE tally SET value = ?1 WHERE name IN ('last_id', 'seen_through')", [entries]).unwrap();
+    tx.commit().unwrap();
+    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+}
+
+/// The entries whose hashes are in one bucket, in one transaction.
+fn one_bucket(conn: &mut Connection, bucket: i64, entries: i64, waiting: i64) {
+    let now = 1_795_305_600_000_000_i64;
+    {
         let first = (bucket << BUCKET_BITS).max(1);
         let last = ((bucket + 1) << BUCKET_BITS).min(entries + 1);
         let tx = conn.transaction().unwrap();
@@ -116,15 +134,4 @@ fn rows(conn: &mut Connection, entries: i64, waiting: i64) {
         }
         tx.commit().unwrap();
     }
-    let tx = conn.transaction().unwrap();
-    for stay in 0..=entries / OF_A_STAY {
-        tx.execute(
-            "INSERT INTO attribution VALUES (?1, ?2)",
-            params![stay + 1, format!("[\"stay {stay}\"]")],
-        )
-        .unwrap();
-    }
-    tx.execute("UPDATE tally SET value = ?1 WHERE name IN ('last_id', 'seen_through')", [entries]).unwrap();
-    tx.commit().unwrap();
-    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use bedside::clock::SystemClock;
+use bedside::clock::{Clock, SystemClock};
 use bedside::demo::fhir_server;
 use bedside::secret::{self, Secret};
 use bedside::upstream::keys::{self, Algorithm, SigningKey};
@@ -18,6 +18,11 @@ use bedside::upstream::keys::{self, Algorithm, SigningKey};
 /// A folder that goes away with the rig.
 pub(crate) fn scratch(name: &str) -> tempfile::TempDir {
     tempfile::Builder::new().prefix(&format!("bedside-{name}-")).tempdir().unwrap()
+}
+
+/// Now, by the wall clock, as the devices and people of the rigs see it.
+pub(crate) fn wall() -> jiff::Timestamp {
+    jiff::Timestamp::from_microsecond(SystemClock::default().now().micros).unwrap()
 }
 
 /// A port nobody listens on right now, below those the kernel gives to outgoing connections: a box that is started

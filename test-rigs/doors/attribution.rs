@@ -105,7 +105,7 @@ fn adt(event: &str, number: &str, bed: &str, at: &str, more: &str) -> String {
 fn rate(value: &str, bed: &str, at: &str) -> String {
     let at = stamp(at);
     // What the monitor takes for now: its clock is right, however old the measurement is.
-    let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S+0000");
+    let now = common::wall().strftime("%Y%m%d%H%M%S+0000");
     format!(
         "MSH|^~\\&|RIG^0123456789ABCDEF^EUI-64|W|||{now}||ORU^R01^ORU_R01|R{value}|P|2.6\rPID|||\rPV1||I|ICU^4^{bed}\r\
          OBR|1|||182777000^monitoring of patient^SCT|||{at}\r\
@@ -330,7 +330,7 @@ async fn a_result_never_takes_from_a_patient_what_administration_said_conditiona
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_association_ends_with_the_patients_stay_or_the_sites_longest_time() {
-    let now = jiff::Timestamp::now();
+    let now = common::wall();
     let ago = |minutes: i64| now - jiff::Span::new().minutes(minutes);
     let short = |minutes: i64| ago(minutes).strftime("%Y%m%d%H%M").to_string();
     let mut ward = Ward::open("doors-endings", "", "", "[association]\ntimeout_h = 2\n").await;
@@ -344,8 +344,8 @@ async fn an_open_association_ends_with_the_patients_stay_or_the_sites_longest_ti
         text.replace("0123456789ABCDEF", &format!("0123456789ABCDE{device}"))
     };
     let since = [100, 100, 180];
-    for device in 0..3 {
-        ward.measured(&carried(device, &format!("4{device}"), since[device] - 5)).await;
+    for (device, since) in since.into_iter().enumerate() {
+        ward.measured(&carried(device, &format!("4{device}"), since - 5)).await;
     }
     ward.clinic.settled(3, 3).await;
     let standing = ward.clinic.desk.get("/api/v1/associations").await.json();
@@ -373,8 +373,8 @@ async fn an_open_association_ends_with_the_patients_stay_or_the_sites_longest_ti
         common::until(PATIENCE, word, async || ended(device).await == word).await;
     }
     // Behind the end it is nobody's; before it, theirs.
-    for device in 0..3 {
-        ward.measured(&carried(device, &format!("3{device}"), since[device] - 10)).await;
+    for (device, since) in since.into_iter().enumerate() {
+        ward.measured(&carried(device, &format!("3{device}"), since - 10)).await;
         ward.measured(&carried(device, &format!("2{device}"), 20)).await;
     }
     ward.clinic.settled(11, 3).await;

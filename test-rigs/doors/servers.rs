@@ -246,7 +246,11 @@ async fn a_person_pauses_a_server_goes_on_and_sends_a_span_of_time_again() {
     let answer = clinic.desk.post("/api/v1/destinations/nobody/replay", &span).await;
     assert_eq!(answer.status, 404);
 
-    // The same on the command line, of a box that stands still.
+    by_command(clinic).await;
+}
+
+/// The same on the command line, of a box that stands still.
+async fn by_command(clinic: Clinic) {
     let command = |words: &[&str]| {
         let mut all = vec!["destinations"];
         all.extend(words);

@@ -2,6 +2,7 @@
 //! order, into the FHIR server of the rig. Every value says whose it truly is, so the server's store says who got what.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -131,7 +132,7 @@ fn people_move(
 fn frame(device: usize, minute: i64, truth: Option<usize>, sequence: usize) -> String {
     let value = |metric: usize| 100_000 * truth.map_or(0, |patient| patient + 1) + 10 * sequence + metric;
     let at = stamp(minute * 60 + 30);
-    let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S+0000");
+    let now = common::wall().strftime("%Y%m%d%H%M%S+0000");
     let who = match (device, truth) {
         (6, Some(patient)) => pid(patient, minute),
         _ => "PID|1||\r".into(),
@@ -159,10 +160,10 @@ fn frames(
     for minute in 0..MINUTES {
         let beds = history[usize::try_from(minute).unwrap()];
         let inside: Vec<usize> = beds.iter().flatten().copied().collect();
-        for device in 4..7 {
+        for (device, on) in carried.iter_mut().enumerate().take(7).skip(4) {
             if (minute + 20 * i64::try_from(device).unwrap()) % 90 == 0 && minute > 60 && !inside.is_empty() {
                 let patient = inside[dice.below(inside.len())];
-                carried[device] = Some(patient);
+                *on = Some(patient);
                 if device < 6 {
                     let scan = Word::Scan(device, number(patient, minute), START + minute * 60);
                     words.push((minute * 60 + 1, scan));
@@ -217,6 +218,30 @@ async fn calm(clinic: &Clinic) -> Value {
     last
 }
 
+/// Whoever walks with the scanner, and the devices as the desk knows them.
+struct Scanner {
+    keys: BTreeMap<usize, String>,
+    scans: usize,
+}
+
+impl Scanner {
+    /// A device and a patient's number are scanned; a device that never spoke is not there to be scanned.
+    async fn scans_in(&mut self, clinic: &Clinic, device: usize, number: &str, from: i64) {
+        if let Entry::Vacant(place) = self.keys.entry(device) {
+            let all = clinic.desk.get("/api/v1/associations").await.json();
+            let mut known = all["devices"].as_array().unwrap().iter().map(|one| one["key"].as_str().unwrap());
+            let Some(own) = known.find(|key| key.ends_with(&format!("00000{device}"))) else { return };
+            place.insert(own.to_owned());
+        }
+        let from = jiff::Timestamp::from_second(from).unwrap().to_string();
+        let wanted = json!({ "device": self.keys[&device], "from": from, "scanned": true, "replace": true, "unknown": true,
+            "patient": { "system": "urn:bedside:authority:H", "id": number, "family": "X" } });
+        let made = clinic.desk.post("/api/v1/associations", &wanted.to_string()).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        self.scans += 1;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_thousand_measurements_reach_nobody_but_their_patients() {
     let (his, monitors) = (common::free_port(), common::free_port());
@@ -232,30 +257,15 @@ async fn three_thousand_measurements_reach_nobody_but_their_patients() {
     assert!(sent * 2 >= 3_000, "{sent} frames");
 
     let (mut system, mut line) = (Line::to(his).await, Line::to(monitors).await);
-    let mut keys: BTreeMap<usize, String> = BTreeMap::new();
-    let mut scans = 0;
+    let mut scanner = Scanner { keys: BTreeMap::new(), scans: 0 };
     for (_, word) in &words {
         match word {
             Word::Adt(text) => assert_eq!(system.say(text).await.code, "AA", "{text}"),
             Word::Frame(text) => assert_eq!(line.say(text).await.code, "AA"),
-            Word::Scan(device, number, from) => {
-                if !keys.contains_key(device) {
-                    let all = clinic.desk.get("/api/v1/associations").await.json();
-                    let mut known =
-                        all["devices"].as_array().unwrap().iter().map(|one| one["key"].as_str().unwrap());
-                    let own = known.find(|key| key.ends_with(&format!("00000{device}")));
-                    let Some(own) = own else { continue };
-                    keys.insert(*device, own.to_owned());
-                }
-                let from = jiff::Timestamp::from_second(*from).unwrap().to_string();
-                let wanted = json!({ "device": keys[device], "from": from, "scanned": true, "replace": true, "unknown": true,
-                    "patient": { "system": "urn:bedside:authority:H", "id": number, "family": "X" } });
-                let made = clinic.desk.post("/api/v1/associations", &wanted.to_string()).await;
-                assert_eq!(made.status, 201, "{}", made.text);
-                scans += 1;
-            }
+            Word::Scan(device, number, from) => scanner.scans_in(&clinic, *device, number, *from).await,
         }
     }
+    let scans = scanner.scans;
     let entries = calm(&clinic).await;
     let held = entries["held"].as_u64().unwrap();
     let all = upstream(&clinic);

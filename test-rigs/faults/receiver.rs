@@ -33,7 +33,7 @@ async fn serve(mut socket: TcpStream, taken: Taken) -> Option<()> {
         let count = {
             let mut all = taken.lock().unwrap();
             all.0 += 1;
-            if all.0 % 3 != 0 {
+            if !all.0.is_multiple_of(3) {
                 all.1.insert(format!("{sender} {id}"));
             }
             all.0
