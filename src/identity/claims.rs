@@ -89,7 +89,11 @@ pub fn parts(asked: &Asked<'_>, facts: &dyn Facts) -> Vec<Part> {
     let Some(whole) = spans.iter().copied().reduce(|all, one| all.with(one.from).with(one.to)) else {
         return vec![Part { attribution: None, measurements: Vec::new() }];
     };
-    let heard = match heard(asked, whole, facts) {
+    // What fails once is asked again: a file that could not be opened, a page that could not be read.
+    let heard = heard(asked, whole, facts)
+        .or_else(|_| heard(asked, whole, facts))
+        .or_else(|_| heard(asked, whole, facts));
+    let heard = match heard {
         Ok(heard) => heard,
         Err(fault) => {
             let why = format!("{fault}; release it when the box is well again");

@@ -101,7 +101,7 @@ fn valid(movements: &[Movement]) -> Vec<Movement> {
     let mut sorted: Vec<&Movement> = movements.iter().collect();
     sorted.sort_by_key(|movement| movement.told);
     let mut valid: Vec<Movement> = Vec::with_capacity(sorted.len());
-    for movement in sorted {
+    for movement in sorted.iter().copied() {
         let visit = movement.visit.as_ref();
         let mine = |one: &Movement| concerns(one.visit.as_ref(), visit);
         let last_left = valid.iter().rposition(|one| one.step == Step::Left && mine(one));
@@ -138,14 +138,23 @@ fn valid(movements: &[Movement]) -> Vec<Movement> {
             // Said again of someone who is there: where they are now, not where they came to.
             Step::Arrived => {
                 let since = last_left.map_or(0, |at| at + 1);
-                if valid.iter().skip(since).any(|one| one.step == Step::Arrived && one.visit == said.visit) {
+                let again = |one: &Movement| {
+                    one.step == Step::Arrived && one.visit == said.visit && !left_between(&sorted, one, &said)
+                };
+                if valid.iter().skip(since).any(again) {
                     said.step = Step::Seen;
                     said.at = said.told;
                 }
             }
             // Nobody leaves before they came.
             Step::Left => {
-                let came = valid.iter().filter(|one| one.step.places() && mine(one)).map(|one| one.at).max();
+                let ways = || valid.iter().filter(|one| one.step.places() && mine(one));
+                let was_there = ways().any(|one| one.at <= said.at);
+                // Who has come again since left before that, however late it was told.
+                let came_again = ways().filter(|one| one.step == Step::Arrived && one.at > said.at);
+                let came_again = came_again.map(|one| one.at).min().filter(|_| was_there);
+                let before = |at: &i64| came_again.is_none_or(|again| *at < again);
+                let came = ways().map(|one| one.at).filter(before).max();
                 said.at = came.map_or(said.at, |came| came.max(said.at));
             }
             _ => {}
@@ -153,6 +162,15 @@ fn valid(movements: &[Movement]) -> Vec<Movement> {
         valid.push(said);
     }
     valid
+}
+
+/// Whether it was told later that the person left between these two arrivals, and not taken back.
+fn left_between(all: &[&Movement], came: &Movement, again: &Movement) -> bool {
+    let mine = |one: &Movement| concerns(one.visit.as_ref(), again.visit.as_ref());
+    let mut later = all.iter().filter(|one| one.told > again.told && mine(one));
+    let left = |one: &Movement| one.step == Step::Left && came.at <= one.at && one.at <= again.at;
+    let Some(left) = later.clone().find(|one| left(one)) else { return false };
+    !later.any(|one| one.step == Step::NeverLeft && one.told > left.told)
 }
 
 /// The way of one person, as far as it was gone.

@@ -57,6 +57,17 @@ const WAYS: &[(&str, &str, &str)] = &[
         "W/1 10..20, W/2 20..30",
         "admitted, transferred, discharged",
     ),
+    (
+        "arrive - W/1 10; arrive - W/2 30; leave - - 20 40",
+        "W/1 10..20, W/2 30..",
+        "that somebody left is told when they have come again",
+    ),
+    (
+        "arrive - W/1 10; arrive - W/2 30; leave - - 20 40; no-leave - W/2 45",
+        "W/1 10..30, W/2 30..",
+        "and taken back: they were there all the time",
+    ),
+    ("arrive - W/1 10; move - W/2 30; leave - - 20 40", "W/1 10..30", "nobody is moved after they left"),
     ("leave 1 - 30; arrive 1 W/1 10; move 1 W/2 20", "W/1 10..20, W/2 20..30", "told in another order"),
     (
         "arrive 1 W/1 10; seen 1 W/1 15; seen 1 W/2 20",

@@ -299,6 +299,7 @@ async fn thin(name: &str, mode: &str, takes_ids: bool) {
     clinic.settled(4, 0).await;
     full(&clinic);
     clinic.restart_with(str::to_owned);
+    clinic.bedside.wait_for_port(his);
     let mut line = Line::to(his).await;
     assert_eq!(line.say(&report("54", "M7", "2", "")).await.code, "AA");
     clinic.settled(5, 0).await;

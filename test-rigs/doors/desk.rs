@@ -75,15 +75,26 @@ impl Desk {
     }
 
     async fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
-        tokio::time::timeout(Duration::from_secs(20), self.asked(method, path, body)).await.unwrap()
+        tokio::time::timeout(Duration::from_secs(20), self.asked(method, path, body)).await.unwrap().unwrap()
     }
 
-    async fn asked(&self, method: &str, path: &str, body: &str) -> Reply {
+    /// The status of a page, if the desk answers: one desk may be making room for another.
+    pub(crate) async fn status(&self, path: &str) -> Option<u16> {
+        let asked = tokio::time::timeout(Duration::from_secs(20), self.asked("GET", path, ""));
+        Some(asked.await.ok()?.ok()?.status)
+    }
+
+    async fn asked(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let host = format!("localhost:{}", self.port);
-        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let tls = TlsConnector::from(self.tls.clone()).connect(name, tcp).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
+        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let name = ServerName::try_from("localhost")?;
+        let tls = TlsConnector::from(self.tls.clone()).connect(name, tcp).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
         let driver = tokio::spawn(connection);
         let mut request = hyper::Request::builder()
             .method(method)
@@ -95,16 +106,16 @@ impl Desk {
         if let Some(cookie) = self.cookie.get() {
             request = request.header("cookie", cookie);
         }
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-        let answer = sender.send_request(request).await.unwrap();
+        let request = request.body(Full::new(Bytes::from(body.to_owned())))?;
+        let answer = sender.send_request(request).await?;
         let status = answer.status().as_u16();
         let cookie = answer
             .headers()
             .get("set-cookie")
             .map(|value| value.to_str().unwrap().split(';').next().unwrap().to_owned());
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body = answer.into_body().collect().await?.to_bytes();
         driver.abort();
-        Reply { status, text: String::from_utf8(body.to_vec()).unwrap(), cookie }
+        Ok(Reply { status, text: String::from_utf8(body.to_vec())?, cookie })
     }
 }
 

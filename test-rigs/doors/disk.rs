@@ -195,7 +195,7 @@ async fn a_box_whose_disk_cannot_be_written_at_the_start_says_why_and_goes_on_by
     waits_for_its_disk(&clinic, "is read-only").await;
     assert!(std::net::TcpStream::connect(("127.0.0.1", ports[0])).is_err(), "no device is answered");
     remount("rw");
-    common::until(PATIENCE, "it goes on", async || clinic.desk.get("/readyz").await.status == 200).await;
+    common::until(PATIENCE, "it goes on", async || clinic.desk.status("/readyz").await == Some(200)).await;
     assert_eq!(Line::to(ports[0]).await.say(&oru("R2", "P-1", "82", "")).await.code, "AA");
     clinic.settled(2, 0).await;
 
@@ -206,8 +206,8 @@ async fn a_box_whose_disk_cannot_be_written_at_the_start_says_why_and_goes_on_by
     let _full = std::fs::write(&filler, vec![7; 40 << 20]);
     clinic.restart();
     common::until(PATIENCE, "somebody is told", async || {
-        let page = clinic.desk.get("/readyz").await;
-        page.status == 503 || clinic.alarms().await.iter().any(|code| code == "disk-full")
+        clinic.desk.status("/readyz").await == Some(503)
+            || clinic.alarms().await.iter().any(|code| code == "disk-full")
     })
     .await;
     std::fs::remove_file(&filler).unwrap();

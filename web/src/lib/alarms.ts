@@ -52,21 +52,6 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'kept-copy-changed': {
     name: 'The disk changed the kept copy of a delivered result',
     means:
-      'What is left here of a result that was delivered before is no longer what the device said. The server has the right one.',
-    steps: ['Do not send this entry again.', 'Make a backup and replace the disk.'],
-  },
-  restored: {
-    name: 'This box was restored from a backup',
-    means:
-      'What devices said between the backup and the restoration is not here. What was delivered in that time is delivered again under the same identifiers, so that a server takes it for the same.',
-    steps: [
-      'Where a result of that time matters, ask the device or the ward for it again.',
-      'The alarm goes by itself after 30 days.',
-    ],
-  },
-  'kept-copy-changed': {
-    name: 'The disk changed the kept copy of a delivered result',
-    means:
       'The server got the result as the device said it; only the copy kept here was changed afterwards. Sending that copy again would send something else.',
     steps: ['Do not replay this entry.', 'Make a backup and replace the disk.'],
   },
