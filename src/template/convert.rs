@@ -122,10 +122,18 @@ pub(super) fn formed(
         Form::MediaType => media_type(part(0), part(1)),
         Form::Encoded => encoded(part(0), part(1)?),
         Form::Phone => phone(part(0), part(1), part(2), part(3)),
-        Form::Comparator => {
-            part(0).filter(|sign| matches!(*sign, "<" | "<=" | ">=" | ">")).map(str::to_owned)
-        }
+        Form::Comparator => bounded(part(0)?).0.map(str::to_owned),
+        Form::Bound => Some(bounded(part(0)?).1.to_owned()),
     }
+}
+
+/// `<5` as analysers write it where only a number may stand: the sign, alone or before a number, and what follows it.
+fn bounded(text: &str) -> (Option<&'static str>, &str) {
+    let sign = ["<=", ">=", "<", ">"].into_iter().find(|sign| text.starts_with(sign));
+    let rest = sign.map_or(text, |sign| text.get(sign.len()..).unwrap_or_default().trim_start());
+    let number =
+        rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
+    if number { (sign, rest) } else { (None, text) }
 }
 
 /// A unit as UCUM code; the second text may say that it is an MDC number.
@@ -338,5 +346,10 @@ mod tests {
         assert_eq!(form(Form::Encoded, &["Base64", "%%"]), None);
         assert_eq!(form(Form::Phone, &["1", "555", "1234567", "9"]).as_deref(), Some("+1 555 1234567 x9"));
         assert_eq!(form(Form::Comparator, &["~"]), None);
+        assert_eq!(form(Form::Comparator, &["<="]).as_deref(), Some("<="));
+        assert_eq!(form(Form::Comparator, &["< 0.05"]).as_deref(), Some("<"));
+        assert_eq!(form(Form::Bound, &["< 0.05"]).as_deref(), Some("0.05"));
+        assert_eq!(form(Form::Bound, &["-4"]).as_deref(), Some("-4"));
+        assert_eq!(form(Form::Comparator, &["<see note"]), None);
     }
 }

@@ -111,6 +111,8 @@ pub(super) enum Form {
     Phone,
     /// One of `<`, `<=`, `>=`, `>`.
     Comparator,
+    /// The number behind a comparator.
+    Bound,
 }
 
 const FORMS: &[(&str, Form)] = &[
@@ -123,6 +125,7 @@ const FORMS: &[(&str, Form)] = &[
     ("encoded", Form::Encoded),
     ("phone", Form::Phone),
     ("comparator", Form::Comparator),
+    ("bound", Form::Bound),
 ];
 
 /// The words `as` knows beside the types of FHIR.

@@ -152,6 +152,12 @@ const VALUES: &[(&str, &str, &str, &str)] = &[
         r#"{"value":7.50,"unit":"mg/dL","system":"http://unitsofmeasure.org","code":"mg/dL"}"#,
     ),
     (
+        "NM",
+        "<0.05",
+        "valueQuantity",
+        r#"{"value":0.05,"comparator":"<","unit":"mg/dL","system":"http://unitsofmeasure.org","code":"mg/dL"}"#,
+    ),
+    (
         "SN",
         ">^100",
         "valueQuantity",
