@@ -20,6 +20,7 @@ use crate::gateway::registered::Registered;
 use crate::gateway::translated::Translated;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::gateway::worklist::{self, Worklist};
+use crate::identity::UNREADABLE;
 use crate::wire::Codec;
 
 /// Entries read at one time; a pause between batches leaves the processor to the senders.
@@ -30,6 +31,10 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Held beginnings compared with a whole transmission.
 const BEGINNINGS_MAX: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
+/// How often in one batch what is known is asked again while it cannot be read, and how long after: only what nobody
+/// could read for longer is held.
+const ASKED_AGAIN: u32 = 20;
+const ASKED_AFTER: Duration = Duration::from_millis(100);
 
 /// What a frame reported, when it was received, and the page it was read with.
 type Results = (Arc<FirmwareProfile>, Timestamp, Vec<Report>);
@@ -87,8 +92,10 @@ impl Triage {
     async fn look(&self, batch: &[Stored]) {
         let mut marks = Vec::with_capacity(batch.len());
         let (mut results, mut doubts) = (Vec::new(), Vec::new());
+        let mut again = ASKED_AGAIN;
         for stored in batch {
-            let mark = self.one(stored, &mut results, &mut doubts).await;
+            let understood = self.understood(stored, &mut again).await;
+            let mark = self.one(stored, understood, &mut results, &mut doubts).await;
             marks.push(mark);
         }
         // Before the marks of those whose patient is in doubt, which are seen and held.
@@ -147,15 +154,29 @@ impl Triage {
         marks
     }
 
+    /// A frame read, and with which facts. While the disk does not say who is who it waits, and all behind it: held,
+    /// it would be overtaken.
+    async fn understood(&self, stored: &Stored, again: &mut u32) -> (Understood, u64) {
+        loop {
+            let generation = self.associations.generation();
+            let understood = self.understanding.read(&said(stored));
+            let unread = matches!(&understood.meaning, Meaning::Hold(why) if why.contains(UNREADABLE));
+            if !unread || *again == 0 {
+                return (understood, generation);
+            }
+            *again -= 1;
+            tokio::time::sleep(ASKED_AFTER).await;
+        }
+    }
+
     /// `results` takes what may be the result of an order.
     async fn one(
         &self,
         stored: &Stored,
+        (understood, generation): (Understood, u64),
         results: &mut Vec<Results>,
         doubts: &mut Vec<(Mark, Change)>,
     ) -> Mark {
-        let generation = self.associations.generation();
-        let understood = self.understanding.read(&said(stored));
         for finding in &understood.findings {
             self.metrics.found(&stored.link, finding.code);
         }

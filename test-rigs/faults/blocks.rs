@@ -12,12 +12,14 @@ use bedside::demo::template::Dice;
 use crate::common;
 use crate::proof::clinic::{Clinic, Plan};
 use crate::proof::oracle::{Wrong, frames};
-use crate::tools::{Disk, run, tool};
+use crate::tools::{Disk, run, tool, tried};
 use crate::{nothing_is, rounds, seed};
 
 const SECTOR: usize = 512;
 const FLUSH: u64 = 1;
 const DISCARD: u64 = 4;
+/// Of so many images one file system may be beyond repair.
+const LOST_OF: u32 = 50;
 
 /// One logged write.
 struct Write {
@@ -127,9 +129,29 @@ fn promised(told: &Told, end: u64) -> [u64; 7] {
         .map_or([0; 7], |(_, acknowledged)| *acknowledged)
 }
 
-/// Mounts the disk as it was found, and looks what is in the database after SQLite's own recovery.
-fn found(image: &Path, at: &Path, promised: &[u64; 7]) -> Vec<Wrong> {
-    run("mount", &["-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()]);
+/// What became of the file system itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mounted {
+    AtOnce,
+    /// After what a boot does when it is not: `e2fsck -fy`.
+    Mended,
+    /// Not even then: nothing on it can be asked.
+    Never,
+}
+
+fn mounted(image: &Path, at: &Path) -> Mounted {
+    let (image, at) = (image.to_str().unwrap(), at.to_str().unwrap());
+    let mounts = || tried("mount", &["-o", "loop", image, at]) == 0;
+    if mounts() {
+        return Mounted::AtOnce;
+    }
+    // Below 4: nothing, or nothing any more, is wrong.
+    let mended = (0..4).contains(&tried("e2fsck", &["-fy", image])) && mounts();
+    if mended { Mounted::Mended } else { Mounted::Never }
+}
+
+/// Looks what is in the database of the mounted disk after SQLite's own recovery.
+fn found(at: &Path, promised: &[u64; 7]) -> Vec<Wrong> {
     let path = at.join("data/bedside.db");
     let none = std::collections::BTreeSet::new();
     let looked = || -> rusqlite::Result<Vec<Wrong>> {
@@ -175,6 +197,7 @@ async fn cut_at_any_write_with_writes_torn_and_reordered_it_keeps_what_it_promis
     let mut cuts: Vec<usize> = (0..images).map(|_| dice.below(writes.len() as u64) as usize).collect();
     cuts.sort_unstable();
     let (began, mut wrong, mut torn, mut promised_some) = (Instant::now(), Vec::new(), 0, 0);
+    let (mut mended, mut lost) = (0, 0);
     let base = OpenOptions::new().write(true).open(path("base")).unwrap();
     let mut applied = 0;
     for (number, cut) in cuts.into_iter().enumerate() {
@@ -199,16 +222,27 @@ async fn cut_at_any_write_with_writes_torn_and_reordered_it_keeps_what_it_promis
         let end = writes[..whole].last().map_or(0, |write| write.end);
         let promised = promised(&told, end);
         promised_some += u32::from(promised[0] > 0);
+        let mount = mounted(&path("image"), &path("mnt"));
+        mended += u32::from(mount == Mounted::Mended);
+        if mount == Mounted::Never {
+            println!("image {number} (write {cut}, torn: {torn_one}): its file system is beyond repair");
+            lost += 1;
+            continue;
+        }
         let of = |one: Wrong| {
-            Wrong::of(one.promise, format!("image {number} (write {cut}, torn: {torn_one}): {}", one.text))
+            let text = format!("image {number} (write {cut}, torn: {torn_one}, {mount:?}): {}", one.text);
+            Wrong::of(one.promise, text)
         };
-        wrong.extend(found(&path("image"), &path("mnt"), &promised).into_iter().map(of));
+        wrong.extend(found(&path("mnt"), &promised).into_iter().map(of));
     }
     println!(
-        "{images} images, {torn} of them torn, {promised_some} of which promised something, in {:.1?}; {} things wrong",
+        "{images} images, {torn} of them torn, {promised_some} of which promised something, {mended} mended by e2fsck, {lost} beyond \
+         repair, in {:.1?}; {} things wrong",
         began.elapsed(),
         wrong.len()
     );
+    // Such a file system says nothing of what was promised, so there must not be many.
+    assert!(lost * LOST_OF <= images, "{lost} of {images} file systems are beyond repair");
     nothing_is(&wrong);
 }
 

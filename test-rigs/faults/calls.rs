@@ -117,6 +117,20 @@ async fn live(clinic: &Clinic, since: Since, call: &str, injection: &str, patien
     end
 }
 
+/// So many of these calls are made before the program itself begins: the system loads its libraries.
+fn loading(clinic: &Clinic, call: &str) -> u32 {
+    let list = clinic.dir.path().join("loading");
+    let done = Command::new(tool("strace"))
+        .args(["-f", "-qq", "-o", list.to_str().unwrap(), "-e", &format!("trace={call}")])
+        .arg(&clinic.plan.binary)
+        .arg("--version")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let calls = std::fs::read_to_string(list).unwrap();
+    calls.lines().filter(|line| line.contains(&format!(" {call}("))).count() as u32
+}
+
 async fn settled(clinic: &Clinic) {
     let began = Instant::now();
     let database = Connection::open_with_flags(clinic.database(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
@@ -158,10 +172,19 @@ async fn killed_at_every(since: Since, calls: &[&str], stride: u32) -> Vec<Wrong
     wrong
 }
 
+/// What a life that is stuck says of itself: its last words, and why entries are held.
 fn log_of(clinic: &Clinic) -> String {
+    let held = held_of(clinic).unwrap_or_else(|fault| vec![fault.to_string()]).join("; ");
     let log = std::fs::read_to_string(clinic.dir.path().join("bedside.log")).unwrap_or_default();
     let lines: Vec<&str> = log.lines().rev().take(12).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    format!("held: {held}\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+}
+
+fn held_of(clinic: &Clinic) -> rusqlite::Result<Vec<String>> {
+    let database = Connection::open_with_flags(clinic.database(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let mut held =
+        database.prepare("SELECT id || ': ' || coalesce(reason, '') FROM entry WHERE state = 2 LIMIT 5")?;
+    held.query_map([], |row| row.get(0))?.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,9 +242,17 @@ async fn failing(errors: &[(&str, &str, bool)], at: &[u32]) -> Vec<Wrong> {
                 wrong.push(Wrong::of("I10", text));
             }
             if *for_good {
-                let since = if n % 2 == 0 { Since::Ready } else { Since::Start };
-                live(&clinic, since, call, &format!("error={error}:when={n}+"), Duration::from_millis(400))
-                    .await;
+                // Without memory for its threads a process ends before it is a box.
+                let since = if n % 2 == 0 || *call == "mmap" { Since::Ready } else { Since::Start };
+                let from = if since == Since::Start { n + loading(&clinic, call) } else { *n };
+                live(
+                    &clinic,
+                    since,
+                    call,
+                    &format!("error={error}:when={from}+"),
+                    Duration::from_millis(400),
+                )
+                .await;
                 lives += 1;
             }
         }
@@ -244,6 +275,18 @@ async fn whatever_other_call_fails_nothing_acknowledged_is_lost() {
     let more: Vec<u32> = (1..rounds() * 90).collect();
     let at = if rounds() > 1 { &*more } else { &AT };
     nothing_is(&failing(&ERRORS[7..], at).await);
+}
+
+/// Kills at the first of the calls that answer: what they were to acknowledge is kept, and said again.
+pub(crate) async fn answers_cut_off(sabotage: Sabotage) -> Vec<Wrong> {
+    let clinic = Clinic::open(plan("answers").sabotaged(sabotage)).await;
+    for n in 1..=6 {
+        let kill = format!("signal=SIGKILL:when={n}");
+        live(&clinic, Since::Ready, "sendto", &kill, Duration::from_secs(3)).await;
+    }
+    let (wrong, told) = clinic.close().await;
+    println!("{told}");
+    wrong
 }
 
 /// A few errors of the disk, each once.

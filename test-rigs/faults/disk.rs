@@ -12,10 +12,12 @@ use crate::tools::{Disk, run, tool};
 use crate::{Sabotage, nothing_is, seed};
 
 /// More than fits, of each monitor.
-const TOO_MANY: u64 = 2_500;
+const TOO_MANY: u64 = 5_000;
+/// The least there can be: half of that fits, as it is packed today.
+const QUOTA: i64 = 4 << 20;
 
 /// Fills the box, with its server away, until it refuses; then the server comes back and everything arrives.
-async fn filled(mut clinic: Clinic, relief: impl FnOnce()) -> Vec<Wrong> {
+async fn filled(mut clinic: Clinic, quota: Option<i64>, relief: impl FnOnce()) -> Vec<Wrong> {
     clinic.server.running.faults.always(On::Transaction, Fault::Status(503));
     clinic.allow(TOO_MANY);
     let running = clinic.started();
@@ -27,10 +29,14 @@ async fn filled(mut clinic: Clinic, relief: impl FnOnce()) -> Vec<Wrong> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    println!("refused after {} messages", last.1);
+    let used = used_bytes(&clinic);
+    println!("refused after {} messages, with {used} bytes in use", last.1);
     let mut wrong = Vec::new();
     if clinic.all_told() {
         wrong.push(Wrong::of("I9", format!("{} messages were taken, which do not fit", last.1)));
+    }
+    if quota.is_some_and(|quota| used > quota) {
+        wrong.push(Wrong::of("I9", format!("{used} bytes are in use, more than the quota of {quota:?}")));
     }
     relief();
     let (more, told) = clinic.finish(running).await;
@@ -39,14 +45,21 @@ async fn filled(mut clinic: Clinic, relief: impl FnOnce()) -> Vec<Wrong> {
     wrong
 }
 
+/// What the database uses of its quota.
+fn used_bytes(clinic: &Clinic) -> i64 {
+    let database = rusqlite::Connection::open(clinic.database()).unwrap();
+    let pages = |name: &str| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    (pages("page_count") - pages("freelist_count")) * pages("page_size")
+}
+
 pub(crate) async fn full(sabotage: Sabotage) -> Vec<Wrong> {
     let plan = Plan {
-        buffer: "max_bytes = 4194304".into(),
+        buffer: format!("max_bytes = {QUOTA}"),
         pace: Duration::ZERO,
         delivery: "pause_max_s = 1\nentries_max = 500",
         ..Plan::of("full")
     };
-    filled(Clinic::open(plan.sabotaged(sabotage)).await, || ()).await
+    filled(Clinic::open(plan.sabotaged(sabotage)).await, Some(QUOTA), || ()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +79,7 @@ async fn a_full_disk_refuses_and_drops_nothing() {
         delivery: "pause_max_s = 1\nentries_max = 500",
         ..Plan::of("full-disk")
     };
-    nothing_is(&filled(Clinic::open(plan).await, || std::fs::remove_file(other).unwrap()).await);
+    nothing_is(&filled(Clinic::open(plan).await, None, || std::fs::remove_file(other).unwrap()).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

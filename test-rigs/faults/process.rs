@@ -197,6 +197,8 @@ async fn killed_while_it_brings_an_older_folder_up_to_date_it_does_so_the_next_t
         clinic.server.running.store.count_of("Observation") >= 40
     })
     .await;
+    // The senders say them once more, each until it is acknowledged: what came with the old folder is known.
+    assert!(clinic.told_within(Duration::from_secs(30)).await, "{:?}", clinic.acknowledged());
     let (wrong, told) = clinic.finish(running).await;
     println!("{told}");
     nothing_is(&wrong);

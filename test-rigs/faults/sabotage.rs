@@ -16,7 +16,7 @@ const CASES: [Case; 19] = [
     ("AnswerBeforeCommit", |fault| Box::pin(kills::killed(Some(fault), 20)), &["I1"]),
     ("AnswerOnError", |fault| Box::pin(calls::disk_errors(Some(fault))), &["I1"]),
     ("SyncNormal", |fault| Box::pin(cuts::cut(Some(fault), 8)), &["I1"]),
-    ("NoDedup", |fault| Box::pin(kills::killed(Some(fault), 12)), &["I2"]),
+    ("NoDedup", |fault| Box::pin(calls::answers_cut_off(Some(fault))), &["I2"]),
     ("LateAnswer", |fault| Box::pin(receiver::late(Some(fault))), &["I5"]),
     ("DropOldest", |fault| Box::pin(disk::full(Some(fault))), &["I1", "I4"]),
     ("SkipHash", |fault| Box::pin(disk::rotten(Some(fault))), &["I7", "I6"]),

@@ -25,6 +25,11 @@ pub(crate) fn run(name: &str, words: &[&str]) -> Output {
     done
 }
 
+/// Runs a tool that may fail; its exit code.
+pub(crate) fn tried(name: &str, words: &[&str]) -> i32 {
+    Command::new(tool(name)).args(words).output().unwrap().status.code().unwrap_or(-1)
+}
+
 /// A disk of its own: a file system on a loop device.
 pub(crate) struct Disk {
     dir: tempfile::TempDir,
