@@ -205,18 +205,26 @@ impl Deliver {
             // It is taken back once more when it goes out again.
             tracing::error!(%fault, "What the server has taken back could not be written down.");
         }
-        if let Err(fault) = self.queue.mark(&self.buffer, marks).await {
-            // Not lost: the entries stay as they were and are sent again, which the server sees as the same.
-            tracing::error!(%fault, "The server's verdicts could not be written down.");
-            self.restart().await;
-            return Turn::wait(PAUSE_MIN);
-        }
+        self.write_down(marks).await;
         if let Some(walked) = walked.filter(|_| pause.is_zero()) {
             self.walked.store(walked, Ordering::Relaxed);
         }
         // Only a full round was waiting already; for less, new company is looked for.
         let ahead = ahead.filter(|next| all_final && line.is_zero() && matches!(next, Next::Send(_)));
         Turn { pause: pause.max(line), ahead }
+    }
+
+    /// Writes down what the server said, as soon as the buffer takes it: until then these entries are on their way for
+    /// everybody, and nothing behind them may go. At an end before that they wait again with the next start.
+    async fn write_down(&self, marks: Vec<Mark>) {
+        let mut told = false;
+        while let Err(fault) = self.queue.mark(&self.buffer, marks.clone()).await {
+            if !told {
+                tracing::error!(%fault, "The server's verdicts could not be written down; tried again each second.");
+                told = true;
+            }
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
     }
 
     /// Reads what waits and makes it ready, when it is enough or old enough.
@@ -285,7 +293,7 @@ impl Deliver {
         now.to_zoned(self.zone.clone()).time()
     }
 
-    /// What was on its way waits again: at the start, and when a verdict could not be written down.
+    /// What was on its way waits again, at the start.
     pub(super) async fn restart(&self) {
         let Queue::Feed(name) = &self.queue else { return };
         if let Err(fault) = self.buffer.change(vec![queue::feed(name, FeedChange::Restart)]).await {
