@@ -31,6 +31,29 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("firmware-profiles/templates/tests")
 }
 
+/// Fixture, its trigger event, the numbers of all events of that kind, and the resource each must make.
+type Kind = (&'static str, &'static str, &'static [u8], &'static str);
+
+#[test]
+fn every_event_of_a_kind_is_translated() {
+    const KINDS: [Kind; 3] = [
+        ("adt-a01.hl7", "A01", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 28, 31, 40], "Patient"),
+        ("siu-s12.hl7", "S12", &[12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26], "Appointment"),
+        ("mdm-t02.hl7", "T02", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], "DocumentReference"),
+    ];
+    let library = Library::embedded().unwrap_or_else(|error| panic!("{error}"));
+    for (fixture, own, events, makes) in KINDS {
+        let text = std::fs::read_to_string(folder().join(fixture)).unwrap();
+        for event in events {
+            let event = format!("{}{event:02}", &own[..1]);
+            let converted = convert(&library, text.replace(own, &event).as_bytes());
+            let converted = converted.unwrap_or_else(|why| panic!("{event}: {why:?}"));
+            let made = converted.resources.iter().any(|one| one.value()["resourceType"] == makes);
+            assert!(made, "{event} makes no {makes}");
+        }
+    }
+}
+
 /// `BLESS=1` writes the goldens anew; read the difference before you commit it.
 #[test]
 fn every_fixture_says_what_its_golden_says() {
