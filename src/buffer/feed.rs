@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::BufferError;
 use super::entry::State;
-use super::outgoing::{self, Step};
-use super::reader::{EXAMINED, Reader, Waiting, read_stored};
+use super::outgoing::{self, Step, number_of};
+use super::reader::{Candidate, Reader, Waiting, gather};
 use crate::buffer::AttributedRow;
 use crate::clock::Timestamp;
 
@@ -59,11 +59,10 @@ pub(super) fn apply(
     change: &FeedChange,
     now: Timestamp,
 ) -> rusqlite::Result<Result<(), String>> {
-    let known = conn
-        .prepare_cached("SELECT id FROM destination WHERE name = ?1")?
-        .query_row([destination], |row| row.get::<_, i64>(0))
-        .optional()?;
-    let Some(number) = known else { return Ok(Err(format!("there is no destination \"{destination}\""))) };
+    let number = match number_of(conn, destination)? {
+        Ok(number) => number,
+        Err(unknown) => return Ok(Err(unknown)),
+    };
     match change {
         FeedChange::Take { seen } => take(conn, number, *seen, now)?,
         FeedChange::Restart => {
@@ -207,7 +206,6 @@ fn waiting(
 ) -> rusqlite::Result<(Waiting, Vec<i64>)> {
     let conn = conn.unchecked_transaction()?;
     let mut found = Waiting { through: wanted.after, lead: wanted.after, ..Waiting::default() };
-    let mut examined = 0;
     let mut delayed: HashMap<i64, i64> = HashMap::new();
     let mut late = conn.prepare_cached(DELAYED)?;
     let mut rows = late.query(params![destination, now.micros])?;
@@ -219,37 +217,17 @@ fn waiting(
     }
     let mut next = conn.prepare_cached(WAITING)?;
     let mut rows = next.query(params![destination, wanted.after])?;
-    let (mut bytes, mut changed) = (0, Vec::new());
-    while found.entries.len() < wanted.limit
-        && let Some(row) = rows.next()?
-    {
-        let (entry, lane, attempts): (i64, i64, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if wanted.behind.as_ref().is_some_and(|behind| behind.contains(&lane)) {
-            if found.lead == found.through {
-                found.lead = entry;
-            }
-            found.through = entry;
-            examined += 1;
-            if examined >= EXAMINED {
-                break;
-            }
-            continue;
-        }
-        let stopped = delayed.get(&lane).is_some_and(|first| *first <= entry);
-        if !stopped {
-            match read_stored(&conn, entry)? {
-                Some(stored) => {
-                    bytes += stored.bytes.len();
-                    if bytes > wanted.max_bytes && !found.entries.is_empty() {
-                        break;
-                    }
-                    found.entries.push(super::Stored { attempts, ..stored });
-                }
-                None => changed.push(entry),
-            }
-        }
-        found.through = entry;
-    }
+    let candidates = || {
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let (id, lane, attempts): (i64, i64, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Some(Candidate {
+            id,
+            behind: wanted.behind.as_ref().is_some_and(|behind| behind.contains(&lane)),
+            stopped: delayed.get(&lane).is_some_and(|first| *first <= id),
+            attempts: Some(attempts),
+        }))
+    };
+    let changed = gather(&conn, wanted, &mut found, candidates)?;
     Ok((found, changed))
 }
 
@@ -308,7 +286,8 @@ impl Reader {
         })
     }
 
-    /// The last id of all entries that were received before `at`, clocks that were set back aside; 0 when there is none.
+    /// The last id of all entries that were received before `at`, clocks that were set back aside; when there is none, the one
+    /// before the first that is kept.
     ///
     /// # Errors
     /// [`BufferError::Storage`].

@@ -132,6 +132,15 @@ fn destinations(conn: &Connection, names: &[String]) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The number of a destination; the inner error says that there is none.
+pub(super) fn number_of(conn: &Connection, destination: &str) -> rusqlite::Result<Result<i64, String>> {
+    let known = conn
+        .prepare_cached("SELECT id FROM destination WHERE name = ?1")?
+        .query_row([destination], |row| row.get(0))
+        .optional()?;
+    Ok(known.ok_or_else(|| format!("there is no destination \"{destination}\"")))
+}
+
 fn queue(
     conn: &Connection,
     destination: &str,
@@ -139,11 +148,10 @@ fn queue(
     through: i64,
     now: Timestamp,
 ) -> rusqlite::Result<Result<(), String>> {
-    let known = conn
-        .prepare_cached("SELECT id FROM destination WHERE name = ?1")?
-        .query_row([destination], |row| row.get::<_, i64>(0))
-        .optional()?;
-    let Some(number) = known else { return Ok(Err(format!("there is no destination \"{destination}\""))) };
+    let number = match number_of(conn, destination)? {
+        Ok(number) => number,
+        Err(unknown) => return Ok(Err(unknown)),
+    };
     let mut made = 0;
     for row in rows {
         let state = if row.held.is_some() { State::Held } else { State::Waiting };

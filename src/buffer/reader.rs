@@ -310,47 +310,78 @@ impl Pool {
 
 /// Finds what can be delivered now, and the ids of those whose bytes are not what they were.
 fn find_waiting(conn: &Connection, now: Timestamp, wanted: &Wanted) -> rusqlite::Result<(Waiting, Vec<i64>)> {
-    let Wanted { after, limit, max_bytes, ref behind } = *wanted;
+    let after = wanted.after;
     let is_behind =
-        |device: Option<i64>| behind.as_ref().is_some_and(|all| all.contains(&device.unwrap_or(0)));
+        |device: Option<i64>| wanted.behind.as_ref().is_some_and(|all| all.contains(&device.unwrap_or(0)));
     // One snapshot for both questions: an entry must not become delayed between them.
     let conn = conn.unchecked_transaction()?;
     let delayed = Delayed::read(&conn, now)?;
     let mut found = Waiting { next_try: delayed.next_try, through: after, lead: after, ..Waiting::default() };
-    let mut examined = 0;
     let mut next = conn.prepare_cached(NEXT_WAITING)?;
     let mut rows = next.query([after])?;
-    let (mut bytes, mut changed) = (0, Vec::new());
-    while found.entries.len() < limit
-        && let Some(row) = rows.next()?
-    {
+    let candidates = || {
+        let Some(row) = rows.next()? else { return Ok(None) };
         let (id, link, device) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if is_behind(device) {
+        Ok(Some(Candidate {
+            id,
+            behind: is_behind(device),
+            stopped: delayed.stops(id, link, device),
+            attempts: None,
+        }))
+    };
+    let changed = gather(&conn, wanted, &mut found, candidates)?;
+    Ok((found, changed))
+}
+
+/// One entry of a queue, in its order.
+pub(super) struct Candidate {
+    pub(super) id: i64,
+    /// Older entries of its kind wait: it is the backlog's turn to take it.
+    pub(super) behind: bool,
+    /// It has to wait, itself or for one before it.
+    pub(super) stopped: bool,
+    /// Tries so far, where the queue counts its own.
+    pub(super) attempts: Option<u32>,
+}
+
+/// Fills `found` up to what is wanted; the ids of those whose bytes are not what they were.
+pub(super) fn gather(
+    conn: &Connection,
+    wanted: &Wanted,
+    found: &mut Waiting,
+    mut next: impl FnMut() -> rusqlite::Result<Option<Candidate>>,
+) -> rusqlite::Result<Vec<i64>> {
+    let (mut bytes, mut examined, mut changed) = (0, 0, Vec::new());
+    while found.entries.len() < wanted.limit
+        && let Some(candidate) = next()?
+    {
+        if candidate.behind {
             if found.lead == found.through {
-                found.lead = id;
+                found.lead = candidate.id;
             }
-            found.through = id;
+            found.through = candidate.id;
             examined += 1;
             if examined >= EXAMINED {
                 break;
             }
             continue;
         }
-        if !delayed.stops(id, link, device) {
-            match read_stored(&conn, id)? {
+        if !candidate.stopped {
+            match read_stored(conn, candidate.id)? {
                 Some(stored) => {
                     bytes += stored.bytes.len();
-                    if bytes > max_bytes && !found.entries.is_empty() {
+                    if bytes > wanted.max_bytes && !found.entries.is_empty() {
                         break;
                     }
-                    found.entries.push(stored);
+                    let attempts = candidate.attempts.unwrap_or(stored.attempts);
+                    found.entries.push(Stored { attempts, ..stored });
                 }
-                None => changed.push(id),
+                None => changed.push(candidate.id),
             }
         }
-        found.through = id;
+        found.through = candidate.id;
     }
-    Ok((found, changed))
+    Ok(changed)
 }
 
 /// Entries that wait for their time, and whom they stop: device → first id, link → first id.

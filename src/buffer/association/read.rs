@@ -1,6 +1,6 @@
 //! Asking for associations, homes and attributions.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{AssociationRow, AttributedRow, COLUMNS, Doubt, DoubtRow, HomeRow, attributed_row, by_id, row};
 use crate::buffer::BufferError;
@@ -125,29 +125,6 @@ impl Reader {
             WHERE entry.state = 2 AND unattributed.entry > ?1 ORDER BY unattributed.entry LIMIT ?2";
         self.read("reading what waits for a patient", move |conn| {
             all(conn, ROWS, params![after, limit], doubt_row)
-        })
-        .await
-    }
-
-    /// An id before which no entry was received at `at` or later, clocks that were set back aside.
-    ///
-    /// # Errors
-    /// [`BufferError::Storage`].
-    pub async fn before_received(&self, at: i64) -> Result<i64, BufferError> {
-        self.read("finding when entries were received", move |conn| {
-            let ends = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM frame";
-            let (mut low, mut high): (i64, i64) =
-                conn.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            low -= 1;
-            while high - low > 1 {
-                let middle = low + (high - low) / 2;
-                let received: Option<i64> = conn
-                    .prepare_cached("SELECT received FROM frame WHERE id >= ?1 ORDER BY id LIMIT 1")?
-                    .query_row([middle], |row| row.get(0))
-                    .optional()?;
-                if received.is_some_and(|received| received < at) { low = middle } else { high = middle }
-            }
-            Ok(low)
         })
         .await
     }

@@ -79,7 +79,7 @@ impl Associations {
     ) {
         // A clock may be ahead, and the box's own may have been set.
         let slack = if cause.who == ADMINISTRATION { SLACK_NEWS } else { SLACK };
-        let mut after = match self.reader.before_received(since.saturating_sub(slack)).await {
+        let mut after = match self.reader.last_received_before(since.saturating_sub(slack)).await {
             Ok(before) => before,
             Err(fault) => return tracing::error!(%fault, "When entries were received could not be read."),
         };

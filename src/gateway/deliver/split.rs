@@ -63,7 +63,7 @@ impl Deliver {
         }
         let began = Instant::now();
         let span = i64::try_from(live_for.as_micros()).unwrap_or(i64::MAX);
-        let from = self.reader.before_received(self.clock.now().micros.saturating_sub(span)).await?;
+        let from = self.reader.last_received_before(self.clock.now().micros.saturating_sub(span)).await?;
         let behind = self.queue.behind(&self.reader, from).await?;
         let looked =
             Looked { from, behind, until: Instant::now() + BELIEVED.max(began.elapsed() * TIMES_THE_COST) };
