@@ -107,14 +107,13 @@ fn ways_in() -> Json {
 }
 
 /// Statuses that follow from a row, with what they mean.
-const REFUSALS: [(u16, &str, &str); 8] = [
+const REFUSALS: [(u16, &str, &str); 7] = [
     (400, "BadRequest", "The request is not what is expected here, or broke off"),
     (401, "LogInFirst", "There is no session and no token"),
     (403, "Forbidden", "The role may not do that, or the change does not come from the desk's own pages"),
     (404, "NotFound", "There is nothing here"),
     (408, "TooSlow", "The body took too long"),
     (413, "TooLarge", "The body is larger than is taken here"),
-    (429, "TooMany", "Too many requests; wait as `Retry-After` says"),
     (503, "Unavailable", "The box could not do that now"),
 ];
 
