@@ -17,8 +17,17 @@ const PATHS = {
   upstream: "/upstream",
   routes: "/routes",
   help: "/help",
+  labels: "/labels",
+  bedside: "/bedside",
 };
-const SHOWN = new Set(["overview", "patients", "pairing", "help"]);
+const SHOWN = new Set([
+  "overview",
+  "devices",
+  "patients",
+  "pairing",
+  "help",
+  "bedside",
+]);
 const PHONE = { width: 360, height: 780 };
 const DESKTOP = { width: 1440, height: 900 };
 

@@ -389,6 +389,62 @@ async function device(simulated) {
   await look("device-table", simulated);
 }
 
+/** The list of devices, the tablet's view of one, and the labels to print. */
+async function devices(simulated) {
+  await toPage("Devices");
+  const rows = () => page.locator("tbody tr").count();
+  await tally.check("the devices are listed, searched and sorted", async () => {
+    await page.locator("tbody tr").first().waitFor();
+    const all = await rows();
+    must(all >= Number(flags.devices), `${all} devices`);
+    const name = await page.locator("tbody th a").first().innerText();
+    await page.getByRole("searchbox").fill(name);
+    await eventually(STEP_MS, "fewer rows", async () => (await rows()) < all);
+    await page.getByRole("searchbox").fill("");
+    await page.getByLabel("Order").selectOption("name");
+    const names = await page.locator("tbody th a.tap").allInnerTexts();
+    const sorted = [...names].sort((a, b) => a.localeCompare(b));
+    must(names.join() === sorted.join(), names.join());
+  });
+  await look("devices", simulated);
+  await tally.check(
+    "labels have a code each, and paper has nothing else",
+    async () => {
+      await page.getByRole("link", { name: "Print labels" }).click();
+      await page.locator(".labels svg").first().waitFor();
+      await page
+        .getByLabel("Beds, one a line")
+        .fill("ICU^4^BED-3\nICU^4^BED-4");
+      const codes = await page.locator(".labels li svg path").count();
+      must(codes >= Number(flags.devices) + 2, `${codes} labels`);
+      await page.emulateMedia({ media: "print" });
+      for (const gone of ["nav[aria-label=Pages]", "header", "textarea"])
+        must(
+          !(await page.locator(gone).first().isVisible()),
+          `${gone} would be printed`,
+        );
+      await shoot("labels-paper");
+      await page.emulateMedia({ media: "screen" });
+    },
+  );
+  await look("labels", simulated);
+  await tally.check(
+    "the bedside view says that it is no monitor, and how old each value is",
+    async () => {
+      await page.goto(`${origin}/bedside`);
+      await page.locator(".choice a").first().click();
+      await page.getByText("NOT A MONITOR").waitFor();
+      await page.locator(".values .number").first().waitFor();
+      const ages = await page.locator(".values .age time").count();
+      must(
+        ages === (await page.locator(".values li").count()),
+        "a value without its age",
+      );
+    },
+  );
+  await look("bedside", simulated);
+}
+
 async function messages(simulated) {
   await toPage("Messages");
   await tally.check(
@@ -642,6 +698,7 @@ try {
     overview,
     keyboard,
     device,
+    devices,
     messages,
     segments,
     upstream,
