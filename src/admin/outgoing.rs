@@ -83,7 +83,7 @@ impl ReplayWanted {
 pub struct DeliveryView {
     /// `fhir` or `ndjson`.
     pub kind: &'static str,
-    /// `closed`: it answers; `open`: it is only tried now and then.
+    /// `closed`: it answers; `open`: it is left alone for a while; `half-open`: one request tries whether it answers.
     pub breaker: &'static str,
     /// In a row.
     pub failures: u32,

@@ -83,8 +83,10 @@ export const patients = {
   },
   person: (id: number) => load<IndexedDetail>(`/people/${id}`),
   places: () => load<{ places: Occupied[]; known: Known }>('/places'),
-  async unmerge(merge: number) {
-    await change(`/people/merges/${merge}/undo`);
+  /** How many entries of that time are not kept any more and stay as they were delivered. */
+  async unmerge(merge: number): Promise<number> {
+    const response = await change(`/people/merges/${merge}/undo`);
+    return ((await response.json()) as { beyond?: number }).beyond ?? 0;
   },
 };
 

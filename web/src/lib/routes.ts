@@ -18,6 +18,27 @@ export interface Route {
   left_out: { waveforms: number; alarms: number };
 }
 
+/** How delivery to a FHIR server or into a folder goes. */
+export interface Delivery {
+  kind: 'fhir' | 'ndjson';
+  /** `closed`: it answers; `open`: it is left alone for a while; `half-open`: one request tries whether it answers. */
+  breaker: 'closed' | 'open' | 'half-open';
+  /** In a row. */
+  failures: number;
+  batch: number | null;
+  in_flight: number | null;
+  bytes_sent: number;
+  /** By the time of day. */
+  sends: 'all' | 'alarms' | 'nothing';
+}
+
+/** The main FHIR server. */
+export interface MainServer {
+  name: string;
+  paused: boolean;
+  delivery: Delivery;
+}
+
 export interface Destination {
   name: string;
   address: string | null;
@@ -44,6 +65,8 @@ export interface Destination {
   /** The last acknowledgement. */
   answer: { at: string; text: string } | null;
   routes: Route[];
+  /** Of FHIR servers and folders. */
+  delivery?: Delivery | null;
 }
 
 /** A message in the queue of a destination. */
@@ -92,6 +115,12 @@ export const routing = {
   messages: (destination: string, terms: { state?: string; before?: number | undefined }) =>
     load<OutgoingPage>(`/destinations/${seg(destination)}/messages${query(terms)}`),
   message: (id: number) => load<OutgoingDetail>(`/outgoing/${id}`),
+  main: async () => (await load<{ main?: MainServer | null }>('/destinations')).main ?? null,
+  /** Both in RFC 3339; how many entries go again. */
+  async replay(name: string, from: string, until: string): Promise<number> {
+    const response = await change(`/destinations/${seg(name)}/replay`, { from, until });
+    return ((await response.json()) as { replayed: number }).replayed;
+  },
   async pause(name: string) {
     await change(`/destinations/${seg(name)}/pause`);
   },
