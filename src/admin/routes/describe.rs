@@ -319,7 +319,7 @@ impl Schemas {
     }
 }
 
-/// A choice of one is that one.
+/// A choice of one is that one; words for people are words for people.
 fn tidy(schema: Json) -> Json {
     match schema {
         Json::Object(mut map) => {
@@ -330,6 +330,10 @@ fn tidy(schema: Json) -> Json {
             if let Some(Json::Object(only)) = only {
                 map.remove("oneOf");
                 map.extend(only);
+            }
+            if let Some(Json::String(words)) = map.get_mut("description") {
+                // Links within the sources and their line ends say nothing here.
+                *words = words.replace("[`", "`").replace("`]", "`").replace('\n', " ");
             }
             Json::Object(map.into_iter().map(|(name, value)| (name, tidy(value))).collect())
         }
