@@ -3,7 +3,9 @@
 
 mod act;
 mod associate;
+mod audit;
 mod call;
+mod certificate;
 mod enter;
 mod live;
 mod look;
@@ -12,6 +14,7 @@ mod pair;
 mod people;
 mod probe;
 mod record;
+mod seen;
 mod work;
 
 use std::collections::HashMap;
@@ -32,8 +35,9 @@ use super::answer::Problem;
 use super::desk::{Arrival, Desk};
 use super::guard;
 use crate::access::Permission;
-pub(super) use call::fuzz;
-use call::{Call, decoded};
+use call::decoded;
+pub(super) use call::{Call, fuzz};
+pub(super) use seen::Looks;
 
 /// One route.
 struct Route {
@@ -64,6 +68,8 @@ type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 const NO_BODY: usize = 0;
 /// A name and a password, or a code with both.
 const SMALL_BODY: usize = 4096;
+/// A certificate chain and its key.
+const CERTIFICATE_BODY: usize = 64 << 10;
 /// A link with all its settings.
 const LINK_BODY: usize = 16 << 10;
 /// A body must be whole after this long.
@@ -84,6 +90,8 @@ const PAIR: Need = Need::Session(Permission::Pair);
 const WORKLIST: Need = Need::Session(Permission::Worklist);
 const ASSOCIATE: Need = Need::Session(Permission::Associate);
 const PRESENCE: Need = Need::Session(Permission::Presence);
+const SETTINGS: Need = Need::Session(Permission::Settings);
+const AUDIT: Need = Need::Session(Permission::Audit);
 
 /// The table. A test walks it with and without a session.
 const ROUTES: &[Route] = &[
@@ -125,6 +133,7 @@ const ROUTES: &[Route] = &[
     post("/api/v1/recordings/{}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call))),
     post("/api/v1/recordings/{}/remove", PAIR, NO_BODY, |desk, call| Box::pin(record::remove(desk, call))),
     get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))),
+    post("/api/v1/worklist/find", WORKLIST, SMALL_BODY, |desk, call| Box::pin(work::find(desk, call))),
     post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call))),
     post("/api/v1/worklist/{}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call))),
     get("/api/v1/destinations", LOOK, |desk, call| Box::pin(onward::destinations(desk, call))),
@@ -167,6 +176,14 @@ const ROUTES: &[Route] = &[
     post("/api/v1/people/merges/{}/undo", RESEND, NO_BODY, |desk, call| {
         Box::pin(people::unmerge(desk, call))
     }),
+    get("/api/v1/certificate", SETTINGS, |desk, call| Box::pin(certificate::show(desk, call))),
+    post("/api/v1/certificate", SETTINGS, CERTIFICATE_BODY, |desk, call| {
+        Box::pin(certificate::upload(desk, call))
+    }),
+    post("/api/v1/certificate/own", SETTINGS, NO_BODY, |desk, call| Box::pin(certificate::own(desk, call))),
+    get("/api/v1/audit", AUDIT, |desk, call| Box::pin(audit::rows(desk, call))),
+    post("/api/v1/audit/verify", AUDIT, NO_BODY, |desk, call| Box::pin(audit::verify(desk, call))),
+    get("/api/v1/audit/export", AUDIT, |desk, call| Box::pin(audit::export(desk, call))),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
 ];
 
@@ -215,6 +232,9 @@ struct Asked {
 }
 
 async fn answer(desk: Arc<Desk>, asked: Asked, arrival: Arrival) -> Answer {
+    if let Err(problem) = desk.passes(arrival.peer.ip()) {
+        return problem.into_answer();
+    }
     // HEAD is GET without the body (RFC 9110 §9.3.2).
     let head = asked.method == Method::HEAD;
     let method = if head { Method::GET } else { asked.method.clone() };
@@ -270,7 +290,7 @@ async fn run(
     };
     let body = read(body, route.body_max).await?;
     let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), presence };
-    let answer = (route.run)(desk, call).await;
+    let answer = shown(desk, route, call).await;
     tracing::debug!(
         route = route.path,
         method = %route.method,
@@ -278,6 +298,18 @@ async fn run(
         "the desk answered"
     );
     answer
+}
+
+/// Runs the route; what it shows of patients is written down before it is shown.
+async fn shown(desk: Arc<Desk>, route: &'static Route, call: Call) -> Result<Answer, Problem> {
+    let Some(shows) = seen::shows(&route.method, route.path) else { return (route.run)(desk, call).await };
+    let target = shows.target.replace("{}", call.parameters.first().map_or("", String::as_str));
+    let look = call.looker();
+    let answer = (route.run)(desk.clone(), call).await?;
+    if answer.status().is_success() {
+        desk.looked(&look, shows.action, target).await?;
+    }
+    Ok(answer)
 }
 
 /// Reads a body up to its limit. Nothing beyond is taken, whatever `Content-Length` said.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::json as object;
 use warp::http::StatusCode;
 use warp::reply::Response as Answer;
@@ -14,13 +15,37 @@ use crate::admin::desk::Desk;
 use crate::admin::worklist::OrderWanted;
 use crate::buffer::{NewAudit, WorkState};
 
-/// `GET /api/v1/worklist?state=&q=`
+/// What is looked for; it may name a patient, so it comes in the body and never in an address.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sought {
+    state: Option<String>,
+    /// Part of a specimen, a test or a patient's name or number.
+    text: Option<String>,
+}
+
+/// Longest text that is looked for.
+const TEXT_MAX: usize = 200;
+
+/// `GET /api/v1/worklist?state=`
 pub(super) async fn orders(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let state = call.asked("state");
-    if state.is_some_and(|state| WorkState::parse(state).is_none()) {
+    let state = call.asked("state").map(ToOwned::to_owned);
+    list(&desk, state, None).await
+}
+
+/// `POST /api/v1/worklist/find`
+pub(super) async fn find(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let Sought { state, text } = call.json()?;
+    if text.as_ref().is_some_and(|text| text.chars().count() > TEXT_MAX) {
+        return Err(Problem::bad(format!("\"text\" has at most {TEXT_MAX} characters")));
+    }
+    list(&desk, state, text.filter(|text| !text.is_empty())).await
+}
+
+async fn list(desk: &Desk, state: Option<String>, text: Option<String>) -> Result<Answer, Problem> {
+    if state.as_deref().is_some_and(|state| WorkState::parse(state).is_none()) {
         return Err(Problem::bad("\"state\" is open, sent, done or cancelled"));
     }
-    let (state, text) = (state.map(ToOwned::to_owned), call.asked("q").map(ToOwned::to_owned));
     Ok(json(&desk.services.worklist.orders(state, text).await.map_err(problem)?))
 }
 

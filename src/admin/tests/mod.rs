@@ -2,6 +2,7 @@
 
 mod act;
 mod associate;
+mod attack;
 mod client;
 mod enter;
 mod live;
@@ -10,6 +11,7 @@ mod onward;
 mod pair;
 mod people;
 mod record;
+mod trail;
 mod walk;
 mod wire;
 mod work;
@@ -86,6 +88,7 @@ impl Rig {
             outgoing: Arc::new(onward::Rack::default()),
             associations: Arc::new(associate::Ward::default()),
             people: people::index(),
+            trail: Arc::new(trail::Book::of(store.clone())),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

@@ -72,7 +72,7 @@ async fn an_order_is_put_on_the_list_once_and_taken_back() {
     assert_eq!(rig.client.post("/api/v1/worklist/7/cancel", "").await.status, 204);
     assert_eq!(rig.client.post("/api/v1/worklist/8/cancel", "").await.status, 404);
     assert_eq!(rig.client.post("/api/v1/worklist/x/cancel", "").await.status, 404);
-    let page = rig.client.get("/api/v1/worklist?state=open&q=S-1").await.json();
+    let page = rig.client.post("/api/v1/worklist/find", r#"{"state":"open","text":"S-1"}"#).await.json();
     assert_eq!(
         page["counts"],
         json!({ "open": 2, "sent": 0, "done": 2, "cancelled": 0 }),

@@ -52,7 +52,12 @@ export interface NewOrder {
 }
 
 export const worklist = {
-  list: (state: string, q: string) => load<Worklist>(`/worklist${query({ state, q })}`),
+  /** What is looked for can name a patient: it goes in the body, never in an address. */
+  async list(state: string, text: string): Promise<Worklist> {
+    if (text === '') return load<Worklist>(`/worklist${query({ state })}`);
+    const found = await change('/worklist/find', { state, text });
+    return (await found.json()) as Worklist;
+  },
   async add(order: NewOrder) {
     await change('/worklist', order);
   },
