@@ -5,6 +5,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::Serialize;
+use utoipa::ToSchema;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -21,7 +22,8 @@ const NAMES_MAX: usize = 50;
 const NAME_MAX: usize = 200;
 
 /// What a certificate says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = CertificateFacts)]
 pub struct Facts {
     pub subject: String,
     pub issuer: String,

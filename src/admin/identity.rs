@@ -38,8 +38,9 @@ pub struct Identity {
 }
 
 /// Where the certificate comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CertificateSource)]
 pub enum Source {
     /// The box made it.
     Own,

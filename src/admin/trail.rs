@@ -1,8 +1,9 @@
 //! The audit trail as auditors see it. Rows come from the buffer; whether they are whole, the box says.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::json::{rfc3339, rfc3339_or_null};
+use super::json::{rfc3339, rfc3339_or_null, words};
 use super::store::Answered;
 use crate::buffer::{AuditFilter, AuditRow};
 use crate::clock::Timestamp;
@@ -32,8 +33,14 @@ pub struct Observer {
     pub simulated: bool,
 }
 
+/// The word of how an audited action went.
+fn outcomes() -> utoipa::openapi::Object {
+    words(&["done", "refused", "failed"])
+}
+
 /// One row for the desk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AuditRow)]
 pub struct RowView {
     pub id: i64,
     #[serde(serialize_with = "rfc3339")]
@@ -42,7 +49,7 @@ pub struct RowView {
     pub who: String,
     /// Stable word such as `entry.release`.
     pub what: String,
-    /// `done`, `refused` or `failed`.
+    #[schema(schema_with = outcomes)]
     pub outcome: String,
     pub target: Option<String>,
     /// Address it came from.
@@ -67,7 +74,8 @@ impl From<&AuditRow> for RowView {
 }
 
 /// What checking the trail found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AuditCheck)]
 pub struct Verified {
     /// Nothing is wrong.
     pub sound: bool,
@@ -83,7 +91,8 @@ pub struct Verified {
 }
 
 /// Where the trail is broken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AuditBroken)]
 pub struct BrokenRow {
     pub row: i64,
     pub why: String,

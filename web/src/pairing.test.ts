@@ -417,7 +417,7 @@ describe('the worklist', () => {
   });
 
   it('keeps what is searched for out of the address', async () => {
-    const said: unknown[] = [];
+    const said: object[] = [];
     const { asked } = await open('/worklist', {
       'GET /worklist': { orders: [], counts },
       'POST /worklist/find': (body) => (said.push(body), { orders: [], counts }),

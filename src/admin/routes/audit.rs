@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::poll_fn;
-use serde_json::json as object;
+use serde::Serialize;
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 use warp::Reply;
 use warp::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use warp::reply::Response as Answer;
 
 use super::call::Call;
+use super::says::{AUDIT, Says, number, says, text, word};
 use crate::admin::answer::{Problem, json};
 use crate::admin::balp::audit_event;
 use crate::admin::desk::Desk;
 use crate::admin::store::{AuditRow, Outcome};
-use crate::admin::trail::RowView;
+use crate::admin::trail::{RowView, Verified};
 use crate::buffer::AuditFilter;
 
 /// Rows of a page when nobody says how many, and at most.
@@ -26,6 +28,28 @@ const PAGE_MAX: u32 = 500;
 const EXPORT_ROWS: u32 = 500;
 /// Pieces of an export on their way.
 const QUEUE: usize = 4;
+
+/// A page of the trail.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditPage)]
+struct Rows {
+    /// The newest first.
+    rows: Vec<RowView>,
+    /// Ask on with `before` this id.
+    next: Option<i64>,
+}
+
+pub(super) const ROWS: Says = says("auditTrail", AUDIT, "Who did what, the latest first")
+    .asks(&[
+        text("who", "a user, `bedside` for the box itself, `unknown` for somebody it does not know"),
+        text("what", "a word such as `entry.release`, or the part before its dot"),
+        word("outcome", &["done", "refused", "failed"], "how it went"),
+        text("from", "from this time on (RFC 3339)"),
+        text("until", "until before this time (RFC 3339)"),
+        number("before", 1, i64::MAX, "only rows with a smaller id"),
+        number("limit", 1, PAGE_MAX as i64, "at most so many, 50 when it is not said"),
+    ])
+    .gives::<Rows>(200, "The rows");
 
 /// `GET /api/v1/audit?who=&what=&outcome=&from=&until=&before=&limit=`
 pub(super) async fn rows(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -44,9 +68,12 @@ pub(super) async fn rows(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     };
     let (rows, next) = desk.services.trail.page(wanted).await?;
     desk.looked(&call, "audit.view", "the audit trail".into()).await?;
-    let rows: Vec<_> = rows.iter().map(RowView::from).collect();
-    Ok(json(&object!({ "rows": rows, "next": next })))
+    let rows = rows.iter().map(RowView::from).collect();
+    Ok(json(&Rows { rows, next }))
 }
+
+pub(super) const VERIFY: Says = says("verifyAudit", AUDIT, "Checks every row, its chain, its end and the seal")
+    .gives::<Verified>(200, "What was found; `sound` is false when something is wrong");
 
 /// `POST /api/v1/audit/verify`
 pub(super) async fn verify(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -57,6 +84,13 @@ pub(super) async fn verify(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     desk.audit(AuditRow { target, ..line }).await?;
     Ok(json(&found))
 }
+
+/// JSON, one resource a line.
+const NDJSON: &str = "application/fhir+ndjson";
+
+pub(super) const EXPORT: Says = says("exportAudit", AUDIT, "The trail as FHIR AuditEvents, the oldest first")
+    .asks(&[text("from", "from this time on (RFC 3339)"), text("until", "until before this time (RFC 3339)")])
+    .sends(NDJSON, "One AuditEvent a line");
 
 /// `GET /api/v1/audit/export?from=&until=`: one FHIR AuditEvent a line, oldest first.
 pub(super) async fn export(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -69,7 +103,7 @@ pub(super) async fn export(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
         poll_fn(move |context| pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>)));
     let mut answer = warp::reply::stream(stream).into_response();
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/fhir+ndjson"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON));
     headers.insert(
         CONTENT_DISPOSITION,
         HeaderValue::from_static("attachment; filename=\"bedside-audit.ndjson\""),

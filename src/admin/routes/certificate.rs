@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 use zeroize::Zeroizing;
 
 use super::call::Call;
+use super::says::{CERTIFICATE, Says, says};
 use crate::admin::Source;
 use crate::admin::answer::{Problem, json};
 use crate::admin::certificate::Facts;
@@ -18,8 +20,9 @@ use crate::secret::Secret;
 
 const DAY_S: i64 = 86_400;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CertificateWanted)]
 struct Given {
     /// The chain in PEM, the desk's own certificate first.
     certificate: String,
@@ -28,7 +31,8 @@ struct Given {
 }
 
 /// The certificate as the desk shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Certificate)]
 struct View {
     source: Source,
     /// SHA-256: `AA:BB:…`.
@@ -40,10 +44,21 @@ struct View {
     fixed: Option<String>,
 }
 
+pub(super) const SHOW: Says =
+    says("certificate", CERTIFICATE, "The certificate in use").gives::<View>(200, "What it says of itself");
+
 /// `GET /api/v1/certificate`
 pub(super) async fn show(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     Ok(json(&view(&desk)))
 }
+
+const REFUSED: &[(u16, &str)] =
+    &[(409, "The configuration file names the certificate"), (422, "What is wrong with it, in words")];
+
+pub(super) const UPLOAD: Says = says("putCertificate", CERTIFICATE, "Uses another certificate from now on")
+    .takes::<Given>()
+    .gives::<View>(200, "It is in use")
+    .refuses(REFUSED);
 
 /// `POST /api/v1/certificate`
 pub(super) async fn upload(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -54,6 +69,10 @@ pub(super) async fn upload(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     })
     .await
 }
+
+pub(super) const OWN: Says = says("makeCertificate", CERTIFICATE, "Makes a new certificate of the box's own")
+    .gives::<View>(200, "It is in use")
+    .refuses(REFUSED);
 
 /// `POST /api/v1/certificate/own`
 pub(super) async fn own(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {

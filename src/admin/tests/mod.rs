@@ -4,6 +4,7 @@ mod act;
 mod associate;
 mod attack;
 mod client;
+mod described;
 mod enter;
 mod live;
 mod memory;
