@@ -72,8 +72,9 @@ pub(super) async fn rows(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     Ok(json(&Rows { rows, next }))
 }
 
-pub(super) const VERIFY: Says = says("verifyAudit", AUDIT, "Checks every row, its chain, its end and the seal")
-    .gives::<Verified>(200, "What was found; `sound` is false when something is wrong");
+pub(super) const VERIFY: Says =
+    says("verifyAudit", AUDIT, "Checks every row, its chain, its end and the seal")
+        .gives::<Verified>(200, "What was found; `sound` is false when something is wrong");
 
 /// `POST /api/v1/audit/verify`
 pub(super) async fn verify(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
