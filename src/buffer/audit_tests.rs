@@ -95,7 +95,7 @@ async fn a_row_that_is_taken_out_put_in_or_moved_is_found() {
     let conn = rig.sql();
     for id in 1..=ROWS {
         let found =
-            rig.after(&conn, |conn| drop(conn.execute("DELETE FROM audit WHERE id = ?1", [id]).unwrap()));
+            rig.after(&conn, |conn| assert_eq!(conn.execute("DELETE FROM audit WHERE id = ?1", [id]), Ok(1)));
         let (at, why) = found.unwrap();
         assert_eq!(at, id);
         assert!(why.contains("missing"), "{why}");
