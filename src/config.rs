@@ -7,6 +7,7 @@ pub mod association;
 pub mod audit;
 mod delivery;
 mod destinations;
+mod intake;
 mod library;
 mod patients;
 mod system;
@@ -32,6 +33,7 @@ use crate::{admin, buffer, upstream};
 
 pub use delivery::{Delivery, Hours, Send};
 pub use destinations::{Destination, Feed, FeedTo};
+pub use intake::Intake;
 pub use library::{library, templates};
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
@@ -56,6 +58,7 @@ pub struct Config {
     pub library: Arc<Library>,
     /// How messages of hospital systems become FHIR.
     pub templates: Arc<crate::template::Library>,
+    pub intake: Intake,
     pub delivery: Delivery,
     pub worklist: Worklist,
     pub association: association::Policy,
@@ -245,6 +248,8 @@ struct File {
     #[serde(default, rename = "route")]
     routes: Vec<destinations::RouteFile>,
     #[serde(default)]
+    intake: Intake,
+    #[serde(default)]
     delivery: Delivery,
     #[serde(default)]
     worklist: Worklist,
@@ -361,6 +366,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         routes,
         library,
         templates,
+        intake: file.intake,
         delivery: file.delivery,
         worklist: file.worklist,
         association: file.association,
@@ -384,6 +390,7 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;
+    file.intake.check().map_err(|(key, message)| fault("[intake]", key, message))?;
     file.delivery.check().map_err(|(key, message)| fault("[delivery]", key, message))?;
     if let Some(telemetry) = &file.telemetry {
         telemetry.check().map_err(|(key, message)| fault("[telemetry]", key, message))?;
