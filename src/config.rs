@@ -31,14 +31,41 @@ use crate::{admin, buffer, upstream};
 
 pub use delivery::{Delivery, Hours, Send};
 pub use destinations::{Destination, Feed, FeedTo};
-pub use library::{library, templates};
+pub use library::{library, template_pages, templates};
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 pub use worklist::Worklist;
 
+/// Where a configuration was read, and what stands in it.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The file.
+    pub place: String,
+    /// Keys that it says, such as `site.zone`.
+    said: std::collections::BTreeSet<String>,
+}
+
+impl Origin {
+    fn of(text: &str, place: &str) -> Self {
+        let mut said = std::collections::BTreeSet::new();
+        for (section, value) in toml::from_str::<toml::Table>(text).unwrap_or_default() {
+            if let Some(keys) = value.as_table() {
+                said.extend(keys.keys().map(|key| format!("{section}.{key}")));
+            }
+            said.insert(section);
+        }
+        Self { place: place.into(), said }
+    }
+
+    /// `file` when the key stands there, else `default`.
+    pub fn source(&self, key: &str) -> &'static str {
+        if self.said.contains(key) { "file" } else { "default" }
+    }
+}
+
 /// How the box is built, checked and ready to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub site: Site,
     pub buffer: buffer::Config,
@@ -55,6 +82,8 @@ pub struct Config {
     pub library: Arc<Library>,
     /// How messages of hospital systems become FHIR.
     pub templates: Arc<crate::template::Library>,
+    /// The clinic's own pages of them: path and text.
+    pub own_templates: Vec<(String, String)>,
     pub delivery: Delivery,
     pub worklist: Worklist,
     pub association: association::Policy,
@@ -63,6 +92,7 @@ pub struct Config {
     pub log: Log,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
+    pub origin: Origin,
 }
 
 /// Who and where the box is.
@@ -203,7 +233,7 @@ impl Transport {
 
 impl Transport {
     /// Whether frames of this codec can come this way.
-    fn carries(&self, codec: &Codec) -> bool {
+    pub(crate) fn carries(&self, codec: &Codec) -> bool {
         match self {
             Self::Udp(_) => codec.on_datagrams().is_some(),
             Self::Mllp(_) => matches!(codec, Codec::Mllp(_)),
@@ -319,7 +349,9 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
     sections(&file, &|section, key, message| at(text, place, offset_of(text, section, key), message))?;
     let library = Arc::new(library(file.profiles.folder.as_deref())?);
     let own = file.profiles.folder.as_ref().map(|folder| folder.join("templates"));
-    let templates = Arc::new(templates(own.as_deref().filter(|own| own.is_dir()))?);
+    let own_templates = template_pages(own.as_deref().filter(|own| own.is_dir()))?;
+    let templates = crate::template::Library::embedded_with(own_templates.clone());
+    let templates = Arc::new(templates.map_err(|fault| ConfigError::Whole(fault.to_string()))?);
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
     for link in file.links {
@@ -355,6 +387,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         routes,
         library,
         templates,
+        own_templates,
         delivery: file.delivery,
         worklist: file.worklist,
         association: file.association,
@@ -362,6 +395,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         telemetry: file.telemetry,
         log: file.log,
         secrets: file.secrets,
+        origin: Origin::of(text, place),
     })
 }
 

@@ -37,6 +37,14 @@ pub enum Permission {
     Worklist,
     /// See who is on which device, and say so.
     Associate,
+    /// Read, try and change the pages by which frames are read: firmware profiles and templates.
+    Profiles,
+    /// Set up the FHIR server, its keys and what is asked of it.
+    Upstreams,
+    /// Make, take out and restore backups.
+    Backup,
+    /// See and change how the box is set up.
+    Settings,
 }
 
 impl Role {
@@ -47,10 +55,13 @@ impl Role {
     /// Whether this role may.
     pub const fn may(self, permission: Permission) -> bool {
         use Permission::{Associate, Look, Pair, Presence, ReadMessages, Resend, TestUpstream, Worklist};
+        use Permission::{Backup, Profiles, Settings, Upstreams};
         match (self, permission) {
             (Self::Admin, _) | (_, Presence) => true,
+            (Self::Engineer | Self::Integrator, Backup) => false,
             (Self::Engineer | Self::Integrator, _) => true,
             (Self::Clinician, permission) => matches!(permission, Look | ReadMessages | Worklist | Associate),
+            (Self::Auditor, Profiles | Upstreams | Backup | Settings) => false,
             (Self::Auditor, Look | ReadMessages | Resend | TestUpstream | Pair | Worklist | Associate) => {
                 false
             }

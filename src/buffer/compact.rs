@@ -33,6 +33,19 @@ pub(super) fn frame(stored: &[u8], deflated: Option<i64>) -> Cow<'_, [u8]> {
     unpacked.flatten().map_or(Cow::Borrowed(stored), Cow::Owned)
 }
 
+/// The beginning of the frame whose row begins with `stored`: as much of it as `stored` tells, at most `most` bytes.
+pub(super) fn head(stored: &[u8], deflated: Option<i64>, most: usize) -> Cow<'_, [u8]> {
+    if deflated.is_none() {
+        return Cow::Borrowed(stored.get(..most).unwrap_or(stored));
+    }
+    let mut out = vec![0; most];
+    let mut decompress = Decompress::new(false);
+    // An error says that the row ends here, which is all that was asked for.
+    let _cut = decompress.decompress(stored, &mut out, FlushDecompress::None);
+    out.truncate(usize::try_from(decompress.total_out()).unwrap_or(0));
+    Cow::Owned(out)
+}
+
 fn unpacked(stored: &[u8], length: usize) -> Option<Vec<u8>> {
     if length > MAX_FRAME_BYTES || length > stored.len().saturating_mul(MOST_FROM_ONE) {
         return None;
@@ -50,6 +63,17 @@ mod tests {
 
     fn length(of: &[u8]) -> Option<i64> {
         Some(i64::try_from(of.len()).unwrap())
+    }
+
+    #[test]
+    fn the_beginning_of_a_packed_frame_is_read_from_the_beginning_of_its_row() {
+        let text: Vec<u8> =
+            b"MSH|^~\\&|A|B|||20260101||ORU^R01|77|P|2.6\r".iter().copied().cycle().take(9_000).collect();
+        let packed = packed(&text).unwrap();
+        let row = packed.get(..packed.len().min(1_024)).unwrap();
+        assert_eq!(head(row, length(&text), 100).as_ref(), &text[..100]);
+        assert_eq!(head(&text, None, 50).as_ref(), &text[..50]);
+        assert!(head(b"\xff\xff", Some(9_000), 100).is_empty(), "what is damaged tells nothing");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) async fn trend(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     trend.map(|trend| json(&trend)).ok_or_else(Problem::not_found)
 }
 
-/// `GET /api/v1/entries?state=&link=&device=&before=&limit=`
+/// `GET /api/v1/entries?state=&link=&device=&from=&until=&type=&message=&reason=&before=&limit=`
 pub(super) async fn entries(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let state = match call.asked("state") {
         None => None,
@@ -54,6 +54,12 @@ pub(super) async fn entries(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
         link: call.asked("link").map(Into::into),
         device: call.asked("device").map(Into::into),
         before: call.number("before", 1..=i64::MAX)?,
+        from: call.asked("from").map(|text| super::sets::time("from", text)).transpose()?,
+        until: call.asked("until").map(|text| super::sets::time("until", text)).transpose()?,
+        kind: call.asked("type").map(Into::into),
+        message: call.asked("message").map(Into::into),
+        reason: call.asked("reason").map(Into::into),
+        text: None,
         limit: call.number("limit", 1..=PAGE_MAX)?.unwrap_or(PAGE),
     };
     let store = &desk.services.store;

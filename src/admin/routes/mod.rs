@@ -11,7 +11,11 @@ mod onward;
 mod pair;
 mod people;
 mod probe;
+mod profiles;
 mod record;
+mod sets;
+mod system;
+mod upstreams;
 mod work;
 
 use std::collections::HashMap;
@@ -66,6 +70,10 @@ const NO_BODY: usize = 0;
 const SMALL_BODY: usize = 4096;
 /// A link with all its settings.
 const LINK_BODY: usize = 16 << 10;
+/// A firmware profile or a page of templates.
+const PAGE_BODY: usize = 600 << 10;
+/// A piece of a backup.
+const PIECE_BODY: usize = 4 << 20;
 /// A body must be whole after this long.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -83,6 +91,10 @@ const RESEND: Need = Need::Session(Permission::Resend);
 const PAIR: Need = Need::Session(Permission::Pair);
 const WORKLIST: Need = Need::Session(Permission::Worklist);
 const ASSOCIATE: Need = Need::Session(Permission::Associate);
+const PROFILES: Need = Need::Session(Permission::Profiles);
+const UPSTREAMS: Need = Need::Session(Permission::Upstreams);
+const BACKUP: Need = Need::Session(Permission::Backup);
+const SETTINGS: Need = Need::Session(Permission::Settings);
 const PRESENCE: Need = Need::Session(Permission::Presence);
 
 /// The table. A test walks it with and without a session.
@@ -100,6 +112,15 @@ const ROUTES: &[Route] = &[
     get("/api/v1/devices/{}", LOOK, |desk, call| Box::pin(look::device(desk, call))),
     get("/api/v1/devices/{}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call))),
     get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))),
+    post("/api/v1/search", READ, SMALL_BODY, |desk, call| Box::pin(sets::search(desk, call))),
+    get("/api/v1/held", READ, |desk, call| Box::pin(sets::held(desk, call))),
+    post("/api/v1/sets", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::freeze(desk, call))),
+    get("/api/v1/sets/{}", RESEND, |desk, call| Box::pin(sets::set(desk, call))),
+    post("/api/v1/sets/{}/run", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::run(desk, call))),
+    get("/api/v1/entries/{}/compare", RESEND, |desk, call| Box::pin(sets::compare(desk, call))),
+    get("/api/v1/views", READ, |desk, call| Box::pin(sets::views(desk, call))),
+    post("/api/v1/views", READ, SMALL_BODY, |desk, call| Box::pin(sets::save_view(desk, call))),
+    post("/api/v1/views/remove", READ, SMALL_BODY, |desk, call| Box::pin(sets::remove_view(desk, call))),
     get("/api/v1/entries/{}", READ, |desk, call| Box::pin(look::entry(desk, call))),
     get("/api/v1/entries/{}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))),
     post("/api/v1/entries/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call))),
@@ -124,6 +145,52 @@ const ROUTES: &[Route] = &[
     get("/api/v1/recordings/{}", PAIR, |desk, call| Box::pin(record::export(desk, call))),
     post("/api/v1/recordings/{}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call))),
     post("/api/v1/recordings/{}/remove", PAIR, NO_BODY, |desk, call| Box::pin(record::remove(desk, call))),
+    get("/api/v1/profiles", PROFILES, |desk, call| Box::pin(profiles::list(desk, call))),
+    get("/api/v1/profiles/schema", PROFILES, |desk, call| Box::pin(profiles::schema(desk, call))),
+    get("/api/v1/profiles/{}", PROFILES, |desk, call| Box::pin(profiles::page(desk, call))),
+    get("/api/v1/profiles/{}/export", PROFILES, |desk, call| Box::pin(profiles::export(desk, call))),
+    post("/api/v1/profiles/{}/check", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::check(desk, call))
+    }),
+    post("/api/v1/profiles/{}/run", PROFILES, PAGE_BODY, |desk, call| Box::pin(profiles::run(desk, call))),
+    post("/api/v1/profiles/{}/save", PROFILES, PAGE_BODY, |desk, call| Box::pin(profiles::save(desk, call))),
+    post("/api/v1/profiles/{}/revert", PROFILES, NO_BODY, |desk, call| {
+        Box::pin(profiles::revert(desk, call))
+    }),
+    get("/api/v1/templates", PROFILES, |desk, call| Box::pin(profiles::templates(desk, call))),
+    get("/api/v1/templates/{}", PROFILES, |desk, call| Box::pin(profiles::template(desk, call))),
+    post("/api/v1/templates/{}/check", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::check_template(desk, call))
+    }),
+    post("/api/v1/templates/{}/run", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::run_template(desk, call))
+    }),
+    get("/api/v1/upstream/setup", UPSTREAMS, |desk, call| Box::pin(upstreams::set_up(desk, call))),
+    post("/api/v1/upstream/discover", UPSTREAMS, LINK_BODY, |desk, call| {
+        Box::pin(upstreams::discover(desk, call))
+    }),
+    post("/api/v1/upstream/try", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::try_out(desk, call))),
+    post("/api/v1/upstream/keys", UPSTREAMS, SMALL_BODY, |desk, call| {
+        Box::pin(upstreams::new_key(desk, call))
+    }),
+    post("/api/v1/upstream/keys/rotate", UPSTREAMS, NO_BODY, |desk, call| {
+        Box::pin(upstreams::rotate(desk, call))
+    }),
+    post("/api/v1/upstream/keys/drop", UPSTREAMS, NO_BODY, |desk, call| {
+        Box::pin(upstreams::drop_next(desk, call))
+    }),
+    post("/api/v1/upstream/save", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::save(desk, call))),
+    post("/api/v1/upstream/remove", UPSTREAMS, NO_BODY, |desk, call| Box::pin(upstreams::remove(desk, call))),
+    get("/api/v1/backups", BACKUP, |desk, call| Box::pin(system::backups(desk, call))),
+    post("/api/v1/backups", BACKUP, NO_BODY, |desk, call| Box::pin(system::make(desk, call))),
+    get("/api/v1/backups/{}", BACKUP, |desk, call| Box::pin(system::download(desk, call))),
+    post("/api/v1/backups/{}/check", BACKUP, NO_BODY, |desk, call| Box::pin(system::check(desk, call))),
+    post("/api/v1/backups/{}/remove", BACKUP, NO_BODY, |desk, call| Box::pin(system::remove(desk, call))),
+    post("/api/v1/backups/{}/restore", BACKUP, NO_BODY, |desk, call| Box::pin(system::restore(desk, call))),
+    post("/api/v1/backups/{}/upload", BACKUP, PIECE_BODY, |desk, call| Box::pin(system::upload(desk, call))),
+    get("/api/v1/settings", SETTINGS, |desk, call| Box::pin(system::settings(desk, call))),
+    get("/api/v1/updates", SETTINGS, |desk, call| Box::pin(system::updates(desk, call))),
+    post("/api/v1/restart", SETTINGS, NO_BODY, |desk, call| Box::pin(system::restart(desk, call))),
     get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))),
     post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call))),
     post("/api/v1/worklist/{}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call))),

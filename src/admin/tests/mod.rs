@@ -9,7 +9,11 @@ mod memory;
 mod onward;
 mod pair;
 mod people;
+mod profiles;
 mod record;
+mod sets;
+mod system;
+mod upstreams;
 mod walk;
 mod wire;
 mod work;
@@ -86,6 +90,10 @@ impl Rig {
             outgoing: Arc::new(onward::Rack::default()),
             associations: Arc::new(associate::Ward::default()),
             people: people::index(),
+            sets: Arc::new(sets::Drawer::default()),
+            profiles: Arc::new(profiles::Bookcase),
+            upstreams: Arc::new(upstreams::Socket::default()),
+            system: Arc::new(system::Cellar::new()),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

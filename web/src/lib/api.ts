@@ -173,6 +173,10 @@ export interface Entry {
   summary: string | null;
   attempts: number;
   repeats: number;
+  /** `ORU^R01`, `ASTM` …, as far as its beginning tells. */
+  kind?: string | null;
+  /** The sender’s own number of it (MSH-10). */
+  message?: string | null;
 }
 
 export interface EntryPage {
