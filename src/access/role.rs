@@ -1,10 +1,11 @@
 //! Roles and what each may do. Routes name a permission, never a role.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a person is to this box. Only [`Role::Admin`] can be given today; the others are settled so that what
 /// is stored now stays readable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     Admin,

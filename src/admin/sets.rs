@@ -32,7 +32,7 @@ pub trait Sets: Send + Sync {
 }
 
 /// A list of entries that a user comes back to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SavedView {
     pub name: String,
@@ -101,7 +101,7 @@ pub enum Step {
 }
 
 /// What is to be done with a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Deed {
     /// Held entries go.

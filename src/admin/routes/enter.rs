@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::json as object;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::http::header::SET_COOKIE;
 use warp::reply::Response as Answer;
 use zeroize::Zeroizing;
 
 use super::call::Call;
+use super::says::{ACCESS, Says, says};
 use crate::access::{Role, Throttled, check_password, check_username};
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
@@ -20,30 +21,77 @@ use crate::admin::store::{AuditRow, Outcome, User};
 /// What set-up tries are counted under; no user can be called so.
 const SETUP_ACCOUNT: &str = "\0setup";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct SetupForm {
     code: String,
     username: String,
     password: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct LoginForm {
     username: String,
     password: String,
 }
 
+/// What anybody may know of a box.
+#[derive(Serialize, ToSchema)]
+struct SetupState {
+    /// The first user is still to be made.
+    needed: bool,
+    /// All data is made up: the demo.
+    simulated: bool,
+    site: String,
+    /// SHA-256 of the desk's certificate, `AA:BB:…`.
+    fingerprint: String,
+    version: &'static str,
+}
+
+/// Who was let in.
+#[derive(Serialize, ToSchema)]
+struct LetIn<'a> {
+    username: &'a str,
+}
+
+/// Who one is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
+struct WhoIsThere<'a> {
+    username: &'a str,
+    role: Role,
+    site: &'a str,
+    simulated: bool,
+    version: &'static str,
+}
+
+pub(super) const SETUP_STATE: Says =
+    says("setupState", ACCESS, "Whether the first user is still to be made, and how to know this box")
+        .gives::<SetupState>(200, "What anybody may know");
+
 /// `GET /api/v1/setup`: whether the first user is still to be made, and how to know this box.
 pub(super) async fn setup_state(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     let services = &desk.services;
-    Ok(json(&object!({
-        "needed": !services.store.has_users().await?,
-        "simulated": services.about.simulated,
-        "site": services.about.site,
-        "fingerprint": desk.fingerprint,
-        "version": services.about.version,
-    })))
+    Ok(json(&SetupState {
+        needed: !services.store.has_users().await?,
+        simulated: services.about.simulated,
+        site: services.about.site.clone(),
+        fingerprint: desk.fingerprint.clone(),
+        version: services.about.version,
+    }))
 }
+
+const BRAKED: (u16, &str) = (429, "Too many tries; wait as `Retry-After` says");
+
+pub(super) const SETUP: Says =
+    says("setup", ACCESS, "Makes the first user, for whoever read the code on the console")
+        .takes::<SetupForm>()
+        .gives::<LetIn<'static>>(200, "Made and let in: the session's cookie is set")
+        .refuses(&[
+            (403, "The code is wrong"),
+            (410, "There is a first user already"),
+            (422, "A rule for names or passwords"),
+            BRAKED,
+        ]);
 
 /// `POST /api/v1/setup`: the first user, for whoever read the code on the console.
 pub(super) async fn setup(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -72,6 +120,11 @@ pub(super) async fn setup(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     let_in(&desk, &name, &call, None).await
 }
 
+pub(super) const LOGIN: Says = says("login", ACCESS, "Begins a session")
+    .takes::<LoginForm>()
+    .gives::<LetIn<'static>>(200, "Let in: the session's cookie is set")
+    .refuses(&[(401, "User name or password is wrong"), BRAKED]);
+
 /// `POST /api/v1/login`
 pub(super) async fn login(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let LoginForm { username, password } = call.json()?;
@@ -98,6 +151,8 @@ pub(super) async fn login(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     }
 }
 
+pub(super) const LOGOUT: Says = says("logout", ACCESS, "Ends the session");
+
 /// `POST /api/v1/logout`
 pub(super) async fn logout(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
@@ -106,17 +161,20 @@ pub(super) async fn logout(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(with_header(empty(StatusCode::NO_CONTENT), SET_COOKIE, &guard::no_cookie()))
 }
 
+pub(super) const SESSION: Says =
+    says("session", ACCESS, "Who one is").gives::<WhoIsThere<'static>>(200, "Who is asking");
+
 /// `GET /api/v1/session`: who one is.
 pub(super) async fn session(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
     let about = &desk.services.about;
-    Ok(json(&object!({
-        "username": presence.user,
-        "role": presence.role,
-        "site": about.site,
-        "simulated": about.simulated,
-        "version": about.version,
-    })))
+    Ok(json(&WhoIsThere {
+        username: &presence.user,
+        role: presence.role,
+        site: &about.site,
+        simulated: about.simulated,
+        version: about.version,
+    }))
 }
 
 /// A new session with a new token; the one the browser came with ends.
@@ -125,7 +183,7 @@ async fn let_in(desk: &Desk, name: &str, call: &Call, line: Option<AuditRow>) ->
         desk.services.store.end_session(before, None).await?;
     }
     let token = desk.begin_session(name, line).await?;
-    Ok(with_header(json(&object!({ "username": name })), SET_COOKIE, &guard::cookie(token.text())))
+    Ok(with_header(json(&LetIn { username: name }), SET_COOKIE, &guard::cookie(token.text())))
 }
 
 /// Counts the try, or says how long to wait.

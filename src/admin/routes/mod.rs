@@ -4,6 +4,7 @@
 mod act;
 mod associate;
 mod call;
+mod describe;
 mod enter;
 mod live;
 mod look;
@@ -13,6 +14,7 @@ mod people;
 mod probe;
 mod profiles;
 mod record;
+mod says;
 mod sets;
 mod system;
 mod upstreams;
@@ -38,16 +40,20 @@ use super::guard;
 use crate::access::Permission;
 pub(super) use call::fuzz;
 use call::{Call, decoded};
+pub(super) use describe::document;
+use says::Says;
 
 /// One route.
 struct Route {
     method: Method,
-    /// Segments; `{}` stands for one that is taken as a parameter.
+    /// Segments; one in braces is taken as a parameter, `{id}` as a number.
     path: &'static str,
     need: Need,
     /// Most bytes of a request body.
     body_max: usize,
     run: Run,
+    /// What the description of the API says of it.
+    says: Says,
 }
 
 /// Who may use a route.
@@ -78,11 +84,18 @@ const PIECE_BODY: usize = 4 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const fn get(path: &'static str, need: Need, run: Run) -> Route {
-    Route { method: Method::GET, path, need, body_max: NO_BODY, run }
+    Route { method: Method::GET, path, need, body_max: NO_BODY, run, says: says::UNDESCRIBED }
 }
 
 const fn post(path: &'static str, need: Need, body_max: usize, run: Run) -> Route {
-    Route { method: Method::POST, path, need, body_max, run }
+    Route { method: Method::POST, path, need, body_max, run, says: says::UNDESCRIBED }
+}
+
+impl Route {
+    const fn says(mut self, says: Says) -> Self {
+        self.says = says;
+        self
+    }
 }
 
 const LOOK: Need = Need::Session(Permission::Look);
@@ -97,144 +110,260 @@ const BACKUP: Need = Need::Session(Permission::Backup);
 const SETTINGS: Need = Need::Session(Permission::Settings);
 const PRESENCE: Need = Need::Session(Permission::Presence);
 
-/// The table. A test walks it with and without a session.
+/// The table. Tests walk it: every role, every method, every body that is too long.
+///
+/// Each row names, with `.says(…)`, a constant beside its code that describes it: its name (unique, it becomes the name of
+/// a function in programs made from the description), its topic, one sentence; then what it takes and gives.
+///
+/// ```text
+/// pub(super) const TREND: Says = says("deviceTrend", DEVICES, "The last minutes of one metric of a device")
+///     .asks(&[text("code", "the metric").needed(), number("minutes", 1, 1440, "how far back")])   // the query
+///     .takes::<Wanted>()                    // the body: a type that derives Deserialize and ToSchema
+///     .gives::<Trend>(200, "The points")    // the answer: a type that derives Serialize and ToSchema
+///     .refuses(&[(409, "Why")]);            // beside 400, 401, 403, 404, 408, 413 and 503, which follow from the row
+/// ```
+///
+/// What is said of the query is held against it before the route runs. Two types of one name need `#[schema(as = Other)]`;
+/// a word that is one of few, `#[schema(schema_with = …)]` with [`words`](super::json::words). `BLESS=1 cargo nextest run
+/// openapi` writes `web/openapi.json`; every answer in the tests of this room is held against it.
 const ROUTES: &[Route] = &[
-    get("/healthz", Need::Nothing, |desk, call| Box::pin(probe::healthz(desk, call))),
-    get("/readyz", Need::Nothing, |desk, call| Box::pin(probe::readyz(desk, call))),
-    get("/metrics", Need::Scraper, |desk, call| Box::pin(probe::metrics(desk, call))),
-    get("/api/v1/setup", Need::Nothing, |desk, call| Box::pin(enter::setup_state(desk, call))),
-    post("/api/v1/setup", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::setup(desk, call))),
-    post("/api/v1/login", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::login(desk, call))),
-    post("/api/v1/logout", PRESENCE, NO_BODY, |desk, call| Box::pin(enter::logout(desk, call))),
-    get("/api/v1/session", PRESENCE, |desk, call| Box::pin(enter::session(desk, call))),
-    get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call))),
-    get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))),
-    get("/api/v1/devices/{}", LOOK, |desk, call| Box::pin(look::device(desk, call))),
-    get("/api/v1/devices/{}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call))),
-    get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))),
-    post("/api/v1/search", READ, SMALL_BODY, |desk, call| Box::pin(sets::search(desk, call))),
-    get("/api/v1/held", READ, |desk, call| Box::pin(sets::held(desk, call))),
-    post("/api/v1/sets", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::freeze(desk, call))),
-    get("/api/v1/sets/{}", RESEND, |desk, call| Box::pin(sets::set(desk, call))),
-    post("/api/v1/sets/{}/run", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::run(desk, call))),
-    get("/api/v1/entries/{}/compare", RESEND, |desk, call| Box::pin(sets::compare(desk, call))),
-    get("/api/v1/views", READ, |desk, call| Box::pin(sets::views(desk, call))),
-    post("/api/v1/views", READ, SMALL_BODY, |desk, call| Box::pin(sets::save_view(desk, call))),
-    post("/api/v1/views/remove", READ, SMALL_BODY, |desk, call| Box::pin(sets::remove_view(desk, call))),
-    get("/api/v1/entries/{}", READ, |desk, call| Box::pin(look::entry(desk, call))),
-    get("/api/v1/entries/{}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))),
-    post("/api/v1/entries/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call))),
-    post("/api/v1/entries/{}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call))),
-    get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))),
+    get("/api/openapi.json", PRESENCE, |desk, call| Box::pin(describe::openapi(desk, call)))
+        .says(describe::OPENAPI),
+    get("/api/v1/openapi.json", PRESENCE, |desk, call| Box::pin(describe::openapi(desk, call)))
+        .says(describe::OPENAPI_V1),
+    get("/healthz", Need::Nothing, |desk, call| Box::pin(probe::healthz(desk, call))).says(probe::HEALTHZ),
+    get("/readyz", Need::Nothing, |desk, call| Box::pin(probe::readyz(desk, call))).says(probe::READYZ),
+    get("/metrics", Need::Scraper, |desk, call| Box::pin(probe::metrics(desk, call))).says(probe::METRICS),
+    get("/api/v1/setup", Need::Nothing, |desk, call| Box::pin(enter::setup_state(desk, call)))
+        .says(enter::SETUP_STATE),
+    post("/api/v1/setup", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::setup(desk, call)))
+        .says(enter::SETUP),
+    post("/api/v1/login", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::login(desk, call)))
+        .says(enter::LOGIN),
+    post("/api/v1/logout", PRESENCE, NO_BODY, |desk, call| Box::pin(enter::logout(desk, call)))
+        .says(enter::LOGOUT),
+    get("/api/v1/session", PRESENCE, |desk, call| Box::pin(enter::session(desk, call))).says(enter::SESSION),
+    get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call))).says(look::OVERVIEW),
+    get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).says(live::LIVE),
+    get("/api/v1/devices/{key}", LOOK, |desk, call| Box::pin(look::device(desk, call))).says(look::DEVICE),
+    get("/api/v1/devices/{key}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call)))
+        .says(look::TREND),
+    get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))).says(look::ENTRIES),
+    get("/api/v1/entries/{id}", READ, |desk, call| Box::pin(look::entry(desk, call))).says(look::ENTRY),
+    get("/api/v1/entries/{id}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))).says(look::HL7),
+    post("/api/v1/entries/{id}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call)))
+        .says(act::RELEASE),
+    post("/api/v1/entries/{id}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call)))
+        .says(act::REPLAY),
+    get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))).says(look::UPSTREAM),
     post("/api/v1/upstream/test", Need::Session(Permission::TestUpstream), NO_BODY, |desk, call| {
         Box::pin(act::test_upstream(desk, call))
-    }),
-    get("/api/v1/pairing", PAIR, |desk, call| Box::pin(pair::standing(desk, call))),
-    post("/api/v1/pairing/preview", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::preview(desk, call))),
-    post("/api/v1/pairing/accept", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::accept(desk, call))),
-    post("/api/v1/pairing/forget", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::forget(desk, call))),
-    post("/api/v1/pairing/links", PAIR, LINK_BODY, |desk, call| Box::pin(pair::add_link(desk, call))),
-    post("/api/v1/pairing/links/{}/remove", PAIR, NO_BODY, |desk, call| {
+    })
+    .says(act::TEST),
+    get("/api/v1/pairing", PAIR, |desk, call| Box::pin(pair::standing(desk, call))).says(pair::STANDING),
+    post("/api/v1/pairing/preview", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::preview(desk, call)))
+        .says(pair::PREVIEW),
+    post("/api/v1/pairing/accept", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::accept(desk, call)))
+        .says(pair::ACCEPT),
+    post("/api/v1/pairing/forget", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::forget(desk, call)))
+        .says(pair::FORGET),
+    post("/api/v1/pairing/links", PAIR, LINK_BODY, |desk, call| Box::pin(pair::add_link(desk, call)))
+        .says(pair::ADD_LINK),
+    post("/api/v1/pairing/links/{name}/remove", PAIR, NO_BODY, |desk, call| {
         Box::pin(pair::remove_link(desk, call))
-    }),
-    get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))),
-    get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))),
-    post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call))),
-    get("/api/v1/recordings", PAIR, |desk, call| Box::pin(record::list(desk, call))),
-    post("/api/v1/recordings", PAIR, SMALL_BODY, |desk, call| Box::pin(record::start(desk, call))),
-    get("/api/v1/recordings/{}", PAIR, |desk, call| Box::pin(record::export(desk, call))),
-    post("/api/v1/recordings/{}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call))),
-    post("/api/v1/recordings/{}/remove", PAIR, NO_BODY, |desk, call| Box::pin(record::remove(desk, call))),
-    get("/api/v1/profiles", PROFILES, |desk, call| Box::pin(profiles::list(desk, call))),
-    get("/api/v1/profiles/schema", PROFILES, |desk, call| Box::pin(profiles::schema(desk, call))),
-    get("/api/v1/profiles/{}", PROFILES, |desk, call| Box::pin(profiles::page(desk, call))),
-    get("/api/v1/profiles/{}/export", PROFILES, |desk, call| Box::pin(profiles::export(desk, call))),
-    post("/api/v1/profiles/{}/check", PROFILES, PAGE_BODY, |desk, call| {
+    })
+    .says(pair::REMOVE_LINK),
+    get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))).says(pair::PORTS),
+    get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))).says(pair::SCANNING),
+    post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call)))
+        .says(pair::SCAN),
+    get("/api/v1/recordings", PAIR, |desk, call| Box::pin(record::list(desk, call))).says(record::LIST),
+    post("/api/v1/recordings", PAIR, SMALL_BODY, |desk, call| Box::pin(record::start(desk, call)))
+        .says(record::START),
+    get("/api/v1/recordings/{name}", PAIR, |desk, call| Box::pin(record::export(desk, call)))
+        .says(record::EXPORT),
+    post("/api/v1/recordings/{name}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call)))
+        .says(record::STOP),
+    post("/api/v1/recordings/{name}/remove", PAIR, NO_BODY, |desk, call| {
+        Box::pin(record::remove(desk, call))
+    })
+    .says(record::REMOVE),
+    post("/api/v1/search", READ, SMALL_BODY, |desk, call| Box::pin(sets::search(desk, call)))
+        .says(sets::SEARCH),
+    get("/api/v1/held", READ, |desk, call| Box::pin(sets::held(desk, call))).says(sets::HELD),
+    post("/api/v1/sets", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::freeze(desk, call)))
+        .says(sets::FREEZE),
+    get("/api/v1/sets/{token}", RESEND, |desk, call| Box::pin(sets::set(desk, call))).says(sets::SET),
+    post("/api/v1/sets/{token}/run", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::run(desk, call)))
+        .says(sets::RUN),
+    get("/api/v1/entries/{id}/compare", RESEND, |desk, call| Box::pin(sets::compare(desk, call)))
+        .says(sets::COMPARE),
+    get("/api/v1/views", READ, |desk, call| Box::pin(sets::views(desk, call))).says(sets::VIEWS),
+    post("/api/v1/views", READ, SMALL_BODY, |desk, call| Box::pin(sets::save_view(desk, call)))
+        .says(sets::SAVE_VIEW),
+    post("/api/v1/views/remove", READ, SMALL_BODY, |desk, call| Box::pin(sets::remove_view(desk, call)))
+        .says(sets::REMOVE_VIEW),
+    get("/api/v1/profiles", PROFILES, |desk, call| Box::pin(profiles::list(desk, call))).says(profiles::LIST),
+    get("/api/v1/profiles/schema", PROFILES, |desk, call| Box::pin(profiles::schema(desk, call)))
+        .says(profiles::SCHEMA),
+    get("/api/v1/profiles/{profile}", PROFILES, |desk, call| Box::pin(profiles::page(desk, call)))
+        .says(profiles::PAGE),
+    get("/api/v1/profiles/{profile}/export", PROFILES, |desk, call| Box::pin(profiles::export(desk, call)))
+        .says(profiles::EXPORT),
+    post("/api/v1/profiles/{profile}/check", PROFILES, PAGE_BODY, |desk, call| {
         Box::pin(profiles::check(desk, call))
-    }),
-    post("/api/v1/profiles/{}/run", PROFILES, PAGE_BODY, |desk, call| Box::pin(profiles::run(desk, call))),
-    post("/api/v1/profiles/{}/save", PROFILES, PAGE_BODY, |desk, call| Box::pin(profiles::save(desk, call))),
-    post("/api/v1/profiles/{}/revert", PROFILES, NO_BODY, |desk, call| {
+    })
+    .says(profiles::CHECK),
+    post("/api/v1/profiles/{profile}/run", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::run(desk, call))
+    })
+    .says(profiles::RUN),
+    post("/api/v1/profiles/{profile}/save", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::save(desk, call))
+    })
+    .says(profiles::SAVE),
+    post("/api/v1/profiles/{profile}/revert", PROFILES, NO_BODY, |desk, call| {
         Box::pin(profiles::revert(desk, call))
-    }),
-    get("/api/v1/templates", PROFILES, |desk, call| Box::pin(profiles::templates(desk, call))),
-    get("/api/v1/templates/{}", PROFILES, |desk, call| Box::pin(profiles::template(desk, call))),
-    post("/api/v1/templates/{}/check", PROFILES, PAGE_BODY, |desk, call| {
+    })
+    .says(profiles::REVERT),
+    get("/api/v1/templates", PROFILES, |desk, call| Box::pin(profiles::templates(desk, call)))
+        .says(profiles::TEMPLATES),
+    get("/api/v1/templates/{name}", PROFILES, |desk, call| Box::pin(profiles::template(desk, call)))
+        .says(profiles::TEMPLATE),
+    post("/api/v1/templates/{name}/check", PROFILES, PAGE_BODY, |desk, call| {
         Box::pin(profiles::check_template(desk, call))
-    }),
-    post("/api/v1/templates/{}/run", PROFILES, PAGE_BODY, |desk, call| {
+    })
+    .says(profiles::CHECK_TEMPLATE),
+    post("/api/v1/templates/{name}/run", PROFILES, PAGE_BODY, |desk, call| {
         Box::pin(profiles::run_template(desk, call))
-    }),
-    get("/api/v1/upstream/setup", UPSTREAMS, |desk, call| Box::pin(upstreams::set_up(desk, call))),
+    })
+    .says(profiles::RUN_TEMPLATE),
+    get("/api/v1/upstream/setup", UPSTREAMS, |desk, call| Box::pin(upstreams::set_up(desk, call)))
+        .says(upstreams::SET_UP),
     post("/api/v1/upstream/discover", UPSTREAMS, LINK_BODY, |desk, call| {
         Box::pin(upstreams::discover(desk, call))
-    }),
-    post("/api/v1/upstream/try", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::try_out(desk, call))),
+    })
+    .says(upstreams::DISCOVER),
+    post("/api/v1/upstream/try", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::try_out(desk, call)))
+        .says(upstreams::TRY_OUT),
     post("/api/v1/upstream/keys", UPSTREAMS, SMALL_BODY, |desk, call| {
         Box::pin(upstreams::new_key(desk, call))
-    }),
+    })
+    .says(upstreams::NEW_KEY),
     post("/api/v1/upstream/keys/rotate", UPSTREAMS, NO_BODY, |desk, call| {
         Box::pin(upstreams::rotate(desk, call))
-    }),
+    })
+    .says(upstreams::ROTATE),
     post("/api/v1/upstream/keys/drop", UPSTREAMS, NO_BODY, |desk, call| {
         Box::pin(upstreams::drop_next(desk, call))
-    }),
-    post("/api/v1/upstream/save", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::save(desk, call))),
-    post("/api/v1/upstream/remove", UPSTREAMS, NO_BODY, |desk, call| Box::pin(upstreams::remove(desk, call))),
-    get("/api/v1/backups", BACKUP, |desk, call| Box::pin(system::backups(desk, call))),
-    post("/api/v1/backups", BACKUP, NO_BODY, |desk, call| Box::pin(system::make(desk, call))),
-    get("/api/v1/backups/{}", BACKUP, |desk, call| Box::pin(system::download(desk, call))),
-    post("/api/v1/backups/{}/check", BACKUP, NO_BODY, |desk, call| Box::pin(system::check(desk, call))),
-    post("/api/v1/backups/{}/remove", BACKUP, NO_BODY, |desk, call| Box::pin(system::remove(desk, call))),
-    post("/api/v1/backups/{}/restore", BACKUP, NO_BODY, |desk, call| Box::pin(system::restore(desk, call))),
-    post("/api/v1/backups/{}/upload", BACKUP, PIECE_BODY, |desk, call| Box::pin(system::upload(desk, call))),
-    get("/api/v1/settings", SETTINGS, |desk, call| Box::pin(system::settings(desk, call))),
-    get("/api/v1/updates", SETTINGS, |desk, call| Box::pin(system::updates(desk, call))),
-    post("/api/v1/restart", SETTINGS, NO_BODY, |desk, call| Box::pin(system::restart(desk, call))),
-    get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))),
-    post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call))),
-    post("/api/v1/worklist/{}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call))),
-    get("/api/v1/destinations", LOOK, |desk, call| Box::pin(onward::destinations(desk, call))),
-    get("/api/v1/destinations/{}/messages", READ, |desk, call| Box::pin(onward::messages(desk, call))),
-    post("/api/v1/destinations/{}/pause", RESEND, NO_BODY, |desk, call| Box::pin(onward::pause(desk, call))),
-    post("/api/v1/destinations/{}/resume", RESEND, NO_BODY, |desk, call| {
+    })
+    .says(upstreams::DROP_NEXT),
+    post("/api/v1/upstream/save", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::save(desk, call)))
+        .says(upstreams::SAVE),
+    post("/api/v1/upstream/remove", UPSTREAMS, NO_BODY, |desk, call| Box::pin(upstreams::remove(desk, call)))
+        .says(upstreams::REMOVE),
+    get("/api/v1/backups", BACKUP, |desk, call| Box::pin(system::backups(desk, call))).says(system::BACKUPS),
+    post("/api/v1/backups", BACKUP, NO_BODY, |desk, call| Box::pin(system::make(desk, call)))
+        .says(system::MAKE),
+    get("/api/v1/backups/{name}", BACKUP, |desk, call| Box::pin(system::download(desk, call)))
+        .says(system::DOWNLOAD),
+    post("/api/v1/backups/{name}/check", BACKUP, NO_BODY, |desk, call| Box::pin(system::check(desk, call)))
+        .says(system::CHECK),
+    post("/api/v1/backups/{name}/remove", BACKUP, NO_BODY, |desk, call| Box::pin(system::remove(desk, call)))
+        .says(system::REMOVE),
+    post("/api/v1/backups/{name}/restore", BACKUP, NO_BODY, |desk, call| {
+        Box::pin(system::restore(desk, call))
+    })
+    .says(system::RESTORE),
+    post("/api/v1/backups/{name}/upload", BACKUP, PIECE_BODY, |desk, call| {
+        Box::pin(system::upload(desk, call))
+    })
+    .says(system::UPLOAD),
+    get("/api/v1/settings", SETTINGS, |desk, call| Box::pin(system::settings(desk, call)))
+        .says(system::SETTINGS),
+    get("/api/v1/updates", SETTINGS, |desk, call| Box::pin(system::updates(desk, call)))
+        .says(system::UPDATES),
+    post("/api/v1/restart", SETTINGS, NO_BODY, |desk, call| Box::pin(system::restart(desk, call)))
+        .says(system::RESTART),
+    get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))).says(work::ORDERS),
+    post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call)))
+        .says(work::ADD),
+    post("/api/v1/worklist/find", WORKLIST, SMALL_BODY, |desk, call| Box::pin(work::find(desk, call)))
+        .says(work::FIND),
+    post("/api/v1/worklist/{id}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call)))
+        .says(work::CANCEL),
+    get("/api/v1/destinations", LOOK, |desk, call| Box::pin(onward::destinations(desk, call)))
+        .says(onward::DESTINATIONS),
+    get("/api/v1/destinations/{name}/messages", READ, |desk, call| Box::pin(onward::messages(desk, call)))
+        .says(onward::MESSAGES),
+    post("/api/v1/destinations/{name}/pause", RESEND, NO_BODY, |desk, call| {
+        Box::pin(onward::pause(desk, call))
+    })
+    .says(onward::PAUSE),
+    post("/api/v1/destinations/{name}/resume", RESEND, NO_BODY, |desk, call| {
         Box::pin(onward::resume(desk, call))
-    }),
-    post("/api/v1/destinations/{}/release", RESEND, NO_BODY, |desk, call| {
+    })
+    .says(onward::RESUME),
+    post("/api/v1/destinations/{name}/release", RESEND, NO_BODY, |desk, call| {
         Box::pin(onward::release_all(desk, call))
-    }),
-    post("/api/v1/destinations/{}/replay", RESEND, SMALL_BODY, |desk, call| {
+    })
+    .says(onward::RELEASE_ALL),
+    post("/api/v1/destinations/{name}/replay", RESEND, SMALL_BODY, |desk, call| {
         Box::pin(onward::replay(desk, call))
-    }),
-    get("/api/v1/outgoing/{}", READ, |desk, call| Box::pin(onward::message(desk, call))),
-    post("/api/v1/outgoing/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(onward::release(desk, call))),
-    post("/api/v1/outgoing/{}/rebuild", RESEND, NO_BODY, |desk, call| Box::pin(onward::rebuild(desk, call))),
-    post("/api/v1/outgoing/{}/drop", RESEND, SMALL_BODY, |desk, call| Box::pin(onward::discard(desk, call))),
-    get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call))),
-    get("/api/v1/associations/devices/{}", ASSOCIATE, |desk, call| Box::pin(associate::timeline(desk, call))),
-    get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call))),
+    })
+    .says(onward::REPLAY),
+    get("/api/v1/outgoing/{id}", READ, |desk, call| Box::pin(onward::message(desk, call)))
+        .says(onward::MESSAGE),
+    post("/api/v1/outgoing/{id}/release", RESEND, NO_BODY, |desk, call| {
+        Box::pin(onward::release(desk, call))
+    })
+    .says(onward::RELEASE),
+    post("/api/v1/outgoing/{id}/rebuild", RESEND, NO_BODY, |desk, call| {
+        Box::pin(onward::rebuild(desk, call))
+    })
+    .says(onward::REBUILD),
+    post("/api/v1/outgoing/{id}/drop", RESEND, SMALL_BODY, |desk, call| {
+        Box::pin(onward::discard(desk, call))
+    })
+    .says(onward::DISCARD),
+    get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call)))
+        .says(associate::STANDING),
+    get("/api/v1/associations/devices/{key}", ASSOCIATE, |desk, call| {
+        Box::pin(associate::timeline(desk, call))
+    })
+    .says(associate::TIMELINE),
+    get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call)))
+        .says(associate::DOUBTS),
     post("/api/v1/associations/find", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::find(desk, call))
-    }),
+    })
+    .says(associate::FIND),
     post("/api/v1/associations", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::associate(desk, call))
-    }),
+    })
+    .says(associate::ASSOCIATE),
     post("/api/v1/associations/home", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::home(desk, call))
-    }),
-    post("/api/v1/associations/{}/end", ASSOCIATE, SMALL_BODY, |desk, call| {
+    })
+    .says(associate::HOME),
+    post("/api/v1/associations/{id}/end", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::end(desk, call))
-    }),
-    post("/api/v1/associations/{}/correct", ASSOCIATE, SMALL_BODY, |desk, call| {
+    })
+    .says(associate::END),
+    post("/api/v1/associations/{id}/correct", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::correct(desk, call))
-    }),
-    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call))),
-    get("/api/v1/people/{}", READ, |desk, call| Box::pin(people::person(desk, call))),
-    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))),
-    post("/api/v1/people/merges/{}/undo", RESEND, NO_BODY, |desk, call| {
+    })
+    .says(associate::CORRECT),
+    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call)))
+        .says(people::SEARCH),
+    get("/api/v1/people/{id}", READ, |desk, call| Box::pin(people::person(desk, call))).says(people::PERSON),
+    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))).says(people::PLACES),
+    post("/api/v1/people/merges/{id}/undo", RESEND, NO_BODY, |desk, call| {
         Box::pin(people::unmerge(desk, call))
-    }),
-    post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
+    })
+    .says(people::UNMERGE),
+    post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call)))
+        .says(pair::STOP_SCAN),
 ];
 
 /// The whole desk as one warp filter; it never rejects.
@@ -336,6 +465,7 @@ async fn run(
         }
     };
     let body = read(body, route.body_max).await?;
+    route.says.check(&query)?;
     let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), presence };
     let answer = (route.run)(desk, call).await;
     tracing::debug!(
@@ -394,7 +524,7 @@ fn matches(pattern: &str, path: &str) -> Option<Vec<String>> {
     for expected in pattern.split('/') {
         let segment = segments.next()?;
         match expected {
-            "{}" => parameters.push(decoded(segment)?),
+            _ if expected.starts_with('{') => parameters.push(decoded(segment)?),
             _ if expected == segment => {}
             _ => return None,
         }
@@ -414,16 +544,46 @@ fn not_allowed(methods: &str) -> Answer {
 #[cfg(test)]
 pub(super) mod table {
     //! The table as tests walk it.
-    use super::{Method, Need, ROUTES};
+    use super::{Found, Method, Need, ROUTES, find};
+    use crate::access::Permission;
 
-    /// (method, path with `{}` filled, needs a session, is a scraper's)
-    pub(in crate::admin) fn rows() -> Vec<(Method, String, bool, bool)> {
+    /// A row.
+    pub(in crate::admin) struct Row {
+        pub(in crate::admin) method: Method,
+        /// With each parameter filled: 1.
+        pub(in crate::admin) path: String,
+        /// What a session must be allowed to; `None` on routes that need none.
+        pub(in crate::admin) permission: Option<Permission>,
+        pub(in crate::admin) body_max: usize,
+        pub(in crate::admin) id: &'static str,
+    }
+
+    pub(in crate::admin) fn rows() -> Vec<Row> {
         ROUTES
             .iter()
-            .map(|route| {
-                let session = matches!(route.need, Need::Session(_));
-                (route.method.clone(), route.path.replace("{}", "1"), session, route.need == Need::Scraper)
+            .map(|route| Row {
+                method: route.method.clone(),
+                path: filled(route.path),
+                permission: match route.need {
+                    Need::Session(permission) => Some(permission),
+                    Need::Nothing | Need::Scraper => None,
+                },
+                body_max: route.body_max,
+                id: route.says.id,
             })
             .collect()
+    }
+
+    /// The row a request finds, as it is described.
+    pub(in crate::admin) fn pattern(method: &Method, path: &str) -> Option<&'static str> {
+        match find(path, method) {
+            Found::Route(route, _) => Some(route.path),
+            Found::OtherMethod(_) | Found::Nothing => None,
+        }
+    }
+
+    fn filled(pattern: &str) -> String {
+        let fill = |segment| if str::starts_with(segment, '{') { "1" } else { segment };
+        pattern.split('/').map(fill).collect::<Vec<_>>().join("/")
     }
 }

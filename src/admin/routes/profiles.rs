@@ -9,20 +9,23 @@ use warp::reply::Response as Answer;
 
 use super::call::Call;
 use super::pair::{audited, problem};
+use super::says::{Loose, PROFILES, Says, says};
 use crate::admin::answer::{Problem, json, with_type};
 use crate::admin::desk::Desk;
 use crate::admin::profiles::Tried;
 use crate::admin::store::{AuditRow, Outcome};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PageText)]
 struct Text {
     text: String,
 }
 
 /// A text and what it is tried on: a capture or an entry.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProfileTrial)]
 struct Trial {
     text: String,
     #[serde(default)]
@@ -31,16 +34,27 @@ struct Trial {
     entry: Option<i64>,
 }
 
+pub(super) const LIST: Says = says("profiles", PROFILES, "Every firmware profile")
+    .gives::<Loose>(200, "The profiles")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
+
 /// `GET /api/v1/profiles`
 pub(super) async fn list(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     let profiles = desk.services.profiles.list().await.map_err(problem)?;
     Ok(json(&object!({ "profiles": profiles })))
 }
 
+pub(super) const SCHEMA: Says = says("profileSchema", PROFILES, "The JSON Schema of a page")
+    .gives::<Loose>(200, "A JSON Schema (2020-12)");
+
 /// `GET /api/v1/profiles/schema`: the JSON Schema of a page.
 pub(super) async fn schema(_desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     Ok(json(&crate::firmware_profile::page_schema()))
 }
+
+pub(super) const PAGE: Says = says("profile", PROFILES, "A page with its captures and what came lately")
+    .gives::<Loose>(200, "The page")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/profiles/{id}`
 pub(super) async fn page(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -48,11 +62,20 @@ pub(super) async fn page(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     Ok(json(&desk.services.profiles.page(id).await.map_err(problem)?))
 }
 
+pub(super) const CHECK: Says = says("checkProfile", PROFILES, "The faults of a text")
+    .takes::<Text>()
+    .gives::<Loose>(200, "Its faults, or what it describes");
+
 /// `POST /api/v1/profiles/{id}/check`
 pub(super) async fn check(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let Text { text } = call.json()?;
     Ok(json(&desk.services.profiles.check(call.parameter()?.to_owned(), text).await))
 }
+
+pub(super) const RUN: Says = says("runProfile", PROFILES, "What a capture or an entry says through a text")
+    .takes::<Trial>()
+    .gives::<Loose>(200, "What it says")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/profiles/{id}/run`
 pub(super) async fn run(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -75,6 +98,11 @@ async fn looked(desk: &Desk, call: &Call, action: &'static str, target: String) 
     desk.audit(AuditRow { target: Some(target), ..line }).await
 }
 
+pub(super) const SAVE: Says = says("saveProfile", PROFILES, "Puts a page in force")
+    .takes::<Text>()
+    .gives::<Loose>(200, "It is in force")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
+
 /// `POST /api/v1/profiles/{id}/save`
 pub(super) async fn save(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let Text { text } = call.json()?;
@@ -84,12 +112,20 @@ pub(super) async fn save(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     Ok(json(&audited(&desk, &call, "profile.save", id, done).await?))
 }
 
+pub(super) const REVERT: Says = says("revertProfile", PROFILES, "Takes back what was saved at the desk")
+    .gives::<Loose>(200, "It is as it was")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
+
 /// `POST /api/v1/profiles/{id}/revert`
 pub(super) async fn revert(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.parameter()?.to_owned();
     let done = desk.services.profiles.revert(id.clone());
     Ok(json(&audited(&desk, &call, "profile.revert", id, done).await?))
 }
+
+pub(super) const EXPORT: Says = says("exportProfile", PROFILES, "The folder of a profile")
+    .sends("application/gzip", "A tar archive")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/profiles/{id}/export`: the folder, packed.
 pub(super) async fn export(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -108,10 +144,19 @@ pub(super) fn attached(mut answer: Answer, name: &str) -> Answer {
     answer
 }
 
+pub(super) const TEMPLATES: Says =
+    says("templates", PROFILES, "Every page of templates, and the messages they translate")
+        .gives::<Loose>(200, "The pages")
+        .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
+
 /// `GET /api/v1/templates`
 pub(super) async fn templates(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     Ok(json(&desk.services.profiles.templates().await.map_err(problem)?))
 }
+
+pub(super) const TEMPLATE: Says = says("template", PROFILES, "The text of a page of templates")
+    .gives::<Loose>(200, "The text")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/templates/{name}`
 pub(super) async fn template(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -120,19 +165,28 @@ pub(super) async fn template(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
     Ok(json(&object!({ "name": name, "text": text })))
 }
 
+pub(super) const CHECK_TEMPLATE: Says = says("checkTemplate", PROFILES, "The faults of a page of templates")
+    .takes::<Text>()
+    .gives::<Loose>(200, "Its faults");
+
 /// `POST /api/v1/templates/{name}/check`
 pub(super) async fn check_template(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let Text { text } = call.json()?;
     Ok(json(&desk.services.profiles.check_template(call.parameter()?.to_owned(), text).await))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TemplateTrial {
     entry: i64,
     #[serde(default)]
     text: Option<String>,
 }
+
+pub(super) const RUN_TEMPLATE: Says = says("runTemplate", PROFILES, "What an entry becomes by templates")
+    .takes::<TemplateTrial>()
+    .gives::<Loose>(200, "What it becomes")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/templates/{name}/run`
 pub(super) async fn run_template(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {

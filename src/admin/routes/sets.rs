@@ -8,7 +8,9 @@ use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
+use super::look::Entries;
 use super::pair::{audited, problem};
+use super::says::{Loose, MESSAGES, Says, says};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::desk::Desk;
 use crate::admin::sets::{Deed, SavedView, SetView, SetWanted, TYPED_ABOVE};
@@ -19,8 +21,9 @@ use crate::clock::Timestamp;
 const WORD_MAX: usize = 200;
 
 /// Which entries. A patient's number comes in a body, never in an address.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = EntryTerms)]
 struct Wanted {
     state: Option<String>,
     link: Option<String>,
@@ -74,6 +77,14 @@ pub(super) fn time(name: &str, text: &str) -> Result<Timestamp, Problem> {
     Ok(Timestamp::from_micros(at.as_microsecond(), true))
 }
 
+pub(super) const SEARCH: Says = says(
+    "searchEntries",
+    MESSAGES,
+    "Messages, also by what stands in them: a patient's number comes in the body",
+)
+.takes::<Wanted>()
+.gives::<Entries>(200, "A page");
+
 /// `POST /api/v1/search`: as `GET /api/v1/entries`, also by a patient's number.
 pub(super) async fn search(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let wanted: Wanted = call.json()?;
@@ -86,21 +97,30 @@ pub(super) async fn search(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     let store = &desk.services.store;
     let page = store.entries(filter).await?;
     let counts = store.backlog().await?.counts;
-    Ok(json(&object!({ "entries": page.entries, "next": page.next, "counts": counts })))
+    Ok(json(&Entries { entries: page.entries, next: page.next, counts }))
 }
+
+pub(super) const HELD: Says = says("held", MESSAGES, "What is held, by reason")
+    .gives::<Loose>(200, "The groups")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/held`
 pub(super) async fn held(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     Ok(json(&desk.services.sets.held().await.map_err(problem)?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewSet {
     deed: Deed,
     #[serde(default)]
     filter: Wanted,
 }
+
+pub(super) const FREEZE: Says = says("freezeSet", MESSAGES, "The exact entries a deed would be done to")
+    .takes::<NewSet>()
+    .gives::<Loose>(201, "The set, which nobody else can use")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/sets`: the exact entries a deed would be done to.
 pub(super) async fn freeze(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -118,18 +138,28 @@ fn own(desk: &Desk, call: &Call) -> Result<SetView, Problem> {
     desk.services.sets.set(who, call.parameter()?).ok_or_else(Problem::not_found)
 }
 
+pub(super) const SET: Says =
+    says("set", MESSAGES, "A frozen set and how far it has come").gives::<Loose>(200, "The set");
+
 /// `GET /api/v1/sets/{token}`
 pub(super) async fn set(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     Ok(json(&own(&desk, &call)?))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SetConfirmation)]
 struct Confirmation {
     /// The number of entries, as the person typed it.
     #[serde(default)]
     count: Option<u64>,
 }
+
+pub(super) const RUN: Says = says("runSet", MESSAGES, "Does what a set was frozen for, once")
+    .may_take::<Confirmation>()
+    .gives::<Loose>(202, "It has begun")
+    .or::<Loose>(200, "It had begun before")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/sets/{token}/run`
 pub(super) async fn run(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -159,6 +189,11 @@ pub(super) async fn run(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> 
     Ok(answer)
 }
 
+pub(super) const COMPARE: Says =
+    says("compareEntry", MESSAGES, "What would be sent of an entry now beside what the server holds")
+        .gives::<Loose>(200, "Both sides")
+        .refuses(&[(409, "It cannot be so; the detail says why")]);
+
 /// `GET /api/v1/entries/{id}/compare`: what would be sent now beside what the server holds.
 pub(super) async fn compare(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
@@ -168,12 +203,20 @@ pub(super) async fn compare(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     Ok(json(&desk.services.sets.compare(id).await.map_err(problem)?))
 }
 
+pub(super) const VIEWS: Says = says("views", MESSAGES, "The lists this user comes back to")
+    .gives::<Loose>(200, "Names and terms")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
+
 /// `GET /api/v1/views`
 pub(super) async fn views(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let who = call.presence()?.user.clone();
     let views = desk.services.sets.views(who).await.map_err(problem)?;
     Ok(json(&object!({ "views": views })))
 }
+
+pub(super) const SAVE_VIEW: Says = says("saveView", MESSAGES, "Keeps a list under a name")
+    .takes::<SavedView>()
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/views`
 pub(super) async fn save_view(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -190,11 +233,16 @@ pub(super) async fn save_view(desk: Arc<Desk>, call: Call) -> Result<Answer, Pro
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ViewNamed)]
 struct Named {
     name: String,
 }
+
+pub(super) const REMOVE_VIEW: Says = says("removeView", MESSAGES, "Forgets a list")
+    .takes::<Named>()
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/views/remove`
 pub(super) async fn remove_view(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {

@@ -10,6 +10,7 @@ use warp::reply::Response as Answer;
 
 use super::call::Call;
 use super::pair::{audited, problem};
+use super::says::{Loose, Says, UPSTREAM, says};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::desk::Desk;
 
@@ -31,10 +32,20 @@ async fn in_time<T>(doing: impl Future<Output = T>) -> Result<T, Problem> {
     tokio::time::timeout(PATIENCE, doing).await.map_err(slow)
 }
 
+pub(super) const SET_UP: Says =
+    says("upstreamSetUp", UPSTREAM, "How the server is set up, and the keys of this box")
+        .gives::<Loose>(200, "How it is set up")
+        .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
+
 /// `GET /api/v1/upstream/setup`
 pub(super) async fn set_up(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     Ok(json(&desk.services.upstreams.set_up().await.map_err(problem)?))
 }
+
+pub(super) const DISCOVER: Says = says("discoverUpstream", UPSTREAM, "What a server says of itself")
+    .takes::<Loose>()
+    .gives::<Loose>(200, "SMART configuration and capabilities")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/discover`
 pub(super) async fn discover(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -44,6 +55,12 @@ pub(super) async fn discover(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
     Ok(json(&in_time(asking).await??))
 }
 
+pub(super) const TRY_OUT: Says =
+    says("tryUpstream", UPSTREAM, "Tests each step with a page that is not in force")
+        .takes::<Loose>()
+        .gives::<Loose>(200, "The steps")
+        .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
+
 /// `POST /api/v1/upstream/try`: as the test, with a page that is not in force.
 pub(super) async fn try_out(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let page = page(&call)?;
@@ -52,11 +69,16 @@ pub(super) async fn try_out(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     Ok(json(&object!({ "steps": in_time(asking).await?? })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewKey {
     algorithm: String,
 }
+
+pub(super) const NEW_KEY: Says = says("makeUpstreamKey", UPSTREAM, "Makes a key pair on the box")
+    .takes::<NewKey>()
+    .gives::<Loose>(201, "Its public half")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/keys`
 pub(super) async fn new_key(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -68,11 +90,18 @@ pub(super) async fn new_key(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     Ok(made)
 }
 
+pub(super) const ROTATE: Says = says("rotateUpstreamKey", UPSTREAM, "The successor becomes the key in use")
+    .gives::<Loose>(200, "The box starts anew")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
+
 /// `POST /api/v1/upstream/keys/rotate`
 pub(super) async fn rotate(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let doing = desk.services.upstreams.rotate();
     Ok(json(&audited(&desk, &call, "upstream.rotate", String::new(), doing).await?))
 }
+
+pub(super) const DROP_NEXT: Says = says("dropUpstreamKey", UPSTREAM, "Forgets the successor")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/keys/drop`
 pub(super) async fn drop_next(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -81,6 +110,11 @@ pub(super) async fn drop_next(desk: Arc<Desk>, call: Call) -> Result<Answer, Pro
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+pub(super) const SAVE: Says = says("saveUpstream", UPSTREAM, "Puts a server in force")
+    .takes::<Loose>()
+    .gives::<Loose>(200, "The box starts anew")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
+
 /// `POST /api/v1/upstream/save`
 pub(super) async fn save(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let page = page(&call)?;
@@ -88,6 +122,10 @@ pub(super) async fn save(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     let doing = desk.services.upstreams.save(who, page);
     Ok(json(&audited(&desk, &call, "upstream.save", target, doing).await?))
 }
+
+pub(super) const REMOVE: Says = says("removeUpstream", UPSTREAM, "There is no server any more")
+    .gives::<Loose>(200, "The box starts anew")
+    .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/remove`
 pub(super) async fn remove(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
