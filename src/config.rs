@@ -6,7 +6,9 @@
 pub mod association;
 mod delivery;
 mod destinations;
+mod intake;
 mod library;
+mod origin;
 mod patients;
 mod system;
 mod waveforms;
@@ -31,38 +33,13 @@ use crate::{admin, buffer, upstream};
 
 pub use delivery::{Delivery, Hours, Send};
 pub use destinations::{Destination, Feed, FeedTo};
+pub use intake::Intake;
 pub use library::{library, template_pages, templates};
+pub use origin::Origin;
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 pub use worklist::Worklist;
-
-/// Where a configuration was read, and what stands in it.
-#[derive(Clone, Debug, Default)]
-pub struct Origin {
-    /// The file.
-    pub place: String,
-    /// Keys that it says, such as `site.zone`.
-    said: std::collections::BTreeSet<String>,
-}
-
-impl Origin {
-    fn of(text: &str, place: &str) -> Self {
-        let mut said = std::collections::BTreeSet::new();
-        for (section, value) in toml::from_str::<toml::Table>(text).unwrap_or_default() {
-            if let Some(keys) = value.as_table() {
-                said.extend(keys.keys().map(|key| format!("{section}.{key}")));
-            }
-            said.insert(section);
-        }
-        Self { place: place.into(), said }
-    }
-
-    /// `file` when the key stands there, else `default`.
-    pub fn source(&self, key: &str) -> &'static str {
-        if self.said.contains(key) { "file" } else { "default" }
-    }
-}
 
 /// How the box is built, checked and ready to run.
 #[derive(Clone, Debug)]
@@ -84,6 +61,7 @@ pub struct Config {
     pub templates: Arc<crate::template::Library>,
     /// The clinic's own pages of them: path and text.
     pub own_templates: Vec<(String, String)>,
+    pub intake: Intake,
     pub delivery: Delivery,
     pub worklist: Worklist,
     pub association: association::Policy,
@@ -271,6 +249,8 @@ struct File {
     #[serde(default, rename = "route")]
     routes: Vec<destinations::RouteFile>,
     #[serde(default)]
+    intake: Intake,
+    #[serde(default)]
     delivery: Delivery,
     #[serde(default)]
     worklist: Worklist,
@@ -388,6 +368,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         library,
         templates,
         own_templates,
+        intake: file.intake,
         delivery: file.delivery,
         worklist: file.worklist,
         association: file.association,
@@ -410,6 +391,7 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;
+    file.intake.check().map_err(|(key, message)| fault("[intake]", key, message))?;
     file.delivery.check().map_err(|(key, message)| fault("[delivery]", key, message))?;
     if let Some(telemetry) = &file.telemetry {
         telemetry.check().map_err(|(key, message)| fault("[telemetry]", key, message))?;

@@ -43,6 +43,7 @@ mod header_line;
 mod health;
 mod job;
 mod ledger;
+mod lending;
 mod outbox;
 mod outgoing;
 mod queued;

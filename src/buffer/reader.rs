@@ -2,7 +2,7 @@
 //! write, used on threads that may block.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,8 +11,9 @@ use tokio::sync::{Semaphore, watch};
 use super::browse::{self, EntryDetail, EntryFilter, Page};
 use super::health::{Counts, Figures, Health, Shared};
 use super::ledger::Ledger;
+use super::lending::Pool;
 use super::registry::{self, AuditCheck, AuditRow, DeviceRow, SessionRow, UserRow};
-use super::{BufferError, Refused, State, Wanted, Writer, compact, schema, sha256, store};
+use super::{BufferError, Refused, State, Wanted, Writer, compact, sha256, store};
 use crate::clock::Timestamp;
 use crate::sabotage::{Sabotage, commits};
 
@@ -25,11 +26,6 @@ pub struct Reader {
     shared: Arc<Shared>,
     writer: Writer,
     pool: Arc<Pool>,
-}
-
-/// Connections that are not in use, each with the generation of the file it was opened on.
-struct Pool {
-    idle: Mutex<Vec<(u64, Connection)>>,
     permits: Arc<Semaphore>,
 }
 
@@ -79,8 +75,8 @@ pub(super) const NEXT_WAITING: &str =
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
-        let pool = Pool { idle: Mutex::default(), permits: Arc::new(Semaphore::new(CONNECTIONS)) };
-        Self { shared, writer, pool: Arc::new(pool) }
+        let pool = shared.lending.pool();
+        Self { shared, writer, pool, permits: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
 
     /// Runs `ask` on a connection of the pool, on a thread that may block.
@@ -89,10 +85,10 @@ impl Reader {
         doing: &'static str,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, BufferError> {
-        let permit = Arc::clone(&self.pool.permits).acquire_owned().await.map_err(|_| Refused::closed())?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Refused::closed())?;
         let (pool, shared) = (Arc::clone(&self.pool), Arc::clone(&self.shared));
         let answered = tokio::task::spawn_blocking(move || {
-            let answer = pool.with_connection(&shared, ask);
+            let answer = pool.ask(&shared, ask);
             drop(permit);
             answer
         });
@@ -112,7 +108,7 @@ impl Reader {
         doing: &'static str,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, BufferError> {
-        self.pool.with_connection(&self.shared, ask).map_err(|source| {
+        self.pool.ask(&self.shared, ask).map_err(|source| {
             if store::damaged(&source)
                 && let Some(writer) = self.writer.upgrade()
             {
@@ -288,31 +284,6 @@ impl Reader {
     /// Changes with every commit; the deliverer and the live view wait on it.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.shared.changed.subscribe()
-    }
-}
-
-impl Pool {
-    fn with_connection<T>(
-        &self,
-        shared: &Shared,
-        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let generation = shared.generation();
-        let conn = loop {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            match idle {
-                Some((opened, conn)) if opened == generation => break conn,
-                // Opened on a file that was exchanged since.
-                Some(_) => {}
-                None => break schema::connect_querying(&shared.database)?,
-            }
-        };
-        let answer = ask(&conn);
-        // A connection that met a fault is not used again.
-        if answer.is_ok() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((generation, conn));
-        }
-        answer
     }
 }
 

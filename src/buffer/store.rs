@@ -282,7 +282,7 @@ fn harden(conn: &Connection, folder: &Folder, why: Why) -> rusqlite::Result<()> 
     }
     for _ in 0..HARDEN_TRIES {
         match checkpoint::copy_log(conn) {
-            Ok(progress) if progress.copied == progress.log => return Ok(()),
+            Ok(progress) if progress.all() => return Ok(()),
             Ok(_) => std::thread::sleep(HARDEN_PAUSE),
             Err(error) if no_room(&error) && why == Why::Start => {
                 tracing::warn!(

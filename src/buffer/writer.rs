@@ -70,6 +70,7 @@ pub(super) fn start(
         last_commit: Duration::ZERO,
         log_bytes: 0,
         log_asked: None,
+        log_stuck: None,
         purge_at: now,
         ride_at: now,
         ledger_at: now,
@@ -109,6 +110,8 @@ struct Writer {
     log_bytes: u64,
     /// `log_bytes` and the checkpointer's count of runs when it was last asked.
     log_asked: Option<(u64, u64)>,
+    /// Since when the log could not be copied as a whole.
+    log_stuck: Option<Instant>,
     purge_at: Instant,
     /// When the search for what may go beside new frames is worth while again, and when the ledger is next written.
     ride_at: Instant,

@@ -40,6 +40,7 @@ use crate::buffer::{Buffer, BufferError};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::connector::Stop;
+use crate::connector::unfinished::Unfinished;
 use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
@@ -289,7 +290,7 @@ impl Parts {
         config: &Config,
         wake: Arc<Notify>,
     ) -> (Arc<Ingest>, tokio::sync::watch::Receiver<i64>) {
-        let intake = Arc::new(Ingest::new(
+        let intake = Ingest::new(
             self.buffer.clone(),
             self.live.clone(),
             self.metrics.clone(),
@@ -297,7 +298,9 @@ impl Parts {
             self.recordings.clone(),
             self.worklist.clone(),
             self.people.clone(),
-        ));
+        );
+        let unfinished = Arc::new(Unfinished::new(config.intake.unfinished_bytes));
+        let intake = Arc::new(intake.bounded(unfinished.clone()));
         let (seen, seen_up_to) = tokio::sync::watch::channel(0);
         let translated = Arc::new(Translated::default());
         let triage = Triage {
@@ -328,7 +331,8 @@ impl Parts {
         background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
-        tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
+        let watch = watch::Watch { buffer, live, metrics, upstream, feeds, unfinished };
+        tasks.spawn(watch.run(self.stop.clone()));
         (intake, seen_up_to)
     }
 

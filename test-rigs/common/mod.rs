@@ -41,7 +41,7 @@ pub(crate) fn free_port() -> u16 {
 
 /// The binary under test.
 pub(crate) fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_bedside"))
+    std::env::var_os("BEDSIDE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_bedside").into(), PathBuf::from)
 }
 
 /// Polls until `what` is true; panics with `why` after `limit`.

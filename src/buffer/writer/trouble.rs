@@ -168,6 +168,12 @@ impl Writer {
             return false;
         }
         let why = Why::Fault { acknowledged: self.acknowledged, corrupt: self.corrupt };
+        // A lock that could not be let go is forgotten only when the last connection is closed.
+        let (recall, all_back) = self.shared.lending.recall();
+        drop(recall);
+        if !all_back {
+            tracing::warn!("Somebody still reads from before the fault; the database is opened beside them.");
+        }
         let opened = Store::open(&self.folder, &self.shared, why).and_then(|store| {
             let path = self.folder.database();
             let checkpointer =

@@ -41,7 +41,7 @@ use crate::route::Only;
 use crate::sabotage::{Sabotage, commits};
 use crate::upstream::Verdict;
 
-use batch::{Kitchen, Ready, Round, prepare, side_by_side};
+use batch::{Kitchen, Ready, Round, overtook, prepare, side_by_side};
 pub use desk::{pause_of_main, replay_main};
 pub(in crate::gateway) use feeds::Feeds;
 use queue::Queue;
@@ -191,6 +191,8 @@ impl Deliver {
         let mut changes = Vec::new();
         let alone = tempo.failures() > 0 || walked.is_some();
         let (load, before) = (tempo.load(), self.sink.bytes_sent());
+        let trying = tempo.failures() > 0;
+        self.standing.change(|seen| seen.trying = trying);
         let sent = async {
             let began = tokio::time::Instant::now();
             let verdicts = self.send(batches).await;
@@ -198,6 +200,7 @@ impl Deliver {
         };
         let ahead = async { if alone { None } else { Some(self.next(load, 0).await) } };
         let ((pause, all_final), ahead) = tokio::join!(sent, ahead);
+        self.standing.change(|seen| seen.trying = false);
         let line = line_time(self.sink.bytes_sent().saturating_sub(before), self.config.max_bytes_per_s);
         if !changes.is_empty()
             && let Err(fault) = self.buffer.change(changes).await
@@ -350,8 +353,12 @@ impl Deliver {
         let requests = batches.into_iter().filter(|batch| !batch.is_empty()).map(|mut batch| async {
             let lists: Vec<Vec<Resource>> =
                 batch.iter_mut().map(|ready| std::mem::take(&mut ready.resources)).collect();
-            let ids = batch.iter().map(|ready| (ready.id, ready.attempts > 0)).collect();
-            let verdicts = self.sink.deliver(ids, lists).await;
+            let (ids, lists) =
+                (batch.iter().map(|ready| (ready.id, ready.attempts > 0)).collect(), Arc::new(lists));
+            let verdicts = self.sink.deliver(ids, Arc::clone(&lists)).await;
+            for (ready, late) in batch.iter_mut().zip(overtook(&lists, &verdicts)) {
+                ready.overtook = late;
+            }
             batch.into_iter().zip(verdicts)
         });
         let answered = join_all(requests).await;
@@ -399,6 +406,12 @@ impl Deliver {
             let _always = self.again.fetch_update(Ordering::Relaxed, Ordering::Relaxed, first);
         }
         for (ready, verdict) in verdicts {
+            if ready.overtook {
+                let reason = String::from("an earlier version of a result in it has to go first");
+                let to = Transition::Waiting { retry_after: None, reason: Some(reason) };
+                marks.push(Mark { id: ready.id, to });
+                continue;
+            }
             let to = self.judged(verdict, ready.attempts, (nobody_answered, &*tempo));
             marks.push(Mark { id: ready.id, to: self.taken_back(ready, to, changes) });
         }

@@ -112,6 +112,16 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       'Mend the cause here or there, then release it. Drop only what that system must never get.',
     ],
   },
+  unfinished: {
+    name: 'Great messages were turned away',
+    means:
+      'Senders had begun more great messages at once than the memory of this gateway has room for. The connections that held most for longest were closed; what was not acknowledged is still with its sender. The others were not delayed.',
+    steps: [
+      'Open Devices: the links say which connections were closed.',
+      'A sender that begins messages and does not end them is broken, or no device at all: unplug it, or leave its address out of allow.',
+      'If all of them are meant, allow more with unfinished_bytes in [intake].',
+    ],
+  },
   'destination-stalled': {
     name: 'Results wait for another server or a stick',
     means:

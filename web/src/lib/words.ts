@@ -99,6 +99,21 @@ export const DESTINATION: Record<DestinationState, Word> = {
   },
 };
 
+/** Whether a server is spoken to. */
+export const BREAKER: Record<'closed' | 'open' | 'half-open', Word> = {
+  closed: { text: 'Answers', tone: 'good', means: 'It answers what it is sent' },
+  open: {
+    text: 'Left alone',
+    tone: 'bad',
+    means: 'It does not answer: it is left alone for a while, then tried with one request',
+  },
+  'half-open': {
+    text: 'Trying one request',
+    tone: 'busy',
+    means: 'Trying one request: if it is answered, the others follow',
+  },
+};
+
 /** A message on its way to a system that takes HL7. */
 export const OUTGOING: Record<EntryState, Word> = {
   waiting: { text: 'Waiting', tone: 'busy', means: 'Queued for this destination.' },
