@@ -40,7 +40,13 @@ pub enum Permission {
     Associate,
     /// Read the audit trail, check it, take it away.
     Audit,
-    /// Change how the box is set.
+    /// Read, try and change the pages by which frames are read: firmware profiles and templates.
+    Profiles,
+    /// Set up the FHIR server, its keys and what is asked of it.
+    Upstreams,
+    /// Make, take out and restore backups.
+    Backup,
+    /// See and change how the box is set up.
     Settings,
 }
 
@@ -51,11 +57,11 @@ impl Role {
 
     /// Whether this role may.
     pub const fn may(self, permission: Permission) -> bool {
-        use Permission::{Associate, Audit, Look, Presence, ReadMessages, Settings, Worklist};
+        use Permission::{Associate, Audit, Backup, Look, Presence, ReadMessages, Settings, Worklist};
         match (self, permission) {
             (Self::Admin, _) | (_, Presence) => true,
-            (Self::Engineer, permission) => !matches!(permission, Audit),
-            (Self::Integrator, permission) => !matches!(permission, Audit | Settings),
+            (Self::Engineer, permission) => !matches!(permission, Audit | Backup),
+            (Self::Integrator, permission) => !matches!(permission, Audit | Backup | Settings),
             (Self::Clinician, permission) => matches!(permission, Look | ReadMessages | Worklist | Associate),
             (Self::Auditor, permission) => matches!(permission, Audit),
         }

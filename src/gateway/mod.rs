@@ -1,5 +1,6 @@
 //! Builds the box from its configuration, joins the rooms, supervises them, and stops them in order.
 
+mod again;
 pub(crate) mod association;
 mod audit;
 mod background;
@@ -13,15 +14,19 @@ mod metrics;
 mod numbers;
 pub(crate) mod pairing;
 mod people;
+mod profiles;
 mod recording;
 mod registered;
 mod routes;
 mod scrub;
+mod sets;
 mod stopgap;
+mod system;
 mod telemetry;
 mod translated;
 mod triage;
 pub mod understand;
+mod upstreams;
 mod watch;
 pub(crate) mod worklist;
 
@@ -43,6 +48,7 @@ use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
 use crate::upstream::otlp::{self, Exporter};
+use again::Again;
 use association::Associations;
 use association::witness::Witness;
 use audit::Auditing;
@@ -55,12 +61,16 @@ use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
+use profiles::{Profiles, Shelf};
 use recording::Recordings;
 use registered::Registered;
 use routes::{Building, Routes};
+use sets::Sets;
+use system::System;
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
+use upstreams::{Source, Upstreams};
 use worklist::Worklist;
 
 /// Why the box did not start, or had to stop.
@@ -99,21 +109,84 @@ const IDENTITY: &str = "gateway-identifier";
 /// How many commands of the desk may wait.
 const COMMANDS_MAX: usize = 32;
 
-/// Runs the box until `stop`.
+/// Runs the box until `stop`; anew when somebody at the desk asks for it.
 ///
 /// # Errors
 /// Only at the start: once it runs, a fault of a link, the upstream or the disk is shown and tried again.
 pub async fn run(
-    mut config: Config,
+    config: Config,
     secrets: SecretStore,
     clock: SharedClock,
     stop: Stop,
     console: Arc<dyn Console>,
 ) -> Result<(), GatewayError> {
+    let again = Arc::new(Again::default());
+    let secrets = secrets.with_own(upstreams::own_folder(&config));
+    loop {
+        let (inner, forward) = again.round(&stop);
+        let parts = (config.clone(), secrets.clone(), clock.clone());
+        round(parts, inner, console.clone(), again.clone()).await?;
+        forward.abort();
+        if stop.is_told() || !again.is_wanted() {
+            return Ok(());
+        }
+        if let Some(staged) = again.take_restore() {
+            system::put_in_place(&again, config.buffer.dir.clone(), staged, &clock).await;
+        }
+        console.say("The box starts anew, as was asked for at the desk.");
+    }
+}
+
+/// The main server as it is set up at the desk, where the file names none; and why it cannot be used.
+async fn set_up_at_the_desk(config: &mut Config, buffer: &Buffer) -> Result<Option<String>, GatewayError> {
+    if config.upstream.is_some() {
+        return Ok(None);
+    }
+    match upstreams::remember(&buffer.reader()).await.map_err(opening)? {
+        Some(Ok(remembered)) => {
+            config.upstream = Some(remembered.config);
+            config.delivery.max_bytes_per_s = config.delivery.max_bytes_per_s.or(remembered.throttle);
+            Ok(None)
+        }
+        Some(Err(why)) => Ok(Some(why)),
+        None => Ok(None),
+    }
+}
+
+/// From opening the buffer to closing it.
+async fn round(
+    (mut config, secrets, clock): (Config, SecretStore, SharedClock),
+    stop: Stop,
+    console: Arc<dyn Console>,
+    again: Arc<Again>,
+) -> Result<(), GatewayError> {
     let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
     let Some(buffer) = opened else { return Ok(()) };
+    let source = match config.upstream {
+        Some(_) => Source::File(config.origin.place.clone()),
+        None => Source::Desk,
+    };
+    let mut trouble = set_up_at_the_desk(&mut config, &buffer).await?;
     let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
-    let upstream = upstream(&config, &secrets, &clock, &live)?;
+    let upstream = match upstream(&config, &secrets, &clock, &live) {
+        Ok(upstream) => upstream,
+        // What was kept at the desk must not keep the desk from opening.
+        Err(fault) if source == Source::Desk => {
+            trouble = Some(fault.to_string());
+            None
+        }
+        Err(fault) => return Err(fault),
+    };
+    if let Some(why) = &trouble {
+        tracing::error!(why, "The FHIR server set up at the desk cannot be used.");
+        let next = "Open Upstream and set it up again. What devices say is kept meanwhile.";
+        live.alarm(
+            "upstream-unusable",
+            admin::live::Severity::Critical,
+            "The FHIR server that was set up cannot be used",
+            next,
+        );
+    }
     let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
     let opened = match &config.desk {
         Some(desk) => Some(desk::open(desk, &config, &secrets, &clock).await?),
@@ -121,12 +194,23 @@ pub async fn run(
     };
     let me = identity(&buffer, &config).await.map_err(opening)?;
     let me_id = me.id.value.clone();
+    let (ends, own) = (source.clone(), (buffer.clone(), secrets.clone()));
+    let upstreams =
+        Upstreams::new(own.0, own.1, &config, clock.clone(), again.clone(), ends, upstream.clone(), trouble);
+    let system = Arc::new(System::new(buffer.clone(), &config, clock.clone(), again));
     let links = std::mem::take(&mut config.links);
     let understanding = Understanding::new(links, me, config.site.simulated);
     let understanding =
         Arc::new(understanding.naming(config.patients.systems.clone()).translating(config.templates.clone()));
-    let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
+    let shelf = Arc::new(Shelf::new(config.library.clone()));
+    for saved in shelf.remember(&buffer).await.map_err(opening)? {
+        understanding.exchange(&saved);
+    }
+    let (flow, read) = (buffer.clone(), understanding.clone());
+    let pairing = Arc::new(Pairing::new(flow, read, shelf.clone(), &config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
+    let (flow, read) = (buffer.clone(), understanding.clone());
+    let profiles = Arc::new(Profiles::new(flow, shelf, read, pairing.clone(), &config, clock.clone()));
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
     let wake = Arc::new(Notify::new());
@@ -144,10 +228,12 @@ pub async fn run(
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
     associations.goes_on(routes.clone());
+    let (flow, read) = (buffer.clone(), understanding.clone());
+    let sets = Arc::new(Sets::new(flow, read, upstream.clone(), clock.clone(), wake.clone()));
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
-        feeds, upstream, clock, stop, auditing,
+        sets, profiles, upstreams: Arc::new(upstreams), system, feeds, upstream, clock, stop, auditing,
     };
 
     parts.auditing.started(&config).await;
@@ -204,6 +290,10 @@ struct Parts {
     feeds: Arc<Feeds>,
     associations: Arc<Associations>,
     people: Arc<People>,
+    sets: Arc<Sets>,
+    profiles: Arc<Profiles>,
+    upstreams: Arc<Upstreams>,
+    system: Arc<System>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -306,6 +396,10 @@ impl Parts {
             associations: self.associations.clone(),
             people: self.people.clone(),
             trail: self.auditing.clone(),
+            sets: self.sets.clone(),
+            profiles: self.profiles.clone(),
+            upstreams: self.upstreams.clone(),
+            system: self.system.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,

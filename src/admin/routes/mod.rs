@@ -14,9 +14,13 @@ mod onward;
 mod pair;
 mod people;
 mod probe;
+mod profiles;
 mod record;
 mod says;
 mod seen;
+mod sets;
+mod system;
+mod upstreams;
 mod work;
 
 use std::collections::HashMap;
@@ -78,6 +82,10 @@ const SMALL_BODY: usize = 4096;
 const CERTIFICATE_BODY: usize = 64 << 10;
 /// A link with all its settings.
 const LINK_BODY: usize = 16 << 10;
+/// A firmware profile or a page of templates.
+const PAGE_BODY: usize = 600 << 10;
+/// A piece of a backup.
+const PIECE_BODY: usize = 4 << 20;
 /// A body must be whole after this long.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -102,8 +110,11 @@ const RESEND: Need = Need::Session(Permission::Resend);
 const PAIR: Need = Need::Session(Permission::Pair);
 const WORKLIST: Need = Need::Session(Permission::Worklist);
 const ASSOCIATE: Need = Need::Session(Permission::Associate);
-const PRESENCE: Need = Need::Session(Permission::Presence);
+const PROFILES: Need = Need::Session(Permission::Profiles);
+const UPSTREAMS: Need = Need::Session(Permission::Upstreams);
+const BACKUP: Need = Need::Session(Permission::Backup);
 const SETTINGS: Need = Need::Session(Permission::Settings);
+const PRESENCE: Need = Need::Session(Permission::Presence);
 const AUDIT: Need = Need::Session(Permission::Audit);
 
 /// The table. Tests walk it: every role, every method, every body that is too long.
@@ -184,6 +195,103 @@ const ROUTES: &[Route] = &[
         Box::pin(record::remove(desk, call))
     })
     .says(record::REMOVE),
+    post("/api/v1/search", READ, SMALL_BODY, |desk, call| Box::pin(sets::search(desk, call)))
+        .says(sets::SEARCH),
+    get("/api/v1/held", READ, |desk, call| Box::pin(sets::held(desk, call))).says(sets::HELD),
+    post("/api/v1/sets", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::freeze(desk, call)))
+        .says(sets::FREEZE),
+    get("/api/v1/sets/{token}", RESEND, |desk, call| Box::pin(sets::set(desk, call))).says(sets::SET),
+    post("/api/v1/sets/{token}/run", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::run(desk, call)))
+        .says(sets::RUN),
+    get("/api/v1/entries/{id}/compare", RESEND, |desk, call| Box::pin(sets::compare(desk, call)))
+        .says(sets::COMPARE),
+    get("/api/v1/views", READ, |desk, call| Box::pin(sets::views(desk, call))).says(sets::VIEWS),
+    post("/api/v1/views", READ, SMALL_BODY, |desk, call| Box::pin(sets::save_view(desk, call)))
+        .says(sets::SAVE_VIEW),
+    post("/api/v1/views/remove", READ, SMALL_BODY, |desk, call| Box::pin(sets::remove_view(desk, call)))
+        .says(sets::REMOVE_VIEW),
+    get("/api/v1/profiles", PROFILES, |desk, call| Box::pin(profiles::list(desk, call))).says(profiles::LIST),
+    get("/api/v1/profiles/schema", PROFILES, |desk, call| Box::pin(profiles::schema(desk, call)))
+        .says(profiles::SCHEMA),
+    get("/api/v1/profiles/{profile}", PROFILES, |desk, call| Box::pin(profiles::page(desk, call)))
+        .says(profiles::PAGE),
+    get("/api/v1/profiles/{profile}/export", PROFILES, |desk, call| Box::pin(profiles::export(desk, call)))
+        .says(profiles::EXPORT),
+    post("/api/v1/profiles/{profile}/check", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::check(desk, call))
+    })
+    .says(profiles::CHECK),
+    post("/api/v1/profiles/{profile}/run", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::run(desk, call))
+    })
+    .says(profiles::RUN),
+    post("/api/v1/profiles/{profile}/save", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::save(desk, call))
+    })
+    .says(profiles::SAVE),
+    post("/api/v1/profiles/{profile}/revert", PROFILES, NO_BODY, |desk, call| {
+        Box::pin(profiles::revert(desk, call))
+    })
+    .says(profiles::REVERT),
+    get("/api/v1/templates", PROFILES, |desk, call| Box::pin(profiles::templates(desk, call)))
+        .says(profiles::TEMPLATES),
+    get("/api/v1/templates/{name}", PROFILES, |desk, call| Box::pin(profiles::template(desk, call)))
+        .says(profiles::TEMPLATE),
+    post("/api/v1/templates/{name}/check", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::check_template(desk, call))
+    })
+    .says(profiles::CHECK_TEMPLATE),
+    post("/api/v1/templates/{name}/run", PROFILES, PAGE_BODY, |desk, call| {
+        Box::pin(profiles::run_template(desk, call))
+    })
+    .says(profiles::RUN_TEMPLATE),
+    get("/api/v1/upstream/setup", UPSTREAMS, |desk, call| Box::pin(upstreams::set_up(desk, call)))
+        .says(upstreams::SET_UP),
+    post("/api/v1/upstream/discover", UPSTREAMS, LINK_BODY, |desk, call| {
+        Box::pin(upstreams::discover(desk, call))
+    })
+    .says(upstreams::DISCOVER),
+    post("/api/v1/upstream/try", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::try_out(desk, call)))
+        .says(upstreams::TRY_OUT),
+    post("/api/v1/upstream/keys", UPSTREAMS, SMALL_BODY, |desk, call| {
+        Box::pin(upstreams::new_key(desk, call))
+    })
+    .says(upstreams::NEW_KEY),
+    post("/api/v1/upstream/keys/rotate", UPSTREAMS, NO_BODY, |desk, call| {
+        Box::pin(upstreams::rotate(desk, call))
+    })
+    .says(upstreams::ROTATE),
+    post("/api/v1/upstream/keys/drop", UPSTREAMS, NO_BODY, |desk, call| {
+        Box::pin(upstreams::drop_next(desk, call))
+    })
+    .says(upstreams::DROP_NEXT),
+    post("/api/v1/upstream/save", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::save(desk, call)))
+        .says(upstreams::SAVE),
+    post("/api/v1/upstream/remove", UPSTREAMS, NO_BODY, |desk, call| Box::pin(upstreams::remove(desk, call)))
+        .says(upstreams::REMOVE),
+    get("/api/v1/backups", BACKUP, |desk, call| Box::pin(system::backups(desk, call))).says(system::BACKUPS),
+    post("/api/v1/backups", BACKUP, NO_BODY, |desk, call| Box::pin(system::make(desk, call)))
+        .says(system::MAKE),
+    get("/api/v1/backups/{name}", BACKUP, |desk, call| Box::pin(system::download(desk, call)))
+        .says(system::DOWNLOAD),
+    post("/api/v1/backups/{name}/check", BACKUP, NO_BODY, |desk, call| Box::pin(system::check(desk, call)))
+        .says(system::CHECK),
+    post("/api/v1/backups/{name}/remove", BACKUP, NO_BODY, |desk, call| Box::pin(system::remove(desk, call)))
+        .says(system::REMOVE),
+    post("/api/v1/backups/{name}/restore", BACKUP, NO_BODY, |desk, call| {
+        Box::pin(system::restore(desk, call))
+    })
+    .says(system::RESTORE),
+    post("/api/v1/backups/{name}/upload", BACKUP, PIECE_BODY, |desk, call| {
+        Box::pin(system::upload(desk, call))
+    })
+    .says(system::UPLOAD),
+    get("/api/v1/settings", SETTINGS, |desk, call| Box::pin(system::settings(desk, call)))
+        .says(system::SETTINGS),
+    get("/api/v1/updates", SETTINGS, |desk, call| Box::pin(system::updates(desk, call)))
+        .says(system::UPDATES),
+    post("/api/v1/restart", SETTINGS, NO_BODY, |desk, call| Box::pin(system::restart(desk, call)))
+        .says(system::RESTART),
     get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))).says(work::ORDERS),
     post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call)))
         .says(work::ADD),

@@ -1,12 +1,26 @@
 // What a role may do here. The gateway decides; the desk only hides what it would refuse.
 
-export type Right = 'pair' | 'worklist' | 'associate' | 'resend' | 'read' | 'audit' | 'settings';
+export type Right =
+  | 'pair'
+  | 'worklist'
+  | 'associate'
+  | 'resend'
+  | 'read'
+  | 'audit'
+  | 'profiles'
+  | 'upstreams'
+  | 'backup'
+  | 'settings';
 
 const RIGHTS: Record<Right, readonly string[]> = {
   pair: ['admin', 'engineer', 'integrator'],
   associate: ['admin', 'engineer', 'clinician', 'integrator'],
   resend: ['admin', 'engineer', 'integrator'],
   read: ['admin', 'engineer', 'clinician', 'integrator'],
+  profiles: ['admin', 'engineer', 'integrator'],
+  upstreams: ['admin', 'engineer', 'integrator'],
+  backup: ['admin'],
+  settings: ['admin', 'engineer', 'integrator'],
   worklist: ['admin', 'engineer', 'clinician', 'integrator'],
   audit: ['admin', 'auditor'],
   settings: ['admin', 'engineer'],
