@@ -38,6 +38,10 @@ pub enum Permission {
     Worklist,
     /// See who is on which device, and say so.
     Associate,
+    /// Read the audit trail, check it, take it away.
+    Audit,
+    /// Change how the box is set.
+    Settings,
 }
 
 impl Role {
@@ -47,14 +51,13 @@ impl Role {
 
     /// Whether this role may.
     pub const fn may(self, permission: Permission) -> bool {
-        use Permission::{Associate, Look, Pair, Presence, ReadMessages, Resend, TestUpstream, Worklist};
+        use Permission::{Associate, Audit, Look, Presence, ReadMessages, Settings, Worklist};
         match (self, permission) {
             (Self::Admin, _) | (_, Presence) => true,
-            (Self::Engineer | Self::Integrator, _) => true,
+            (Self::Engineer, permission) => !matches!(permission, Audit),
+            (Self::Integrator, permission) => !matches!(permission, Audit | Settings),
             (Self::Clinician, permission) => matches!(permission, Look | ReadMessages | Worklist | Associate),
-            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream | Pair | Worklist | Associate) => {
-                false
-            }
+            (Self::Auditor, permission) => matches!(permission, Audit),
         }
     }
 

@@ -11,7 +11,7 @@ export const LANGUAGES = ['de', 'fr', 'es'];
 
 const TEXT = /\p{L}{2,}/u;
 /** Names and units: the same in every language. */
-const SAME = /^(· Bedside|Bedside|SHA-256|HTTP|JWKS|FHIR|HL7|QR|TOML|ms|kB|B|UTC)$/;
+const SAME = /^(· Bedside|Bedside|SHA-256|HTTP|API|JWKS|FHIR|HL7|QR|TOML|ms|kB|B|UTC)$/;
 const SAID_BY = new Set([
   'aria-label',
   'aria-description',

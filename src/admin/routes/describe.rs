@@ -184,6 +184,7 @@ fn statuses(route: &Route) -> impl Iterator<Item = u16> {
         (404, route.path.contains('{')),
         (408, true),
         (413, true),
+        (429, true),
         (503, true),
     ];
     ways.into_iter().filter(|(_, can)| *can).map(|(status, _)| status)

@@ -2,6 +2,7 @@
 
 mod act;
 mod associate;
+mod attack;
 mod client;
 mod described;
 mod enter;
@@ -11,6 +12,7 @@ mod onward;
 mod pair;
 mod people;
 mod record;
+mod trail;
 mod walk;
 mod wire;
 mod work;
@@ -87,6 +89,7 @@ impl Rig {
             outgoing: Arc::new(onward::Rack::default()),
             associations: Arc::new(associate::Ward::default()),
             people: people::index(),
+            trail: Arc::new(trail::Book::of(store.clone())),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

@@ -13,14 +13,47 @@ export interface AlarmMeaning {
 }
 
 export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
+  'audit-broken': {
+    name: 'The audit trail is not as it was written',
+    means:
+      'A row was changed, taken out or moved, or the trail was cut off or written anew: each row holds the check sum of the one before it, and a seal made with a key of the gateway counts them. Results are not touched by it; devices are heard and delivered as before.',
+    steps: [
+      'Open Audit and verify it: the answer names the first row that is wrong.',
+      'Make a backup as it is and keep it apart; do not repair anything by hand.',
+      'Ask who had access to the disk or the system of this gateway. If the disk reports errors too, replace it.',
+    ],
+  },
+  'audit-behind': {
+    name: 'The audit trail is not forwarded',
+    means:
+      'The syslog receiver or FHIR server that [audit] names has taken no row for a while. The trail is complete here; what is missing there follows by itself, in order.',
+    steps: [
+      'The alarm says what the receiver answered, or that it does not answer: mend that first.',
+      'Look at the address and the certificate under [audit] in the configuration.',
+    ],
+  },
+  'certificate-expiring': {
+    name: 'The certificate of the desk expires',
+    means:
+      'Browsers refuse a desk with an expired certificate, so nobody could look at this gateway. Devices and delivery are not touched by it.',
+    steps: [
+      'Ask your authority for the renewed certificate and give it under Certificate, with its key; nothing has to be restarted.',
+      'Where the configuration file names the certificate, replace the file there and start the gateway again.',
+      'In a hurry: let the gateway make a new one of its own and compare its fingerprint at the console.',
+    ],
+  },
   'disk-full': {
     name: m('The disk is full'),
     means: m(
-      'Nothing more can be kept, so nothing more is acknowledged: devices are told no and keep or repeat their results. What was acknowledged is safe and is still delivered.',
+      m(
+        'Nothing more can be kept, so nothing more is acknowledged: devices are told no and keep or repeat their results. What was acknowledged is safe and is still delivered.',
+      ),
     ),
     steps: [
       m(
-        'Look under Storage which folder holds the buffer, and free room on that disk (old logs, captures, copies).',
+        m(
+          'Look under Storage which folder holds the buffer, and free room on that disk (old logs, captures, copies).',
+        ),
       ),
       m('Nothing has to be restarted: devices are answered again as soon as there is room.'),
       m('If it comes back, lower keep_days in [buffer] or put in a larger disk.'),
@@ -29,7 +62,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'quota-full': {
     name: m('The allowed storage is full'),
     means: m(
-      'The buffer has reached max_bytes with results that are not delivered yet. They are never dropped, so devices are refused.',
+      m(
+        'The buffer has reached max_bytes with results that are not delivered yet. They are never dropped, so devices are refused.',
+      ),
     ),
     steps: [
       m('Is the FHIR server reachable? Mend that first: the storage empties by itself.'),
@@ -40,7 +75,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'disk-fault': {
     name: m('The disk reports errors'),
     means: m(
-      'A write or a sync failed. The buffer was closed, opened again and checked; until it can be written, devices are refused. Nothing that was acknowledged is lost as long as the disk can be read.',
+      m(
+        'A write or a sync failed. The buffer was closed, opened again and checked; until it can be written, devices are refused. Nothing that was acknowledged is lost as long as the disk can be read.',
+      ),
     ),
     steps: [
       m('If the alarm goes by itself, plan a new disk all the same: the system’s log names the error.'),
@@ -50,7 +87,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'bytes-changed': {
     name: m('The disk changed what a device said'),
     means: m(
-      'A kept frame no longer has the check sum it was kept with. It is held and is never sent: a changed value could look right.',
+      m(
+        'A kept frame no longer has the check sum it was kept with. It is held and is never sent: a changed value could look right.',
+      ),
     ),
     steps: [
       m('Ask the device or the ward to send that result again; the entry says which device and when.'),
@@ -60,21 +99,27 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'kept-copy-changed': {
     name: m('The disk changed the kept copy of a delivered result'),
     means: m(
-      'The server got the result as the device said it; only the copy kept here was changed afterwards. Sending that copy again would send something else.',
+      m(
+        'The server got the result as the device said it; only the copy kept here was changed afterwards. Sending that copy again would send something else.',
+      ),
     ),
     steps: [m('Do not replay this entry.'), m('Make a backup and replace the disk.')],
   },
   restored: {
     name: m('This box was restored from a backup'),
     means: m(
-      'It holds what the backup held. What devices said after the backup was made is not here; what was delivered after it may be delivered again, which changes nothing on the server.',
+      m(
+        'It holds what the backup held. What devices said after the backup was made is not here; what was delivered after it may be delivered again, which changes nothing on the server.',
+      ),
     ),
     steps: [m('Ask the senders of the time between for their results, where they matter.')],
   },
   'acknowledged-missing': {
     name: m('Acknowledged frames are missing'),
     means: m(
-      'After a fault of the disk the buffer holds fewer frames than it had acknowledged. Their senders believe that they arrived.',
+      m(
+        'After a fault of the disk the buffer holds fewer frames than it had acknowledged. Their senders believe that they arrived.',
+      ),
     ),
     steps: [
       m('Ask the senders of that time for their results again. What arrives twice is delivered once.'),
@@ -84,11 +129,15 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'database-salvaged': {
     name: m('A damaged database was replaced'),
     means: m(
-      'The database could not be used. Everything readable was copied into a new one and the box went on. The damaged file lies beside it, untouched.',
+      m(
+        'The database could not be used. Everything readable was copied into a new one and the box went on. The damaged file lies beside it, untouched.',
+      ),
     ),
     steps: [
       m(
-        'Read the figures of the alarm: what was copied, what is held because it was changed, what could not be read.',
+        m(
+          'Read the figures of the alarm: what was copied, what is held because it was changed, what could not be read.',
+        ),
       ),
       m('If frames could not be read, ask their senders again.'),
       m('Give the damaged file to service and replace the disk.'),
@@ -102,7 +151,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   held: {
     name: m('Entries are held'),
     means: m(
-      'They could not be read, or not be told to a patient, or the server refused them. They stay here until a person decides, and nothing behind them waits for them except for the same device and patient.',
+      m(
+        'They could not be read, or not be told to a patient, or the server refused them. They stay here until a person decides, and nothing behind them waits for them except for the same device and patient.',
+      ),
     ),
     steps: [
       m('Open Messages, filter by “held”: the reason is on top of each.'),
@@ -117,10 +168,25 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       m('Mend the cause here or there, then release it. Drop only what that system must never get.'),
     ],
   },
+  unfinished: {
+    name: m('Great messages were turned away'),
+    means: m(
+      'Senders had begun more great messages at once than the memory of this gateway has room for. The connections that held most for longest were closed; what was not acknowledged is still with its sender. The others were not delayed.',
+    ),
+    steps: [
+      m('Open Devices: the links say which connections were closed.'),
+      m(
+        'A sender that begins messages and does not end them is broken, or no device at all: unplug it, or leave its address out of allow.',
+      ),
+      m('If all of them are meant, allow more with unfinished_bytes in [intake].'),
+    ],
+  },
   'destination-stalled': {
     name: m('Results wait for another server or a stick'),
     means: m(
-      'A FHIR server or a folder beside the main one has taken nothing for five minutes. What is for it waits in its own queue; nothing is lost, and the others go on.',
+      m(
+        'A FHIR server or a folder beside the main one has taken nothing for five minutes. What is for it waits in its own queue; nothing is lost, and the others go on.',
+      ),
     ),
     steps: [
       m('Open HL7 routes: it says what is wrong.'),
@@ -131,7 +197,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'device-clock': {
     name: m('The clock of a device is wrong'),
     means: m(
-      'Its results carry the device’s time, which is too far from this gateway’s. They are delivered with the time as it was said; nothing is corrected silently.',
+      m(
+        'Its results carry the device’s time, which is too far from this gateway’s. They are delivered with the time as it was said; nothing is corrected silently.',
+      ),
     ),
     steps: [
       m('Set the clock of the device. An offset of whole hours is a wrong zone or a missed clock change.'),

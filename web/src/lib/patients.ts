@@ -21,8 +21,9 @@ export const patients = {
   search: (text: string) => write('/api/v1/people', { body: { text } }),
   person: (id: number) => read('/api/v1/people/{id}', { path: { id } }),
   places: () => read('/api/v1/places'),
-  async unmerge(merge: number) {
-    await write('/api/v1/people/merges/{id}/undo', { path: { id: merge } });
+  /** How many entries of that time are not kept any more and stay as they were delivered. */
+  async unmerge(merge: number): Promise<number> {
+    return (await write('/api/v1/people/merges/{id}/undo', { path: { id: merge } })).beyond;
   },
 };
 

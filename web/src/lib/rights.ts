@@ -1,6 +1,6 @@
 // What a role may do here. The gateway decides; the desk only hides what it would refuse.
 
-export type Right = 'pair' | 'worklist' | 'associate' | 'resend' | 'read';
+export type Right = 'pair' | 'worklist' | 'associate' | 'resend' | 'read' | 'audit' | 'settings';
 
 const RIGHTS: Record<Right, readonly string[]> = {
   pair: ['admin', 'engineer', 'integrator'],
@@ -8,6 +8,8 @@ const RIGHTS: Record<Right, readonly string[]> = {
   resend: ['admin', 'engineer', 'integrator'],
   read: ['admin', 'engineer', 'clinician', 'integrator'],
   worklist: ['admin', 'engineer', 'clinician', 'integrator'],
+  audit: ['admin', 'auditor'],
+  settings: ['admin', 'engineer'],
 };
 
 export function may(role: string | undefined, right: Right): boolean {

@@ -6,6 +6,9 @@ import { read, write, type EntryState, type Told } from './api';
 export type Route = Told['Route'];
 export type Destination = Told['Destination'];
 export type DestinationState = Destination['state'];
+/** The main FHIR server, and how delivery to a server or into a folder goes. */
+export type MainServer = Told['MainServer'];
+export type Delivery = NonNullable<Destination['delivery']>;
 /** A message in the queue of a destination. */
 export type Outgoing = Told['OutgoingMessage'];
 export type OutgoingPage = Told['OutgoingPage'];
@@ -29,6 +32,10 @@ export const routing = {
       query: { ...terms, state: terms.state as EntryState },
     }),
   message: (id: number) => read('/api/v1/outgoing/{id}', { path: { id } }),
+  main: async () => (await read('/api/v1/destinations')).main ?? null,
+  /** Both in RFC 3339; how many entries go again. */
+  replay: async (name: string, from: string, until: string) =>
+    (await write('/api/v1/destinations/{name}/replay', { path: { name }, body: { from, until } })).replayed,
   async pause(name: string) {
     await write('/api/v1/destinations/{name}/pause', { path: { name } });
   },

@@ -91,6 +91,21 @@ export const DESTINATION: Record<DestinationState, Word> = {
   gone: word(m('Removed'), 'warn', m('bedside.toml does not name it now; its queue is kept.')),
 };
 
+/** Whether a server is spoken to. */
+export const BREAKER: Record<'closed' | 'open' | 'half-open', Word> = {
+  closed: word(m('Answers'), 'good', m('It answers what it is sent')),
+  open: word(
+    m('Left alone'),
+    'bad',
+    m('It does not answer: it is left alone for a while, then tried with one request'),
+  ),
+  'half-open': word(
+    m('Trying one request'),
+    'busy',
+    m('Trying one request: if it is answered, the others follow'),
+  ),
+};
+
 /** A message on its way to a system that takes HL7. */
 export const OUTGOING: Record<EntryState, Word> = {
   waiting: word(m('Waiting'), 'busy', m('Queued for this destination.')),

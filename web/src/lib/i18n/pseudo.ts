@@ -20,7 +20,7 @@ export function stretched(text: string): string {
     (sign, kept?: string) => kept ?? MARKS[sign] ?? sign,
   );
   const [, lead = '', core = '', tail = ''] = /^(\s*)(.*?)(\s*)$/s.exec(dressed) ?? [];
-  return `${lead}⟦${core}${'·'.repeat(Math.ceil(text.length / 2))}⟧${tail}`;
+  return `${lead}⟦${core}${' ····'.repeat(Math.ceil(text.length / 10))}⟧${tail}`;
 }
 
 export default new Proxy<Record<string, string>>(
