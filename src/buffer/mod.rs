@@ -108,7 +108,7 @@ pub use work::{
 pub use worklist::look_at_orders;
 
 use health::Shared;
-use job::{Job, Sealed};
+use job::{Job, Sealed, Suspicion};
 
 /// Where frames are kept, how much of it, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -440,9 +440,9 @@ impl Inner {
         drop(self.queue(Job::Quarantine { id }));
     }
 
-    /// Tells the writer that reading met damage.
-    fn suspect(&self) {
-        drop(self.queue(Job::Suspect));
+    /// Tells the writer what reading met.
+    fn suspect(&self, what: Suspicion) {
+        drop(self.queue(Job::Suspect(what)));
     }
 
     /// Ends the writer and waits for it.

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use super::audit::{self, AuditCheck, AuditFilter, AuditRow, AuditSeal};
 use super::browse::{self, EntryDetail, EntryFilter, Page};
 use super::health::{Counts, Figures, Health, Shared};
+use super::job::Suspicion;
 use super::ledger::Ledger;
 use super::lending::Pool;
 use super::registry::{self, DeviceRow, SessionRow, UserRow};
@@ -93,14 +94,20 @@ impl Reader {
             drop(permit);
             answer
         });
-        answered.await.map_err(|_| Refused::closed())?.map_err(|source| {
-            if store::damaged(&source)
-                && let Some(writer) = self.writer.upgrade()
-            {
-                writer.suspect();
-            }
-            BufferError::Storage { doing, source }
-        })
+        answered.await.map_err(|_| Refused::closed())?.map_err(|source| self.failed(doing, source))
+    }
+
+    /// Reading failed: the writer hears of what it has to see to.
+    fn failed(&self, doing: &'static str, source: rusqlite::Error) -> BufferError {
+        let suspicion = match () {
+            () if store::damaged(&source) => Some(Suspicion::Damage),
+            () if store::locked(&source) => Some(Suspicion::Lock),
+            () => None,
+        };
+        if let Some((what, writer)) = suspicion.zip(self.writer.upgrade()) {
+            writer.suspect(what);
+        }
+        BufferError::Storage { doing, source }
     }
 
     /// Runs `ask` at once, on the caller's thread: for a few rows by their key, where the caller cannot wait.
@@ -109,14 +116,7 @@ impl Reader {
         doing: &'static str,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, BufferError> {
-        self.pool.ask(&self.shared, ask).map_err(|source| {
-            if store::damaged(&source)
-                && let Some(writer) = self.writer.upgrade()
-            {
-                writer.suspect();
-            }
-            BufferError::Storage { doing, source }
-        })
+        self.pool.ask(&self.shared, ask).map_err(|source| self.failed(doing, source))
     }
 
     /// Entries waiting for delivery after `after`, in the order they came, at most `limit` of them and about
