@@ -14,32 +14,41 @@ export interface AlarmMeaning {
 
 export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'audit-broken': {
-    name: 'The audit trail is not as it was written',
-    means:
+    name: m('The audit trail is not as it was written'),
+    means: m(
       'A row was changed, taken out or moved, or the trail was cut off or written anew: each row holds the check sum of the one before it, and a seal made with a key of the gateway counts them. Results are not touched by it; devices are heard and delivered as before.',
+    ),
     steps: [
-      'Open Audit and verify it: the answer names the first row that is wrong.',
-      'Make a backup as it is and keep it apart; do not repair anything by hand.',
-      'Ask who had access to the disk or the system of this gateway. If the disk reports errors too, replace it.',
+      m('Open Audit and verify it: the answer names the first row that is wrong.'),
+      m('Make a backup as it is and keep it apart; do not repair anything by hand.'),
+      m(
+        'Ask who had access to the disk or the system of this gateway. If the disk reports errors too, replace it.',
+      ),
     ],
   },
   'audit-behind': {
-    name: 'The audit trail is not forwarded',
-    means:
+    name: m('The audit trail is not forwarded'),
+    means: m(
       'The syslog receiver or FHIR server that [audit] names has taken no row for a while. The trail is complete here; what is missing there follows by itself, in order.',
+    ),
     steps: [
-      'The alarm says what the receiver answered, or that it does not answer: mend that first.',
-      'Look at the address and the certificate under [audit] in the configuration.',
+      m('The alarm says what the receiver answered, or that it does not answer: mend that first.'),
+      m('Look at the address and the certificate under [audit] in the configuration.'),
     ],
   },
   'certificate-expiring': {
-    name: 'The certificate of the desk expires',
-    means:
+    name: m('The certificate of the desk expires'),
+    means: m(
       'Browsers refuse a desk with an expired certificate, so nobody could look at this gateway. Devices and delivery are not touched by it.',
+    ),
     steps: [
-      'Ask your authority for the renewed certificate and give it under Certificate, with its key; nothing has to be restarted.',
-      'Where the configuration file names the certificate, replace the file there and start the gateway again.',
-      'In a hurry: let the gateway make a new one of its own and compare its fingerprint at the console.',
+      m(
+        'Ask your authority for the renewed certificate and give it under Certificate, with its key; nothing has to be restarted.',
+      ),
+      m(
+        'Where the configuration file names the certificate, replace the file there and start the gateway again.',
+      ),
+      m('In a hurry: let the gateway make a new one of its own and compare its fingerprint at the console.'),
     ],
   },
   'disk-full': {
