@@ -221,9 +221,7 @@ async fn round(
     let mut figures = Registry::default();
     metrics.register(&mut figures);
     let figures = Arc::new(figures);
-    let auditing = auditing(&buffer, &config, &me_id, &secrets, &clock, &live);
-    let receivers = audit::receivers(&config, &secrets, &clock)
-        .map_err(|fault| GatewayError::Config(fault.to_string()))?;
+    let (auditing, receivers) = auditing(&buffer, &config, &me_id, &secrets, &clock, &live)?;
     let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
@@ -247,18 +245,9 @@ async fn round(
     if let Some(opened) = opened {
         up.desk = Some(opened.address);
         up.fingerprint = Some(opened.identity.fingerprint());
-        tasks.spawn(certificate::run(
-            opened.identity.clone(),
-            parts.live.clone(),
-            parts.clock.clone(),
-            parts.stop.clone(),
-        ));
         parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
     }
-    background.spawn(&mut tasks, parts.auditing.clone().watch(parts.stop.clone()));
-    for receiver in receivers {
-        background.spawn(&mut tasks, parts.auditing.clone().forward(receiver, parts.stop.clone()));
-    }
+    parts.start_auditing(&mut tasks, &background, receivers);
     if let Some(exporter) = telling {
         background.spawn(&mut tasks, telemetry::run(exporter, parts.figures.clone(), parts.stop.clone()));
     }
@@ -369,6 +358,19 @@ impl Parts {
         }
     }
 
+    /// Seals and checks the audit trail, and forwards it to each receiver.
+    fn start_auditing(
+        &self,
+        tasks: &mut JoinSet<()>,
+        background: &Background,
+        receivers: Vec<audit::Receiver>,
+    ) {
+        background.spawn(tasks, self.auditing.clone().watch(self.stop.clone()));
+        for receiver in receivers {
+            background.spawn(tasks, self.auditing.clone().forward(receiver, self.stop.clone()));
+        }
+    }
+
     /// Starts the desk on its open port.
     fn start_desk(
         &self,
@@ -378,6 +380,8 @@ impl Parts {
         commands: mpsc::Sender<admin::command::Command>,
         console: Arc<dyn Console>,
     ) {
+        let (identity, live, clock) = (opened.identity.clone(), self.live.clone(), self.clock.clone());
+        tasks.spawn(certificate::run(identity, live, clock, self.stop.clone()));
         let services = admin::Services {
             about: admin::About {
                 site: config.site.name.clone(),
@@ -467,8 +471,11 @@ fn auditing(
     secrets: &SecretStore,
     clock: &SharedClock,
     live: &Arc<Live>,
-) -> Arc<Auditing> {
-    Arc::new(Auditing::new(buffer.clone(), config, me, secrets, clock.clone(), live.clone()))
+) -> Result<(Arc<Auditing>, Vec<audit::Receiver>), GatewayError> {
+    let auditing = Auditing::new(buffer.clone(), config, me, secrets, clock.clone(), live.clone());
+    let receivers = audit::receivers(config, secrets, clock);
+    let receivers = receivers.map_err(|fault| GatewayError::Config(fault.to_string()))?;
+    Ok((Arc::new(auditing), receivers))
 }
 
 /// This box, as FHIR names it: a UUID made at the first start and kept with what it kept.
