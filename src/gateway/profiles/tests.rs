@@ -112,8 +112,9 @@ async fn a_page_with_a_fault_is_refused_with_its_line_and_nothing_changes() {
         let refused = rig.profiles.save("anna".into(), id.into(), shipped()).await;
         assert!(matches!(refused, Err(Refusal::Conflict(_))), "{id}");
     }
-    let faults = rig.profiles.check(ID.into(), "[device]\nmodell = 1\n".into()).await.faults;
-    assert!(faults.iter().any(|fault| fault.line == 2), "{faults:?}");
+    let mistyped = shipped().replace("manufacturer = ", "manufacture = ");
+    let faults = rig.profiles.check(ID.into(), mistyped).await.faults;
+    assert!(faults.iter().any(|fault| fault.line == 4), "{faults:?}");
 }
 
 #[tokio::test]
