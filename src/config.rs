@@ -4,6 +4,7 @@
 //! see the whole.
 
 pub mod association;
+pub mod audit;
 mod delivery;
 mod destinations;
 mod intake;
@@ -67,7 +68,10 @@ pub struct Config {
     pub association: association::Policy,
     pub patients: Patients,
     pub telemetry: Option<upstream::otlp::Config>,
+    pub audit: audit::Audit,
     pub log: Log,
+    /// SHA-256 of the file, in hex: whether it is another one than at the last start.
+    pub digest: String,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
     pub origin: Origin,
@@ -260,6 +264,8 @@ struct File {
     patients: Patients,
     telemetry: Option<upstream::otlp::Config>,
     #[serde(default)]
+    audit: audit::Audit,
+    #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
     secrets: PathBuf,
@@ -374,7 +380,9 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         association: file.association,
         patients: file.patients,
         telemetry: file.telemetry,
+        audit: file.audit,
         log: file.log,
+        digest: buffer::sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
         secrets: file.secrets,
         origin: Origin::of(text, place),
     })
@@ -396,6 +404,7 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     if let Some(telemetry) = &file.telemetry {
         telemetry.check().map_err(|(key, message)| fault("[telemetry]", key, message))?;
     }
+    file.audit.check().map_err(|(key, message)| fault("[audit]", key, message))?;
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }

@@ -44,7 +44,9 @@ pub enum Permission {
     Upstreams,
     /// Make, take out and restore backups.
     Backup,
-    /// See and change how the box is set up.
+    /// Read the audit trail, check it, take it away.
+    Audit,
+    /// Change how the box is set.
     Settings,
 }
 
@@ -55,17 +57,13 @@ impl Role {
 
     /// Whether this role may.
     pub const fn may(self, permission: Permission) -> bool {
-        use Permission::{Associate, Look, Pair, Presence, ReadMessages, Resend, TestUpstream, Worklist};
-        use Permission::{Backup, Profiles, Settings, Upstreams};
+        use Permission::{Associate, Audit, Backup, Look, Presence, ReadMessages, Settings, Worklist};
         match (self, permission) {
             (Self::Admin, _) | (_, Presence) => true,
-            (Self::Engineer | Self::Integrator, Backup) => false,
-            (Self::Engineer | Self::Integrator, _) => true,
+            (Self::Engineer, permission) => !matches!(permission, Audit | Backup),
+            (Self::Integrator, permission) => !matches!(permission, Audit | Backup | Settings),
             (Self::Clinician, permission) => matches!(permission, Look | ReadMessages | Worklist | Associate),
-            (Self::Auditor, Profiles | Upstreams | Backup | Settings) => false,
-            (Self::Auditor, Look | ReadMessages | Resend | TestUpstream | Pair | Worklist | Associate) => {
-                false
-            }
+            (Self::Auditor, permission) => matches!(permission, Audit),
         }
     }
 

@@ -7,8 +7,11 @@
 
 mod answer;
 pub mod association;
+pub mod balp;
+pub mod certificate;
 pub mod command;
 mod desk;
+mod dressing;
 pub mod explain;
 mod guard;
 mod identity;
@@ -17,6 +20,7 @@ mod kept;
 mod listener;
 pub mod live;
 pub mod outgoing;
+mod pace;
 mod pages;
 pub mod pairing;
 pub mod people;
@@ -34,6 +38,7 @@ pub mod system;
 #[cfg(test)]
 mod tests;
 pub mod upstreams;
+pub mod trail;
 pub mod worklist;
 
 use std::net::SocketAddr;
@@ -53,7 +58,7 @@ use association::Associations;
 use command::Command;
 use desk::Desk;
 use explain::Explain;
-pub use identity::Identity;
+pub use identity::{Identity, Source};
 pub use kept::Kept;
 pub(crate) use kept::{in_buffers_words, row as entry_row};
 use listener::Patience;
@@ -68,6 +73,7 @@ use sets::Sets;
 pub use stopgap::serve_why_not;
 use store::Store;
 use system::System;
+use trail::Trail;
 use upstreams::Upstreams;
 use worklist::Worklist;
 
@@ -124,6 +130,7 @@ pub struct Services {
     pub profiles: Arc<dyn Profiles>,
     pub upstreams: Arc<dyn Upstreams>,
     pub system: Arc<dyn System>,
+    pub trail: Arc<dyn Trail>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,
@@ -214,10 +221,11 @@ async fn purge(desk: Arc<Desk>) {
 /// For the fuzzing rig: what the desk itself takes apart. The first byte chooses.
 pub fn fuzz(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else { return };
-    match choice % 4 {
+    match choice % 5 {
         0 => routes::fuzz(rest),
         1 => guard::fuzz(rest),
         2 => raw::fuzz(rest),
+        4 => certificate::fuzz(rest),
         _ => segments::fuzz(rest),
     }
 }

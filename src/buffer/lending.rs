@@ -79,11 +79,8 @@ impl Lending {
         let mut out = locked(&self.out);
         while out.recalled {
             let Some(left) = READER_WAITS.checked_sub(began.elapsed()) else {
-                let busy = ffi::Error::new(ffi::SQLITE_BUSY);
-                return Err(rusqlite::Error::SqliteFailure(
-                    busy,
-                    Some("the database is being opened anew".into()),
-                ));
+                let why = Some("the database is being opened anew".into());
+                return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERRUPT), why));
             };
             out = self.moved.wait_timeout(out, left).unwrap_or_else(PoisonError::into_inner).0;
         }

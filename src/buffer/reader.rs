@@ -8,11 +8,13 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, watch};
 
+use super::audit::{self, AuditCheck, AuditFilter, AuditRow, AuditSeal};
 use super::browse::{self, EntryDetail, EntryFilter, Page};
 use super::health::{Counts, Figures, Health, Shared};
+use super::job::Suspicion;
 use super::ledger::Ledger;
 use super::lending::Pool;
-use super::registry::{self, AuditCheck, AuditRow, DeviceRow, SessionRow, UserRow};
+use super::registry::{self, DeviceRow, SessionRow, UserRow};
 use super::{BufferError, Refused, State, Wanted, Writer, compact, sha256, store};
 use crate::clock::Timestamp;
 use crate::sabotage::{Sabotage, commits};
@@ -92,14 +94,20 @@ impl Reader {
             drop(permit);
             answer
         });
-        answered.await.map_err(|_| Refused::closed())?.map_err(|source| {
-            if store::damaged(&source)
-                && let Some(writer) = self.writer.upgrade()
-            {
-                writer.suspect();
-            }
-            BufferError::Storage { doing, source }
-        })
+        answered.await.map_err(|_| Refused::closed())?.map_err(|source| self.failed(doing, source))
+    }
+
+    /// Reading failed: the writer hears of what it has to see to.
+    fn failed(&self, doing: &'static str, source: rusqlite::Error) -> BufferError {
+        let suspicion = match () {
+            () if store::damaged(&source) => Some(Suspicion::Damage),
+            () if store::locked(&source) => Some(Suspicion::Lock),
+            () => None,
+        };
+        if let Some((what, writer)) = suspicion.zip(self.writer.upgrade()) {
+            writer.suspect(what);
+        }
+        BufferError::Storage { doing, source }
     }
 
     /// Runs `ask` at once, on the caller's thread: for a few rows by their key, where the caller cannot wait.
@@ -108,14 +116,7 @@ impl Reader {
         doing: &'static str,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, BufferError> {
-        self.pool.ask(&self.shared, ask).map_err(|source| {
-            if store::damaged(&source)
-                && let Some(writer) = self.writer.upgrade()
-            {
-                writer.suspect();
-            }
-            BufferError::Storage { doing, source }
-        })
+        self.pool.ask(&self.shared, ask).map_err(|source| self.failed(doing, source))
     }
 
     /// Entries waiting for delivery after `after`, in the order they came, at most `limit` of them and about
@@ -246,7 +247,33 @@ impl Reader {
     /// # Errors
     /// [`BufferError::Storage`].
     pub async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditRow>, BufferError> {
-        self.read("reading the audit trail", move |conn| registry::read_audit(conn, before, limit)).await
+        let wanted = AuditFilter { before, limit, ..AuditFilter::default() };
+        Ok(self.audit_page(wanted).await?.0)
+    }
+
+    /// The audit rows that are wanted, newest first, and the id to ask on from when there may be more.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn audit_page(&self, wanted: AuditFilter) -> Result<(Vec<AuditRow>, Option<i64>), BufferError> {
+        self.read("reading the audit trail", move |conn| audit::page(conn, &wanted)).await
+    }
+
+    /// The audit rows behind `after`, oldest first.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRow>, BufferError> {
+        self.read("reading the audit trail", move |conn| audit::after(conn, after, limit)).await
+    }
+
+    /// How many rows the audit trail has, and the hash of the last one.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn audit_head(&self) -> Result<(u64, Vec<u8>), BufferError> {
+        let (rows, head) = self.read("reading the audit trail", audit::head).await?;
+        Ok((rows.unsigned_abs(), head))
     }
 
     /// Checks the whole audit trail.
@@ -254,7 +281,20 @@ impl Reader {
     /// # Errors
     /// [`BufferError::Storage`].
     pub async fn verify_audit(&self) -> Result<AuditCheck, BufferError> {
-        self.read("checking the audit trail", registry::verify_audit).await
+        self.verify_audit_with(None).await
+    }
+
+    /// The same, against the seal too.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn verify_audit_with(&self, seal: Option<AuditSeal>) -> Result<AuditCheck, BufferError> {
+        let check = move |conn: &Connection| {
+            // The rows and their count are of one moment.
+            let snapshot = conn.unchecked_transaction()?;
+            audit::verify(&snapshot, seal.as_ref())
+        };
+        self.read("checking the audit trail", check).await
     }
 
     pub(super) fn shared_clock(&self) -> &crate::clock::SharedClock {

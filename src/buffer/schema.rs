@@ -70,7 +70,7 @@ use crate::sabotage::{Sabotage, commits};
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     FIRST,
     PACKED,
     WORKLIST,
@@ -80,6 +80,7 @@ const STEPS: [&str; 9] = [
     super::association::LOOKS,
     super::feed::TABLES,
     SIZE,
+    super::audit::APPEND_ONLY,
 ];
 
 /// The schema this program writes.

@@ -312,6 +312,12 @@ pub(super) fn damaged(error: &rusqlite::Error) -> bool {
         || matches!(error, rusqlite::Error::SqlInputError { .. } | rusqlite::Error::InvalidColumnType(..))
 }
 
+/// A lock was not to be had for as long as SQLite tries: seconds, where nobody of this process holds one for longer than
+/// a commit takes.
+pub(super) fn locked(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::FileLockingProtocolFailed))
+}
+
 /// The disk does not give the file back.
 fn unreadable(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_extended_error_code(), Some(ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_CORRUPTFS))

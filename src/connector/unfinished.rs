@@ -83,7 +83,11 @@ impl Unfinished {
         let held_for = |one: &Growing| now.saturating_duration_since(one.since).as_millis().max(1);
         let weight = |one: &Growing| held_for(one) * (one.bytes as u128);
         let worst = great.growing.iter().max_by_key(|(_, one)| weight(one)).map(|(key, _)| *key);
-        let Some((key, one)) = worst.and_then(|key| great.growing.remove_entry(&key)) else { return false };
+        worst.is_some_and(|key| self.turn_away(great, key))
+    }
+
+    fn turn_away(&self, great: &mut Great, key: u64) -> bool {
+        let Some(one) = great.growing.remove(&key) else { return false };
         great.leaving.insert(key, one.bytes);
         self.turned_away.fetch_add(1, Ordering::Relaxed);
         one.go.notify_one();
@@ -133,9 +137,14 @@ impl Place {
             let go = || Growing { bytes, since: now, go: Arc::clone(&self.go) };
             great.growing.entry(key).or_insert_with(go).bytes = bytes;
         }
-        !self.of.is_crowded(&great)
-            || !self.of.turn_one_away(&mut great, now)
-            || !great.leaving.contains_key(&key)
+        if self.of.is_crowded(&great) {
+            self.of.turn_one_away(&mut great, now);
+        }
+        // Those who leave still hold theirs: whoever pours in great messages faster than they go, goes himself.
+        if bytes > SMALL_BYTES && self.of.bytes() > self.of.limit + self.of.limit / 2 {
+            self.of.turn_away(&mut great, key);
+        }
+        !great.leaving.contains_key(&key)
     }
 
     /// Returns when this connection has to go.
@@ -212,6 +221,19 @@ mod tests {
         assert!(young.holds(MIB + 1, now), "what is leaving counts no more");
         drop(great);
         assert_eq!((all.bytes(), all.turned_away()), (2 * MIB + 1 + SMALL_BYTES, 1));
+    }
+
+    #[test]
+    fn who_pours_in_faster_than_others_leave_goes_at_once() {
+        let (all, now) = (Arc::new(Unfinished::new(4 * MIB)), Instant::now());
+        let mut slow: Vec<Place> = (0..4).map(|_| all.place()).collect();
+        assert!(slow.iter_mut().all(|one| one.holds(MIB, now)));
+        let later = now + Duration::from_secs(60);
+        let (mut one, mut two) = (all.place(), all.place());
+        assert!(one.holds(2 * MIB, later), "an old one goes for it, and has not gone yet");
+        assert!(!two.holds(MIB, later));
+        slow.clear();
+        assert!(one.holds(2 * MIB + 1, later));
     }
 
     #[test]

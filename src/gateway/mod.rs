@@ -2,8 +2,10 @@
 
 mod again;
 pub(crate) mod association;
+mod audit;
 mod background;
 mod by_template;
+mod certificate;
 mod deliver;
 mod desk;
 mod ingest;
@@ -49,6 +51,8 @@ use crate::upstream::otlp::{self, Exporter};
 use again::Again;
 use association::Associations;
 use association::witness::Witness;
+use audit::Auditing;
+pub use audit::SEAL_KEY;
 use background::Background;
 use deliver::Feeds;
 pub use deliver::{pause_of_main, replay_main};
@@ -217,6 +221,9 @@ async fn round(
     let mut figures = Registry::default();
     metrics.register(&mut figures);
     let figures = Arc::new(figures);
+    let auditing = auditing(&buffer, &config, &me_id, &secrets, &clock, &live);
+    let receivers = audit::receivers(&config, &secrets, &clock)
+        .map_err(|fault| GatewayError::Config(fault.to_string()))?;
     let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
@@ -226,9 +233,10 @@ async fn round(
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
-        sets, profiles, upstreams: Arc::new(upstreams), system, feeds, upstream, clock, stop,
+        sets, profiles, upstreams: Arc::new(upstreams), system, feeds, upstream, clock, stop, auditing,
     };
 
+    parts.auditing.started(&config).await;
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let (intake, seen) = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
@@ -238,8 +246,18 @@ async fn round(
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
         up.desk = Some(opened.address);
-        up.fingerprint = Some(opened.identity.fingerprint().into());
+        up.fingerprint = Some(opened.identity.fingerprint());
+        tasks.spawn(certificate::run(
+            opened.identity.clone(),
+            parts.live.clone(),
+            parts.clock.clone(),
+            parts.stop.clone(),
+        ));
         parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
+    }
+    background.spawn(&mut tasks, parts.auditing.clone().watch(parts.stop.clone()));
+    for receiver in receivers {
+        background.spawn(&mut tasks, parts.auditing.clone().forward(receiver, parts.stop.clone()));
     }
     if let Some(exporter) = telling {
         background.spawn(&mut tasks, telemetry::run(exporter, parts.figures.clone(), parts.stop.clone()));
@@ -254,7 +272,7 @@ async fn round(
     tasks.spawn(roster.supervise());
     parts.live.ready(true);
     console.up(&up);
-    finish(tasks, parts.stop, &parts.buffer).await;
+    finish(tasks, parts.stop, &parts.buffer, &parts.auditing).await;
     Ok(())
 }
 
@@ -279,6 +297,7 @@ struct Parts {
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
+    auditing: Arc<Auditing>,
 }
 
 impl Parts {
@@ -380,6 +399,7 @@ impl Parts {
             profiles: self.profiles.clone(),
             upstreams: self.upstreams.clone(),
             system: self.system.clone(),
+            trail: self.auditing.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,
@@ -398,7 +418,7 @@ pub fn fuzz_fhir(bytes: &[u8]) {
 }
 
 /// Waits for the word, then for everybody to put down what they hold, then closes the buffer last.
-async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer) {
+async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer, auditing: &Auditing) {
     let stopping = async {
         stop.wait().await;
         tracing::info!("Stopping.");
@@ -419,6 +439,7 @@ async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer) {
         }
     }
     tasks.abort_all();
+    auditing.stopped().await;
     buffer.close().await;
     tracing::info!("Stopped.");
 }
@@ -436,6 +457,18 @@ fn associations(
     let issuers = understanding.issuers().clone();
     let witness = Witness::new(buffer.reader(), policy, issuers, config.site.clock_limit_s);
     Arc::new(Associations::new(buffer.clone(), understanding.clone(), witness, clock.clone(), wake.clone()))
+}
+
+/// What keeps the audit trail sealed and forwards it.
+fn auditing(
+    buffer: &Buffer,
+    config: &Config,
+    me: &str,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+    live: &Arc<Live>,
+) -> Arc<Auditing> {
+    Arc::new(Auditing::new(buffer.clone(), config, me, secrets, clock.clone(), live.clone()))
 }
 
 /// This box, as FHIR names it: a UUID made at the first start and kept with what it kept.

@@ -112,7 +112,7 @@ impl Bedside {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("bedside ended with {status} before its port opened:\n{}", self.log());
             }
-            assert!(began.elapsed() < Duration::from_secs(30), "port {port} never opened:\n{}", self.log());
+            assert!(began.elapsed() < Duration::from_secs(120), "port {port} never opened:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -309,7 +309,9 @@ const AT: [u32; 8] = [1, 2, 3, 4, 7, 12, 20, 33];
 
 /// One life with an error that happens once. What fails once is over: it must go on without being started again.
 async fn once(clinic: &Clinic, (call, error, _): Error, n: u32) -> (End, Option<Wrong>) {
-    let end = live(clinic, Since::Ready, call, &format!("error={error}:when={n}"), LIFE).await;
+    // SQLite itself tries a lock for ten seconds before it gives up, a reader and the writer one after the other.
+    let patience = if call == "fcntl" { 2 * LIFE } else { LIFE };
+    let end = live(clinic, Since::Ready, call, &format!("error={error}:when={n}"), patience).await;
     let stuck = (end == End::Stuck).then(|| {
         let text = format!("one {error} at {call} {n}, and it does not go on:\n{}", log_of(clinic));
         Wrong::of("I10", text)

@@ -175,7 +175,7 @@ describe('the HL7 routes page', () => {
     expect(button('Send again', one('dialog[open]')).disabled).toBe(true);
     await type('dialog[open] input', '2026-11-22T10:00');
     await type('dialog[open] .field + .field input', '2026-11-22T09:00');
-    expect(text(one('dialog[open]'))).toContain('It ends after it begins');
+    expect(text(one('dialog[open]'))).toContain('It must end after it begins');
     expect(button('Send again', one('dialog[open]')).disabled).toBe(true);
     await type('dialog[open] .field + .field input', '2026-11-22T11:30');
     await press(button('Send again', one('dialog[open]')));

@@ -75,7 +75,7 @@ pub(super) async fn setup_state(desk: Arc<Desk>, _: Call) -> Result<Answer, Prob
         needed: !services.store.has_users().await?,
         simulated: services.about.simulated,
         site: services.about.site.clone(),
-        fingerprint: desk.fingerprint.clone(),
+        fingerprint: services.identity.fingerprint(),
         version: services.about.version,
     }))
 }

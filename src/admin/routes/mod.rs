@@ -3,7 +3,9 @@
 
 mod act;
 mod associate;
+mod audit;
 mod call;
+mod certificate;
 mod describe;
 mod enter;
 mod live;
@@ -18,6 +20,7 @@ mod says;
 mod sets;
 mod system;
 mod upstreams;
+mod seen;
 mod work;
 
 use std::collections::HashMap;
@@ -38,10 +41,11 @@ use super::answer::Problem;
 use super::desk::{Arrival, Desk};
 use super::guard;
 use crate::access::Permission;
-pub(super) use call::fuzz;
-use call::{Call, decoded};
+use call::decoded;
+pub(super) use call::{Call, fuzz};
 pub(super) use describe::document;
 use says::Says;
+pub(super) use seen::Looks;
 
 /// One route.
 struct Route {
@@ -74,6 +78,8 @@ type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 const NO_BODY: usize = 0;
 /// A name and a password, or a code with both.
 const SMALL_BODY: usize = 4096;
+/// A certificate chain and its key.
+const CERTIFICATE_BODY: usize = 64 << 10;
 /// A link with all its settings.
 const LINK_BODY: usize = 16 << 10;
 /// A firmware profile or a page of templates.
@@ -107,8 +113,9 @@ const ASSOCIATE: Need = Need::Session(Permission::Associate);
 const PROFILES: Need = Need::Session(Permission::Profiles);
 const UPSTREAMS: Need = Need::Session(Permission::Upstreams);
 const BACKUP: Need = Need::Session(Permission::Backup);
-const SETTINGS: Need = Need::Session(Permission::Settings);
 const PRESENCE: Need = Need::Session(Permission::Presence);
+const SETTINGS: Need = Need::Session(Permission::Settings);
+const AUDIT: Need = Need::Session(Permission::Audit);
 
 /// The table. Tests walk it: every role, every method, every body that is too long.
 ///
@@ -362,6 +369,18 @@ const ROUTES: &[Route] = &[
         Box::pin(people::unmerge(desk, call))
     })
     .says(people::UNMERGE),
+    get("/api/v1/certificate", SETTINGS, |desk, call| Box::pin(certificate::show(desk, call)))
+        .says(certificate::SHOW),
+    post("/api/v1/certificate", SETTINGS, CERTIFICATE_BODY, |desk, call| {
+        Box::pin(certificate::upload(desk, call))
+    })
+    .says(certificate::UPLOAD),
+    post("/api/v1/certificate/own", SETTINGS, NO_BODY, |desk, call| Box::pin(certificate::own(desk, call)))
+        .says(certificate::OWN),
+    get("/api/v1/audit", AUDIT, |desk, call| Box::pin(audit::rows(desk, call))).says(audit::ROWS),
+    post("/api/v1/audit/verify", AUDIT, NO_BODY, |desk, call| Box::pin(audit::verify(desk, call)))
+        .says(audit::VERIFY),
+    get("/api/v1/audit/export", AUDIT, |desk, call| Box::pin(audit::export(desk, call))).says(audit::EXPORT),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call)))
         .says(pair::STOP_SCAN),
 ];
@@ -411,6 +430,9 @@ struct Asked {
 }
 
 async fn answer(desk: Arc<Desk>, asked: Asked, arrival: Arrival) -> Answer {
+    if let Err(problem) = desk.passes(arrival.peer.ip()) {
+        return problem.into_answer();
+    }
     // HEAD is GET without the body (RFC 9110 §9.3.2).
     let head = asked.method == Method::HEAD;
     let method = if head { Method::GET } else { asked.method.clone() };
@@ -467,7 +489,7 @@ async fn run(
     let body = read(body, route.body_max).await?;
     route.says.check(&query)?;
     let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), presence };
-    let answer = (route.run)(desk, call).await;
+    let answer = shown(desk, route, call).await;
     tracing::debug!(
         route = route.path,
         method = %route.method,
@@ -475,6 +497,18 @@ async fn run(
         "the desk answered"
     );
     answer
+}
+
+/// Runs the route; what it shows of patients is written down before it is shown.
+async fn shown(desk: Arc<Desk>, route: &'static Route, call: Call) -> Result<Answer, Problem> {
+    let Some(shows) = seen::shows(&route.method, route.path) else { return (route.run)(desk, call).await };
+    let target = shows.target.replace("{}", call.parameters.first().map_or("", String::as_str));
+    let look = call.looker();
+    let answer = (route.run)(desk.clone(), call).await?;
+    if answer.status().is_success() {
+        desk.looked(&look, shows.action, target).await?;
+    }
+    Ok(answer)
 }
 
 /// Reads a body up to its limit. Nothing beyond is taken, whatever `Content-Length` said.

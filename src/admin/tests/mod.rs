@@ -2,6 +2,7 @@
 
 mod act;
 mod associate;
+mod attack;
 mod client;
 mod described;
 mod enter;
@@ -15,6 +16,7 @@ mod record;
 mod sets;
 mod system;
 mod upstreams;
+mod trail;
 mod walk;
 mod wire;
 mod work;
@@ -95,6 +97,7 @@ impl Rig {
             profiles: Arc::new(profiles::Bookcase),
             upstreams: Arc::new(upstreams::Socket::default()),
             system: Arc::new(system::Cellar::new()),
+            trail: Arc::new(trail::Book::of(store.clone())),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),

@@ -18,6 +18,9 @@ const REOPEN_LIMIT: Duration = Duration::from_secs(5);
 /// How often a reader's suspicion makes the whole database be checked: that takes time.
 const SUSPECT_PAUSE: Duration = Duration::from_secs(600);
 
+/// How often a reader's lock makes the database be opened anew: those who waited beside it tell of it too.
+const UNLOCK_PAUSE: Duration = Duration::from_secs(15);
+
 const DISK_FULL: &str = "disk-full";
 const QUOTA_FULL: &str = "quota-full";
 const DISK_FAULT: &str = "disk-fault";
@@ -159,6 +162,14 @@ impl Writer {
             self.suspected_at = Some(Instant::now());
             self.corrupt = true;
             self.fault("reading", None);
+        }
+    }
+
+    /// A reader met a lock that nobody lets go: it goes when everybody has closed.
+    pub(super) fn lock_is_left(&mut self) {
+        if self.open.is_some() && self.unlocked_at.is_none_or(|at| at.elapsed() >= UNLOCK_PAUSE) {
+            self.unlocked_at = Some(Instant::now());
+            self.fault("reading past a lock that is left", None);
         }
     }
 

@@ -27,7 +27,9 @@ use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::live::Live;
-use crate::buffer::{Buffer, BufferError, Change, FeedChange, Mark, Reader, Stored, Transition, Wanted};
+use crate::buffer::{
+    Buffer, BufferError, Change, FeedChange, Mark, Reader, State, Stored, Transition, Wanted,
+};
 use crate::clock::SharedClock;
 use crate::config::{Delivery, Send};
 use crate::connector::Stop;
@@ -180,10 +182,13 @@ impl Deliver {
             tracing::error!(%fault, "Under whom entries go out could not be written down; nothing was sent.");
             return Turn::wait(PAUSE_MIN);
         }
+        let going: Vec<i64> = batches.iter().flatten().map(|ready| ready.id).collect();
         let batches = match self.mark_sent(batches).await {
             Ok(batches) => batches,
             Err(fault) => {
                 tracing::error!(%fault, "Entries could not be marked as sent; nothing was sent.");
+                drop(sending);
+                self.put_back(&going).await;
                 return Turn::wait(PAUSE_MIN);
             }
         };
@@ -215,6 +220,32 @@ impl Deliver {
         // Only a full round was waiting already; for less, new company is looked for.
         let ahead = ahead.filter(|next| all_final && line.is_zero() && matches!(next, Next::Send(_)));
         Turn { pause: pause.max(line), ahead }
+    }
+
+    /// A commit that failed may be on the disk all the same: these entries were not sent, and must not wait for an answer.
+    async fn put_back(&self, going: &[i64]) {
+        if let Queue::Feed(name) = &self.queue {
+            while self.buffer.change(vec![queue::feed(name, FeedChange::Restart)]).await.is_err() {
+                tokio::time::sleep(PAUSE_MIN).await;
+            }
+            return;
+        }
+        let mut marks = Vec::new();
+        for id in going {
+            let state = loop {
+                match self.reader.entry(*id).await {
+                    Ok(detail) => break detail.map(|detail| detail.row.state),
+                    Err(_) => tokio::time::sleep(PAUSE_MIN).await,
+                }
+            };
+            if state == Some(State::Sent) {
+                let reason = Some(String::from("it was not sent: the disk could not be written"));
+                marks.push(Mark { id: *id, to: Transition::Waiting { retry_after: None, reason } });
+            }
+        }
+        if !marks.is_empty() {
+            self.write_down(marks).await;
+        }
     }
 
     /// Writes down what the server said, as soon as the buffer takes it: until then these entries are on their way for

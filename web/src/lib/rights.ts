@@ -1,7 +1,16 @@
 // What a role may do here. The gateway decides; the desk only hides what it would refuse.
 
 export type Right =
-  'pair' | 'worklist' | 'associate' | 'resend' | 'read' | 'profiles' | 'upstreams' | 'backup' | 'settings';
+  | 'pair'
+  | 'worklist'
+  | 'associate'
+  | 'resend'
+  | 'read'
+  | 'audit'
+  | 'profiles'
+  | 'upstreams'
+  | 'backup'
+  | 'settings';
 
 const RIGHTS: Record<Right, readonly string[]> = {
   pair: ['admin', 'engineer', 'integrator'],
@@ -11,8 +20,9 @@ const RIGHTS: Record<Right, readonly string[]> = {
   profiles: ['admin', 'engineer', 'integrator'],
   upstreams: ['admin', 'engineer', 'integrator'],
   backup: ['admin'],
-  settings: ['admin', 'engineer', 'integrator'],
   worklist: ['admin', 'engineer', 'clinician', 'integrator'],
+  audit: ['admin', 'auditor'],
+  settings: ['admin', 'engineer'],
 };
 
 export function may(role: string | undefined, right: Right): boolean {

@@ -1,6 +1,6 @@
 // The HL7 routes part of the gateway's HTTP contract, typed: systems that take HL7 v2, and their queues.
 
-import { count } from './words';
+import { listed, plural } from './i18n';
 import { read, write, type EntryState, type Told } from './api';
 
 export type Route = Told['Route'];
@@ -17,10 +17,11 @@ export type OutgoingDetail = Told['OutgoingDetail'];
 
 /** What a route left out, in words; nothing: null. */
 export function leftOut({ waveforms, alarms }: Route['left_out']): string | null {
-  const some = [waveforms > 0 && count(waveforms, 'wave'), alarms > 0 && count(alarms, 'alarm')].filter(
-    Boolean,
-  );
-  return some.length > 0 ? some.join(' and ') : null;
+  const some = [
+    waveforms > 0 && plural(waveforms, '{n} wave', '{n} waves'),
+    alarms > 0 && plural(alarms, '{n} alarm', '{n} alarms'),
+  ].filter((one) => one !== false);
+  return some.length > 0 ? listed(some) : null;
 }
 
 export const routing = {
