@@ -14,13 +14,14 @@ export interface AlarmMeaning {
 
 export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   'upstream-unusable': {
-    name: 'The FHIR server that was set up cannot be used',
-    means:
-      'What was set up at the desk cannot be put in force, most often because its key is not on this box (after a restoration on another one). Nothing is delivered; everything is kept.',
+    name: m('The FHIR server that was set up cannot be used'),
+    means: m(
+      'What was set up at the desk cannot be put in force, most often because its key is not on this gateway. Nothing is delivered; everything is kept.',
+    ),
     steps: [
-      'Open Upstream, then Set up: the reason stands at the top.',
-      'If the key is missing, make a new pair and have the server’s team register it.',
-      'Save it again: what waits goes by itself.',
+      m('Open Upstream, then Set up: the reason stands at the top.'),
+      m('If the key is missing, make a new pair and have the server’s team register it.'),
+      m('Save it again: what waits goes by itself.'),
     ],
   },
   'audit-broken': {

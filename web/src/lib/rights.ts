@@ -20,7 +20,6 @@ const RIGHTS: Record<Right, readonly string[]> = {
   profiles: ['admin', 'engineer', 'integrator'],
   upstreams: ['admin', 'engineer', 'integrator'],
   backup: ['admin'],
-  settings: ['admin', 'engineer', 'integrator'],
   worklist: ['admin', 'engineer', 'clinician', 'integrator'],
   audit: ['admin', 'auditor'],
   settings: ['admin', 'engineer'],
