@@ -153,22 +153,27 @@ async fn set_up_at_the_desk(config: &mut Config, buffer: &Buffer) -> Result<Opti
     }
 }
 
-/// From opening the buffer to closing it.
-async fn round(
-    (mut config, secrets, clock): (Config, SecretStore, SharedClock),
-    stop: Stop,
-    console: Arc<dyn Console>,
-    again: Arc<Again>,
-) -> Result<(), GatewayError> {
-    let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
-    let Some(buffer) = opened else { return Ok(()) };
+/// The FHIR server of the file, else the one that was set up at the desk.
+struct Server {
+    source: Source,
+    upstream: Option<Arc<Upstream>>,
+    /// Why the one of the desk cannot be used.
+    trouble: Option<String>,
+}
+
+async fn server(
+    config: &mut Config,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+    buffer: &Buffer,
+    live: &Arc<Live>,
+) -> Result<Server, GatewayError> {
     let source = match config.upstream {
         Some(_) => Source::File(config.origin.place.clone()),
         None => Source::Desk,
     };
-    let mut trouble = set_up_at_the_desk(&mut config, &buffer).await?;
-    let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
-    let upstream = match upstream(&config, &secrets, &clock, &live) {
+    let mut trouble = set_up_at_the_desk(config, buffer).await?;
+    let upstream = match upstream(config, secrets, clock, live) {
         Ok(upstream) => upstream,
         // What was kept at the desk must not keep the desk from opening.
         Err(fault) if source == Source::Desk => {
@@ -187,17 +192,38 @@ async fn round(
             next,
         );
     }
-    let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
+    Ok(Server { source, upstream, trouble })
+}
+
+/// Everything the box is made of, before any of it runs.
+struct Built {
+    parts: Parts,
+    opened: Option<desk::Opened>,
+    receivers: Vec<audit::Receiver>,
+    telling: Option<Exporter>,
+    wake: Arc<Notify>,
+}
+
+async fn build(
+    config: &mut Config,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+    buffer: Buffer,
+    (stop, again): (Stop, Arc<Again>),
+) -> Result<Built, GatewayError> {
+    let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
+    let Server { source, upstream, trouble } = server(config, secrets, clock, &buffer, &live).await?;
+    let feeds = Arc::new(Feeds::new(config, secrets, clock, upstream.as_ref())?);
     let opened = match &config.desk {
-        Some(desk) => Some(desk::open(desk, &config, &secrets, &clock).await?),
+        Some(desk) => Some(desk::open(desk, config, secrets, clock).await?),
         None => None,
     };
-    let me = identity(&buffer, &config).await.map_err(opening)?;
+    let me = identity(&buffer, config).await.map_err(opening)?;
     let me_id = me.id.value.clone();
     let (ends, own) = (source.clone(), (buffer.clone(), secrets.clone()));
     let upstreams =
-        Upstreams::new(own.0, own.1, &config, clock.clone(), again.clone(), ends, upstream.clone(), trouble);
-    let system = Arc::new(System::new(buffer.clone(), &config, clock.clone(), again));
+        Upstreams::new(own.0, own.1, config, clock.clone(), again.clone(), ends, upstream.clone(), trouble);
+    let system = Arc::new(System::new(buffer.clone(), config, clock.clone(), again));
     let links = std::mem::take(&mut config.links);
     let understanding = Understanding::new(links, me, config.site.simulated);
     let understanding =
@@ -207,33 +233,46 @@ async fn round(
         understanding.exchange(&saved);
     }
     let (flow, read) = (buffer.clone(), understanding.clone());
-    let pairing = Arc::new(Pairing::new(flow, read, shelf.clone(), &config, clock.clone()));
+    let pairing = Arc::new(Pairing::new(flow, read, shelf.clone(), config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
     let (flow, read) = (buffer.clone(), understanding.clone());
-    let profiles = Arc::new(Profiles::new(flow, shelf, read, pairing.clone(), &config, clock.clone()));
+    let profiles = Arc::new(Profiles::new(flow, shelf, read, pairing.clone(), config, clock.clone()));
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
     let wake = Arc::new(Notify::new());
-    let associations = associations(&buffer, &understanding, &config, &clock, &wake);
+    let associations = associations(&buffer, &understanding, config, clock, &wake);
     let (index, known) = (buffer.clone(), understanding.clone());
     let people = Arc::new(People::new(index, known, config.patients.answers_max, config.association.late_h));
     let metrics: Arc<Metrics> = Arc::default();
     let mut figures = Registry::default();
     metrics.register(&mut figures);
     let figures = Arc::new(figures);
-    let (auditing, receivers) = auditing(&buffer, &config, &me_id, &secrets, &clock, &live)?;
-    let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
-    let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
-    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
+    let (auditing, receivers) = auditing(&buffer, config, &me_id, secrets, clock, &live)?;
+    let telling = exporter(config, me_id.clone(), secrets, clock)?;
+    let building = Building::new(understanding.clone(), clock.clone(), &me_id, config);
+    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), config, feeds.clone()));
     associations.goes_on(routes.clone());
     let (flow, read) = (buffer.clone(), understanding.clone());
     let sets = Arc::new(Sets::new(flow, read, upstream.clone(), clock.clone(), wake.clone()));
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
-        sets, profiles, upstreams: Arc::new(upstreams), system, feeds, upstream, clock, stop, auditing,
+        sets, profiles, upstreams: Arc::new(upstreams), system, feeds, upstream, clock: clock.clone(), stop, auditing,
     };
+    Ok(Built { parts, opened, receivers, telling, wake })
+}
 
+/// From opening the buffer to closing it.
+async fn round(
+    (mut config, secrets, clock): (Config, SecretStore, SharedClock),
+    stop: Stop,
+    console: Arc<dyn Console>,
+    again: Arc<Again>,
+) -> Result<(), GatewayError> {
+    let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
+    let Some(buffer) = opened else { return Ok(()) };
+    let Built { parts, opened, receivers, telling, wake } =
+        build(&mut config, &secrets, &clock, buffer, (stop, again)).await?;
     parts.auditing.started(&config).await;
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;

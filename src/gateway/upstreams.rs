@@ -218,8 +218,7 @@ impl Upstreams {
     async fn discovered(&self, page: Value) -> Result<Discovered, Refusal> {
         let base = page.get("base").and_then(Value::as_str).unwrap_or_default();
         let mut config = upstream::Config::new(base);
-        let truth = |member: &str| page.get(member).and_then(Value::as_bool).unwrap_or(false);
-        config.insecure_http = truth("insecure_http");
+        config.insecure_http = page.get("insecure_http").and_then(Value::as_bool).unwrap_or(false);
         config.ca_file =
             page.get("ca_file").and_then(Value::as_str).filter(|path| !path.is_empty()).map(Into::into);
         config.timeout_s = 20;

@@ -113,6 +113,7 @@ const ASSOCIATE: Need = Need::Session(Permission::Associate);
 const PROFILES: Need = Need::Session(Permission::Profiles);
 const UPSTREAMS: Need = Need::Session(Permission::Upstreams);
 const BACKUP: Need = Need::Session(Permission::Backup);
+const SETTINGS: Need = Need::Session(Permission::Settings);
 const PRESENCE: Need = Need::Session(Permission::Presence);
 const AUDIT: Need = Need::Session(Permission::Audit);
 
