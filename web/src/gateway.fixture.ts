@@ -118,6 +118,8 @@ export const ENTRY: EntryDetail = {
   link: 'monitors',
   peer: '10.0.0.4:5100',
   device: DEVICE.key,
+  kind: 'ORU^R01',
+  message: null,
   state: 'held',
   reason: 'The unit “furlong” is unknown',
   bytes: 5,

@@ -330,7 +330,9 @@ describe('people and beds', () => {
     expect(asked).not.toContain('POST /people/merges/5/undo');
     await press(button('Take it back', one('dialog[open]')));
     expect(asked).toContain('POST /people/merges/5/undo');
-    expect(text()).toContain('3 entries of that time are no longer kept here and stay upstream as delivered');
+    expect(text()).toContain(
+      '3 entries of that time are no longer kept here and stay on the FHIR server as delivered',
+    );
     await leave();
     await open('/patients/person?id=2', { ...all, 'GET /session': { ...SESSION, role: 'clinician' } });
     expect(document.querySelector('.rows button')).toBeNull();
