@@ -297,7 +297,9 @@ impl Oracle<'_> {
 }
 
 /// What may lie in the buffer's folder.
-const OURS: [&str; 10] = [
+const OURS: [&str; 12] = [
+    "audit.seal",
+    "audit.seal.new",
     "bedside.db",
     "bedside.db-wal",
     "bedside.db-shm",
