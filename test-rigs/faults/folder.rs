@@ -101,6 +101,7 @@ pub(crate) async fn newer(sabotage: Sabotage) -> Vec<Wrong> {
     }
     let database = rusqlite::Connection::open(clinic.database()).unwrap();
     database.pragma_update(None, "user_version", version).unwrap();
+    database.execute("UPDATE tally SET value = ?1 WHERE name = 'schema'", [version]).unwrap();
     drop(database);
     wrong.extend(clinic.close().await.0);
     wrong
