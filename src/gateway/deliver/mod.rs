@@ -230,6 +230,10 @@ impl Deliver {
             }
             return;
         }
+        // Only the database opened anew tells: until the next commit, readers may still see what was before.
+        while self.buffer.change(Vec::new()).await.is_err() {
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
         let mut marks = Vec::new();
         for id in going {
             let state = loop {
