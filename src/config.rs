@@ -69,6 +69,7 @@ pub struct Config {
     pub patients: Patients,
     pub telemetry: Option<upstream::otlp::Config>,
     pub audit: audit::Audit,
+    pub update: Option<crate::update::Config>,
     pub log: Log,
     /// SHA-256 of the file, in hex: whether it is another one than at the last start.
     pub digest: String,
@@ -265,6 +266,7 @@ struct File {
     telemetry: Option<upstream::otlp::Config>,
     #[serde(default)]
     audit: audit::Audit,
+    update: Option<crate::update::Config>,
     #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
@@ -381,6 +383,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         patients: file.patients,
         telemetry: file.telemetry,
         audit: file.audit,
+        update: file.update,
         log: file.log,
         digest: buffer::sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
         secrets: file.secrets,
@@ -405,6 +408,9 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
         telemetry.check().map_err(|(key, message)| fault("[telemetry]", key, message))?;
     }
     file.audit.check().map_err(|(key, message)| fault("[audit]", key, message))?;
+    if let Some(update) = &file.update {
+        update.check().map_err(|(key, message)| fault("[update]", key, message))?;
+    }
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }

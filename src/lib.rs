@@ -17,6 +17,8 @@ pub mod nomenclature;
 pub mod secret;
 /// TLS settings of a connection, and what rustls makes of them.
 pub mod tls;
+/// Signed updates: who may publish a program, where it stands, which one is started.
+pub mod update;
 // ── what devices say ──
 /// Device, Metric, Measurement, Value, MeasurementStatus, Decimal (IEEE 11073-10201).
 pub mod device;

@@ -100,6 +100,7 @@ fn bodies() -> Vec<Body> {
         body("buffer::carve", buffer::fuzz, 60_000, vec![leaf_page()]),
         body("access", access::fuzz, 8000, requests()),
         body("config", config::fuzz, 4000, configurations()),
+        body("update", bedside::update::fuzz, 8000, updates()),
         body("demo::template", demo::template::fuzz, 40_000, templates()),
     ]
 }
@@ -454,6 +455,31 @@ fn packets() -> Vec<Vec<u8>> {
     ];
     let all = seeds.concat();
     seeds.iter().map(|seed| seed.to_vec()).chain([all]).collect()
+}
+
+/// An update file, and what is in it.
+fn updates() -> Vec<Vec<u8>> {
+    use bedside::update::publish::{self, NewRelease, NewRoot, Signer};
+    let dir = tempfile::tempdir().unwrap();
+    let signer = Signer::make(&dir.path().join("key")).unwrap();
+    let (expires, key) = ("2031-01-01T00:00:00Z".to_owned(), vec![signer.public()]);
+    let root = NewRoot {
+        version: 1,
+        expires: expires.clone(),
+        root_keys: key.clone(),
+        root_threshold: 1,
+        release_keys: key,
+        release_threshold: 1,
+    };
+    let root = publish::root(&root, None, std::slice::from_ref(&signer)).unwrap();
+    let program = dir.path().join("bedside-x86_64");
+    fs::write(&program, b"#!/bin/sh\n").unwrap();
+    let release =
+        NewRelease { version: 7, expires, product: "0.1.0".into(), schema: 1, programs: vec![program] };
+    let file = dir.path().join("7.update");
+    publish::release(&release, &[root.clone()], &[signer], &file).unwrap();
+    let state = r#"{"chosen":"a","before":null,"confirmed":true,"highest":7,"gone_back":{"release":8,"product":"0.1.0","why":"x","at":"y"}}"#;
+    vec![fs::read(file).unwrap(), root, state.into()]
 }
 
 fn requests() -> Vec<Vec<u8>> {

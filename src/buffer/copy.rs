@@ -266,7 +266,7 @@ pub fn restore(
 }
 
 /// The manifest beside the copy, when the copy is what it says.
-fn compared(copy: &Path) -> Result<Option<Manifest>, BufferError> {
+pub(super) fn compared(copy: &Path) -> Result<Option<Manifest>, BufferError> {
     let path = manifest_of(copy);
     let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
     let manifest: Manifest = serde_json::from_str(&text)

@@ -20,6 +20,7 @@ pub(super) const DATABASE: &str = "bedside.db";
 const REPLACEMENT: &str = "bedside.db.new";
 const ASIDE: &str = "bedside.db.corrupt-";
 const RESTORED_OVER: &str = "bedside.db.before-restore-";
+const NEWER: &str = "bedside.db.newer-";
 const LOGS_FIRST: [&str; 3] = ["-wal", "-shm", ""];
 pub(super) const LOCK: &str = "bedside.lock";
 const BALLAST: &str = "ballast";
@@ -95,6 +96,11 @@ impl Folder {
         self.replace_naming(RESTORED_OVER, now)
     }
 
+    /// The same for a database that an older program cannot read.
+    pub(super) fn replace_by_older(&self, now: Timestamp) -> Result<PathBuf, BufferError> {
+        self.replace_naming(NEWER, now)
+    }
+
     fn replace_naming(&self, prefix: &str, now: Timestamp) -> Result<PathBuf, BufferError> {
         let stamp: String = now.rfc3339().chars().filter(char::is_ascii_alphanumeric).collect();
         let mut aside = self.dir.join(format!("{prefix}{stamp}"));
@@ -116,7 +122,7 @@ impl Folder {
         if self.database().exists() || !self.dir.join(REPLACEMENT).exists() {
             return Ok(());
         }
-        let aside = [ASIDE, RESTORED_OVER].into_iter().flat_map(|prefix| self.names(prefix));
+        let aside = [ASIDE, RESTORED_OVER, NEWER].into_iter().flat_map(|prefix| self.names(prefix));
         // The latest rename changed its inode last.
         let last = aside.max_by_key(|name| {
             fs::metadata(self.dir.join(name)).map_or((0, 0), |file| (file.ctime(), file.ctime_nsec()))

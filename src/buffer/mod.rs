@@ -57,6 +57,7 @@ mod sabotaged;
 mod salvage;
 mod schema;
 mod scrub;
+mod set_back;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -103,6 +104,10 @@ pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow, look_at_desti
 pub use reader::{Reader, Stored, Waiting};
 pub use registry::{Change, DeviceRow, SessionRow, UserRow};
 pub use scrub::{Scrub, Verified};
+pub use set_back::{SetBack, set_back};
+
+/// The schema of the database this program writes.
+pub const SCHEMA: i64 = schema::VERSION;
 
 pub use work::{
     Asked, NewOrder, OrderRow, WorkChange, WorkCounts, WorkFilter, WorkSource, WorkState, WorkTest,

@@ -23,6 +23,7 @@ mod selftest;
 mod simulate;
 mod status;
 mod template;
+mod update;
 mod venue;
 mod worklist;
 
@@ -99,12 +100,34 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Make the box's buffer of a backup
     Restore(backup::RestoreArguments),
+    /// Install signed updates, go back from one; and the publisher's tools
+    #[command(subcommand)]
+    Update(update::Command),
     /// Print the description of the desk's API (OpenAPI 3.1)
     Openapi,
     /// Write the manual pages to a folder
     Manual(manual::ManualArguments),
     /// Print the completions for a shell: `bedside completions bash > /etc/bash_completion.d/bedside`
     Completions(manual::CompletionsArguments),
+}
+
+impl Command {
+    /// Whether it asks the database or the configuration of a box, which the program that runs there knows best.
+    const fn follows(&self) -> bool {
+        match self {
+            Self::Update(command) => command.follows(),
+            Self::Config(_)
+            | Self::Destinations(_)
+            | Self::Patients(_)
+            | Self::Worklist(_)
+            | Self::Status(_)
+            | Self::Audit(_)
+            | Self::Check(_)
+            | Self::Backup(_)
+            | Self::Restore(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Where the configuration is, for every command that wants one.
@@ -156,6 +179,9 @@ impl CliError {
 
 /// Does what the command line asks.
 pub fn main(arguments: Arguments) -> Result<(), CliError> {
+    if arguments.command.follows() {
+        update::launch::follow();
+    }
     match arguments.command {
         Command::Run(arguments) => run::main(arguments),
         Command::Demo(arguments) => demo::main(arguments),
@@ -177,6 +203,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Check(arguments) => backup::check(&arguments),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Update(command) => update::main(command),
         Command::Openapi => {
             say_json(&crate::admin::openapi());
             Ok(())

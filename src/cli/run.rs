@@ -23,6 +23,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: Arguments) -> Result<(), CliError> {
+    super::update::launch::launch(&arguments.config.config);
     let config = config::load(&arguments.config.config).map_err(CliError::config)?;
     start_log(&config.log);
     if cfg!(feature = "sabotage") {

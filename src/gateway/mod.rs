@@ -26,6 +26,7 @@ mod telemetry;
 mod translated;
 mod triage;
 pub mod understand;
+mod update;
 mod upstreams;
 mod watch;
 pub(crate) mod worklist;
@@ -298,6 +299,9 @@ async fn round(
         tasks.spawn(broker);
     }
     tasks.spawn(roster.supervise());
+    let updates =
+        update::Updates::new(&config, parts.buffer.clone(), parts.live.clone(), parts.clock.clone());
+    tasks.spawn(updates.run(parts.stop.clone()));
     parts.live.ready(true);
     console.up(&up);
     finish(tasks, parts.stop, &parts.buffer, &parts.auditing).await;

@@ -24,6 +24,17 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       m('Save it again: what waits goes by itself.'),
     ],
   },
+  'update-went-back': {
+    name: m('An update was taken back'),
+    means: m(
+      'A new program was installed and did not run well for long enough, could not be started, or somebody asked for the one before. The gateway went back by itself: it runs as before the update, and the alarm says what became of the database.',
+    ),
+    steps: [
+      m('Look under Held: what could not be brought over from the newer database waits there for a person.'),
+      m('Tell the publisher of the program what the alarm says.'),
+      m('Install the next release when there is one; bedside update status shows how things stand.'),
+    ],
+  },
   'audit-broken': {
     name: m('The audit trail is not as it was written'),
     means: m(
