@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { enter } from "./enter.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
 import { Watch } from "./watch.mjs";
 
@@ -22,8 +23,6 @@ const { values: flags } = parseArgs({
   },
 });
 const WAIT_MS = 30_000;
-const USER = "anna";
-const PASSWORD = "correct horse battery";
 /** Names, an observation's text, an identifier: each would run something if it were ever taken for markup. */
 const HARM = [
   "<script>alert(1)</script>",
@@ -126,12 +125,7 @@ try {
     dialogs.push(dialog.message());
     void dialog.dismiss();
   });
-  const headers = { origin, "x-bedside-csrf": "1" };
-  const setup = await context.request.post(`${origin}/api/v1/setup`, {
-    headers,
-    data: { code, username: USER, password: PASSWORD },
-  });
-  must(setup.ok(), `set-up: ${setup.status()} ${await setup.text()}`);
+  await enter(page, origin, code);
   for (const [at, text] of HARM.entries()) {
     const answer = await send(mllp, message(at, text));
     must(/MSA\|AA/.test(answer), answer);
@@ -153,6 +147,7 @@ try {
   }
   async function calm(name) {
     await tally.check(`${name}: nothing ran`, async () => {
+      await page.locator("nav[aria-label=Pages]").waitFor();
       await page.waitForTimeout(400);
       await unfold();
       await page.waitForTimeout(200);
