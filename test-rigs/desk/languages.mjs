@@ -19,6 +19,17 @@ const PATHS = {
   help: "/help",
   labels: "/labels",
   bedside: "/bedside",
+  held: "/held",
+  profiles: "/profiles",
+  "profile-edit": "/profiles/edit?id=masimo%2Fascii1",
+  templates: "/templates",
+  audit: "/audit",
+  certificate: "/certificate",
+  backups: "/backups",
+  settings: "/settings",
+  updates: "/updates",
+  reference: "/reference",
+  "upstream-setup": "/upstream/setup",
 };
 const SHOWN = new Set([
   "overview",

@@ -14,10 +14,12 @@ export const SIZES = {
 export function looker({ page, tally, shots, prefix = "" }) {
   if (shots) mkdirSync(shots, { recursive: true });
 
+  /** A sticky header would stand in the middle of the picture, and hide half a button from axe. */
+  const top = () => page.evaluate(() => scrollTo(0, 0));
+
   async function shoot(name) {
     if (!shots) return;
-    // A sticky header would stand in the middle of the picture.
-    await page.evaluate(() => scrollTo(0, 0));
+    await top();
     const path = join(shots, `${prefix}${name}.png`);
     await page.screenshot({ path, fullPage: true });
   }
@@ -30,6 +32,7 @@ export function looker({ page, tally, shots, prefix = "" }) {
   async function look(name, simulated = false) {
     for (const colorScheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme });
+      await top();
       await page.waitForTimeout(350);
       await accessible(name, colorScheme);
       await shoot(`${name}-desktop-${colorScheme}`);

@@ -44,7 +44,8 @@ const { shoot, look } = looker({
   prefix: "ops-",
 });
 // While the box starts anew it is not there, and a refusal on purpose is logged as an error by the browser.
-watch.expect(/ERR_CONNECTION|Failed to load resource|ERR_HTTP2|ERR_EMPTY/);
+watch.expect(/ERR_CONNECTION|ERR_HTTP2|ERR_EMPTY/);
+watch.expect(/status of (401|503).*\/api\/v1\//);
 
 const api = async (method, path, data) => {
   const response = await context.request.fetch(`${box.origin}/api/v1${path}`, {
@@ -282,6 +283,13 @@ async function mend() {
       });
     },
   );
+  await tally.check("what was let go is under the name of its device", async () => {
+    await goTo("/messages?span=all");
+    await page.locator("tbody tr").first().waitFor();
+    const rows = await page.locator("tbody tr").allInnerTexts();
+    must(!rows.some((row) => /Unknown device/.test(row)), rows.join("\n"));
+    await goTo(PROFILE);
+  });
   await tally.check("the page goes back to the shipped one", async () => {
     await page
       .getByRole("button", { name: "Back to the shipped page" })
@@ -534,6 +542,9 @@ async function rest() {
     ["settings", "/settings", "Time at the site"],
     ["updates", "/updates", "none configured"],
     ["templates", "/templates", "Messages that are translated"],
+    ["audit", "/audit", "backup"],
+    ["certificate", "/certificate", "Fingerprint (SHA-256)"],
+    ["reference", "/reference", "/api/v1/overview"],
   ]) {
     await goTo(path);
     await tally.check(`${name}: the page is there`, () =>
