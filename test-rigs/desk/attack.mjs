@@ -22,6 +22,32 @@ const { values: flags } = parseArgs({
     },
   },
 });
+const PAGES = [
+  "/",
+  "/devices",
+  "/messages",
+  "/held",
+  "/patients",
+  "/patients/people",
+  "/pairing",
+  "/pairing/new",
+  "/worklist",
+  "/upstream",
+  "/upstream/setup",
+  "/routes",
+  "/profiles",
+  "/profiles/edit?id=ihe%2Fpcd01-monitor",
+  "/templates",
+  "/audit",
+  "/certificate",
+  "/backups",
+  "/settings",
+  "/updates",
+  "/reference",
+  "/help",
+  "/labels",
+  "/bedside",
+];
 const WAIT_MS = 30_000;
 /** Names, an observation's text, an identifier: each would run something if it were ever taken for markup. */
 const HARM = [
@@ -147,7 +173,8 @@ try {
   }
   async function calm(name) {
     await tally.check(`${name}: nothing ran`, async () => {
-      await page.locator("nav[aria-label=Pages]").waitFor();
+      // Behind the log-in, where there is something to see.
+      await page.locator("nav[aria-label=Pages], .choice").first().waitFor();
       await page.waitForTimeout(400);
       await unfold();
       await page.waitForTimeout(200);
@@ -161,7 +188,7 @@ try {
     });
   }
 
-  for (const path of ["/", "/messages", "/patients", "/pairing", "/audit", "/help", "/routes", "/worklist", "/upstream"]) {
+  for (const path of PAGES) {
     await page.goto(origin + path);
     await calm(path);
   }

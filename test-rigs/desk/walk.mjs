@@ -9,8 +9,9 @@
 import { createHash } from "node:crypto";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { budget } from "./budget.mjs";
 import { EnterWalk, PASSWORD, USER } from "./enter.mjs";
-import { LanguageWalk, budget } from "./languages.mjs";
+import { LanguageWalk } from "./languages.mjs";
 import { SIZES, looker } from "./look.mjs";
 import { PairWalk } from "./pair.mjs";
 import { PeopleWalk } from "./people.mjs";
@@ -527,7 +528,11 @@ async function stale() {
 try {
   // The mock compresses nothing.
   const kB = flags.mock ? 400 : 200;
-  await budget(page, tally, flags.base, { kB, ms: 1000 });
+  await budget(browser, tally, flags.base, {
+    kB,
+    ms: 1000,
+    shots: flags.shots,
+  });
   await answers();
   const setup = await (
     await context.request.get(`${origin}/api/v1/setup`)
