@@ -18,7 +18,8 @@ use crate::admin::live::{DeviceDetail, Overview, Trend, UpstreamView};
 use crate::admin::raw::Raw;
 use crate::admin::segments::Segments;
 use crate::admin::store::{
-    Counts, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, PAGE_MAX, UpstreamAnswer,
+    Counts, Day, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, KnownDevice, PAGE_MAX,
+    UpstreamAnswer,
 };
 
 /// Entries of a page when nobody says how many.
@@ -84,6 +85,29 @@ pub(super) const OVERVIEW: Says =
 /// `GET /api/v1/overview`
 pub(super) async fn overview(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     Ok(json(&desk.overview().await?))
+}
+
+pub(super) const DAY: Says =
+    says("day", says::OVERVIEW, "Entries of each quarter of an hour of the last day")
+        .gives::<Day>(200, "By link; for a picture");
+
+/// `GET /api/v1/day`
+pub(super) async fn day(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
+    Ok(json(&desk.services.store.day().await?))
+}
+
+/// Devices by their keys.
+#[derive(Serialize, ToSchema)]
+struct KnownDevices {
+    devices: Vec<KnownDevice>,
+}
+
+pub(super) const KNOWN: Says = says("devices", DEVICES, "Every device this box has heard of, and since when")
+    .gives::<KnownDevices>(200, "Also those that are silent now");
+
+/// `GET /api/v1/devices`
+pub(super) async fn devices(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
+    Ok(json(&KnownDevices { devices: desk.services.store.devices().await? }))
 }
 
 pub(super) const DEVICE: Says =

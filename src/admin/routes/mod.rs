@@ -152,6 +152,8 @@ const ROUTES: &[Route] = &[
     get("/api/v1/session", PRESENCE, |desk, call| Box::pin(enter::session(desk, call))).says(enter::SESSION),
     get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call))).says(look::OVERVIEW),
     get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).says(live::LIVE),
+    get("/api/v1/day", LOOK, |desk, call| Box::pin(look::day(desk, call))).says(look::DAY),
+    get("/api/v1/devices", LOOK, |desk, call| Box::pin(look::devices(desk, call))).says(look::KNOWN),
     get("/api/v1/devices/{key}", LOOK, |desk, call| Box::pin(look::device(desk, call))).says(look::DEVICE),
     get("/api/v1/devices/{key}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call)))
         .says(look::TREND),
