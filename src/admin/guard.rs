@@ -74,19 +74,24 @@ pub(super) fn authority<'a>(of_uri: Option<&'a str>, headers: &'a HeaderMap) -> 
 
 /// The session a request claims. Two cookies of our name are none: someone else set one of them.
 pub(super) fn claimed_session(headers: &HeaderMap) -> Option<TokenHash> {
-    let mut ours = headers
+    let mut ours = cookies(headers, COOKIE_NAME);
+    match (ours.next(), ours.next()) {
+        (Some(token), None) => TokenHash::of(token),
+        _ => None,
+    }
+}
+
+/// The values of all cookies of this name.
+pub(super) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    headers
         .get_all(COOKIE)
         .iter()
         .filter(|value| value.len() <= COOKIE_HEADER_MAX)
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(name, _)| *name == COOKIE_NAME)
-        .map(|(_, value)| value);
-    match (ours.next(), ours.next()) {
-        (Some(token), None) => TokenHash::of(token),
-        _ => None,
-    }
+        .filter(move |(own, _)| *own == name)
+        .map(|(_, value)| value)
 }
 
 /// `Set-Cookie` for a new session; the browser forgets it when the session is over in any case.

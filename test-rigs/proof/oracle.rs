@@ -295,11 +295,12 @@ impl Oracle<'_> {
 }
 
 /// What may lie in the buffer's folder.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "bedside.db",
     "bedside.db-wal",
     "bedside.db-shm",
     "bedside.lock",
+    "console.sock",
     "ballast",
     "tapes",
     "reserve",

@@ -307,6 +307,13 @@ const ROUTES = [
       send(res, 200, {
         username: user.username,
         role,
+        source: 'local',
+        stage: 'in',
+        factors: [],
+        permissions: ['session.use', 'devices.see', 'messages.read'],
+        places: null,
+        devices: null,
+        break_glass: null,
         site: 'Clinique du Lac',
         simulated: true,
         version: '0.1.0-mock',

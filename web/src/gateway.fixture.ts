@@ -13,6 +13,13 @@ export const SETUP = {
 export const SESSION = {
   username: 'anna',
   role: 'admin',
+  source: 'local',
+  stage: 'in',
+  factors: ['totp'],
+  permissions: ['session.use', 'devices.see', 'messages.read', 'users.change', 'break-glass.use'],
+  places: null,
+  devices: null,
+  break_glass: null,
   site: SETUP.site,
   simulated: true,
   version: '1.2.3',

@@ -1,4 +1,4 @@
-//! Getting in and out: first set-up, log-in, log-out.
+//! Getting in and out: first set-up, log-in, log-out. A second factor is proven in `factor.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,13 @@ use warp::reply::Response as Answer;
 use zeroize::Zeroizing;
 
 use super::call::Call;
-use crate::access::{Role, Throttled, check_password, check_username};
+use crate::access::{Role, Stage, Throttled, Token, Vouched, check_password, check_username, rp_id};
+use crate::admin::admission::agent;
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
 use crate::admin::guard;
-use crate::admin::store::{AuditRow, Outcome, User};
+use crate::admin::store::{AuditRow, Outcome, Session, User};
+use crate::buffer::{AccountChange, Change, FactorRow, UserRow};
 
 /// What set-up tries are counted under; no user can be called so.
 const SETUP_ACCOUNT: &str = "\0setup";
@@ -36,12 +38,15 @@ struct LoginForm {
 /// `GET /api/v1/setup`: whether the first user is still to be made, and how to know this box.
 pub(super) async fn setup_state(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     let services = &desk.services;
+    let oidc = services.federation.provider.as_ref().map(|provider| object!({ "name": provider.name() }));
     Ok(json(&object!({
         "needed": !services.store.has_users().await?,
         "simulated": services.about.simulated,
         "site": services.about.site,
         "fingerprint": desk.fingerprint,
         "version": services.about.version,
+        "oidc": oidc,
+        "directory": services.federation.directory.is_some(),
     })))
 }
 
@@ -58,18 +63,15 @@ pub(super) async fn setup(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
         return Err(problem);
     }
     desk.throttle().succeeded(SETUP_ACCOUNT, call.peer);
-    let rule = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "rule", detail);
     let name = check_username(&username).map_err(|fault| rule(fault.to_string()))?;
-    check_password(&password, &name, &[&desk.services.about.site])
-        .map_err(|fault| rule(fault.to_string()))?;
-    let password_hash = desk.hash(password).await?;
-    let user = User { name: name.clone(), role: Role::Admin, password_hash, created: desk.now() };
+    check_new_password(&desk, &password, &name)?;
+    let user = User::local(&name, Role::Admin, desk.hash(password).await?, desk.now());
     let line = desk.line(Some(&name), "setup", Outcome::Done, call.peer);
-    if !desk.services.store.add_first_user(user, line).await? {
+    if !desk.services.store.add_first_user(user.clone(), line).await? {
         return Err(already_set_up());
     }
     desk.drop_setup_code();
-    let_in(&desk, &name, &call, None).await
+    let_in(&desk, &call, &user, false, Vec::new(), None).await
 }
 
 /// `POST /api/v1/login`
@@ -79,23 +81,73 @@ pub(super) async fn login(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     let account = username.to_lowercase();
     brake(&desk, &account, &call).await?;
     let known = desk.services.store.user(account.clone()).await?;
-    let right = desk.verify(password, known.as_ref().map(|user| user.password_hash.clone())).await?;
     // Only names we know are written down: people type passwords into the wrong field.
-    let name = known.map(|user| user.name);
-    match name {
-        Some(name) if right => {
-            let line = desk.line(Some(&name), "login", Outcome::Done, call.peer);
-            let answer = let_in(&desk, &name, &call, Some(line)).await?;
-            desk.throttle().succeeded(&account, call.peer);
-            Ok(answer)
-        }
-        name => {
-            let line = desk.line(None, "login", Outcome::Refused, call.peer);
-            desk.audit(AuditRow { target: name, ..line }).await?;
-            let detail = "user name or password is wrong";
-            Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong-login", detail))
-        }
+    let name = known.as_ref().map(|user| user.name.clone());
+    let Some((user, with)) = recognised(&desk, &account, known, password).await? else {
+        let line = desk.line(None, "login", Outcome::Refused, call.peer);
+        desk.audit(AuditRow { target: name, ..line }).await?;
+        let detail = "user name or password is wrong";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong-login", detail));
+    };
+    let line = desk.line(Some(&user.name), "login", Outcome::Done, call.peer);
+    let answer = let_in(&desk, &call, &user, false, with, Some(line)).await?;
+    desk.throttle().succeeded(&account, call.peer);
+    Ok(answer)
+}
+
+/// Who this is, by the box's own password or by the directory's; with what is to be kept of them.
+async fn recognised(
+    desk: &Desk,
+    account: &str,
+    known: Option<User>,
+    password: Zeroizing<String>,
+) -> Result<Option<(User, Vec<Change>)>, Problem> {
+    let own = known.as_ref().filter(|user| user.is_local());
+    let others = known.is_none() || known.as_ref().is_some_and(|user| user.source == "ldap");
+    let directory = desk.services.federation.directory.as_ref().filter(|_| others);
+    if let Some(directory) = directory {
+        // The same work as for a local user comes first: the time tells nobody which names are local.
+        desk.verify(password.clone(), None).await?;
+        let found = directory.log_in(account.to_owned(), password).await.map_err(|fault| {
+            tracing::warn!(%fault, "the directory could not be asked");
+            let detail = "the directory does not answer; users of the box itself can still log in";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "directory", detail).wait(10)
+        })?;
+        let Some(vouched) = found else { return Ok(None) };
+        return taken_over(desk, vouched).map(Some);
     }
+    let right = desk.verify(password, own.map(|user| user.password_hash.clone())).await?;
+    Ok(known.filter(|user| right && !user.disabled).map(|user| (user, Vec::new())))
+}
+
+/// A user another system vouches for, as one of this box.
+pub(super) fn taken_over(desk: &Desk, vouched: Vouched) -> Result<(User, Vec<Change>), Problem> {
+    let unfit = |_| {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "not-here",
+            "the name you have over there cannot be one of this box",
+        )
+    };
+    let name = check_username(&vouched.username).map_err(unfit)?;
+    let row = UserRow {
+        source: vouched.source.into(),
+        subject: Some(vouched.subject),
+        ..UserRow::local(&name, "", vouched.role.as_str(), desk.now())
+    };
+    let user =
+        User { source: row.source.clone(), ..User::local(&name, vouched.role, String::new(), desk.now()) };
+    Ok((user, vec![Change::Account(AccountChange::Vouched(row))]))
+}
+
+/// Whether this is the password of a user who is in already.
+pub(super) async fn knows_password(
+    desk: &Desk,
+    user: &User,
+    password: Zeroizing<String>,
+) -> Result<bool, Problem> {
+    let found = recognised(desk, &user.name, Some(user.clone()), password).await?;
+    Ok(found.is_some_and(|(found, _)| found.name == user.name && found.source == user.source))
 }
 
 /// `POST /api/v1/logout`
@@ -106,30 +158,118 @@ pub(super) async fn logout(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(with_header(empty(StatusCode::NO_CONTENT), SET_COOKIE, &guard::no_cookie()))
 }
 
-/// `GET /api/v1/session`: who one is.
+/// `GET /api/v1/session`: who one is, and what one may.
 pub(super) async fn session(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
     let about = &desk.services.about;
+    let factors = factors_of(&desk, &presence.user).await?;
+    let glass = presence.break_glass.as_ref();
     Ok(json(&object!({
         "username": presence.user,
         "role": presence.role,
+        "source": presence.source,
+        "stage": presence.stage,
+        "factors": kinds(&factors, &call),
+        "permissions": presence.permissions.words(),
+        "places": presence.grants.places,
+        "devices": presence.grants.devices,
+        "break_glass": glass.map(|one| object!({ "until": one.until.rfc3339(), "reason": one.reason })),
+        "ends": presence.session.as_ref().map(|session| session.expires.rfc3339()),
         "site": about.site,
         "simulated": about.simulated,
         "version": about.version,
     })))
 }
 
-/// A new session with a new token; the one the browser came with ends.
-async fn let_in(desk: &Desk, name: &str, call: &Call, line: Option<AuditRow>) -> Result<Answer, Problem> {
-    if let Some(before) = guard::claimed_session(&call.headers) {
-        desk.services.store.end_session(before, None).await?;
+/// How far somebody has come who is in with a password, and a second factor or not.
+fn stage(desk: &Desk, user: &User, has_factor: bool, factor_proven: bool) -> Stage {
+    if has_factor && !factor_proven {
+        Stage::Factor
+    } else if user.must_change {
+        Stage::Password
+    } else if !has_factor && !factor_proven && desk.services.access.wants_factor(user.role) {
+        Stage::Enrol
+    } else {
+        Stage::In
     }
-    let token = desk.begin_session(name, line).await?;
-    Ok(with_header(json(&object!({ "username": name })), SET_COOKIE, &guard::cookie(token.text())))
+}
+
+/// Second factors and recovery codes of a user.
+pub(super) async fn factors_of(desk: &Desk, user: &str) -> Result<Vec<FactorRow>, Problem> {
+    desk.services.store.accounts().factors(Some(user.into())).await.map_err(Problem::unavailable)
+}
+
+/// The kinds that can be used from where this call comes.
+pub(super) fn kinds(factors: &[FactorRow], call: &Call) -> Vec<&'static str> {
+    let site = call.authority.as_deref().and_then(rp_id);
+    let mut found = Vec::new();
+    for kind in ["totp", "passkey", "recovery"] {
+        let usable = |factor: &FactorRow| kind != "passkey" || factor.site == site;
+        if factors.iter().any(|factor| factor.kind == kind && usable(factor)) {
+            found.push(kind);
+        }
+    }
+    found
+}
+
+/// A new session with a new token; the one the browser came with ends.
+pub(super) async fn let_in(
+    desk: &Desk,
+    call: &Call,
+    user: &User,
+    factor_proven: bool,
+    with: Vec<Change>,
+    line: Option<AuditRow>,
+) -> Result<Answer, Problem> {
+    let factors = factors_of(desk, &user.name).await?;
+    let has = factors.iter().any(|factor| factor.kind != "recovery");
+    let stage = stage(desk, user, has, factor_proven);
+    let now = desk.now();
+    let token =
+        begin(desk, call, user, stage, [now, now.plus(desk.services.access.limits().life)], with, line);
+    let token = token.await?;
+    let body = object!({ "username": user.name, "stage": stage, "factors": kinds(&factors, call) });
+    Ok(with_header(json(&body), SET_COOKIE, &guard::cookie(token.text())))
+}
+
+/// Begins a session that lasts from and until `span`, in one write with all that belongs to it.
+pub(super) async fn begin(
+    desk: &Desk,
+    call: &Call,
+    user: &User,
+    stage: Stage,
+    span: [crate::clock::Timestamp; 2],
+    mut with: Vec<Change>,
+    line: Option<AuditRow>,
+) -> Result<Token, Problem> {
+    if let Some(before) = guard::claimed_session(&call.headers) {
+        with.push(Change::EndSession { id_hash: before.0.to_vec() });
+    }
+    if stage == Stage::In {
+        with.push(Change::Account(AccountChange::LoggedIn { name: user.name.clone() }));
+    }
+    let token = Token::make().map_err(Problem::unavailable)?;
+    let [created, expires] = span;
+    let now = desk.now();
+    let session = Session {
+        id: 0,
+        token: token.hash(),
+        user: user.name.clone(),
+        stage,
+        created,
+        last_seen: now,
+        expires,
+        proven: now,
+        peer: call.peer.to_canonical().to_string(),
+        agent: agent(&call.headers),
+    };
+    let begun = desk.services.store.begin_session(session, with, line).await?;
+    begun.map_err(|why| Problem::new(StatusCode::FORBIDDEN, "not-here", why))?;
+    Ok(token)
 }
 
 /// Counts the try, or says how long to wait.
-async fn brake(desk: &Arc<Desk>, account: &str, call: &Call) -> Result<(), Problem> {
+pub(super) async fn brake(desk: &Desk, account: &str, call: &Call) -> Result<(), Problem> {
     let now = desk.now();
     // Bound first: the lock must not be held across the audit.
     let begun = desk.throttle().begin(account, call.peer, now);
@@ -138,6 +278,14 @@ async fn brake(desk: &Arc<Desk>, account: &str, call: &Call) -> Result<(), Probl
     let seconds = wait.saturating_add(Duration::from_millis(999)).as_secs();
     let detail = format!("too many tries; wait {seconds} s and try again");
     Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", detail).wait(seconds))
+}
+
+pub(super) fn rule(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "rule", detail)
+}
+
+pub(super) fn check_new_password(desk: &Desk, password: &str, name: &str) -> Result<(), Problem> {
+    check_password(password, name, &[&desk.services.about.site]).map_err(|fault| rule(fault.to_string()))
 }
 
 fn already_set_up() -> Problem {

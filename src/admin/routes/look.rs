@@ -23,17 +23,20 @@ const TREND_MINUTES: u32 = 60;
 const TREND_MINUTES_MAX: u32 = 24 * 60;
 
 /// `GET /api/v1/overview`
-pub(super) async fn overview(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
-    Ok(json(&desk.overview().await?))
+pub(super) async fn overview(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    Ok(json(&desk.overview(&sight).await?))
 }
 
 /// `GET /api/v1/devices/{key}`
 pub(super) async fn device(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    desk.sight(call.presence()?).await?.check(Some(call.parameter()?))?;
     desk.services.live.device(call.parameter()?).map(|device| json(&device)).ok_or_else(Problem::not_found)
 }
 
 /// `GET /api/v1/devices/{key}/trend?code=C&minutes=60`
 pub(super) async fn trend(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    desk.sight(call.presence()?).await?.check(Some(call.parameter()?))?;
     let code = call.asked("code").ok_or_else(|| Problem::bad("say which metric: ?code="))?;
     let minutes = call.number("minutes", 1..=TREND_MINUTES_MAX)?.unwrap_or(TREND_MINUTES);
     let trend = desk.services.live.trend(call.parameter()?, code, minutes);
@@ -57,7 +60,10 @@ pub(super) async fn entries(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
         limit: call.number("limit", 1..=PAGE_MAX)?.unwrap_or(PAGE),
     };
     let store = &desk.services.store;
-    let page = store.entries(filter).await?;
+    let sight = desk.sight(call.presence()?).await?;
+    let mut page = store.entries(filter).await?;
+    // What is out of sight leaves the page shorter; asking on goes on behind it.
+    page.entries.retain(|entry| sight.check(entry.device.as_deref()).is_ok());
     let counts = store.backlog().await?.counts;
     Ok(json(&object!({ "entries": page.entries, "next": page.next, "counts": counts })))
 }
@@ -80,6 +86,7 @@ struct EntryPage {
 pub(super) async fn entry(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
     let detail = desk.services.store.entry(id).await?.ok_or_else(Problem::not_found)?;
+    desk.sight(call.presence()?).await?.check(detail.row.device.as_deref())?;
     let EntryDetail { row, frame, intact, topic, sha256, warnings, answer, timeline } = detail;
     let stored = StoredFrame {
         id,
@@ -104,6 +111,7 @@ pub(super) async fn entry(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
 /// `GET /api/v1/entries/{id}/hl7`
 pub(super) async fn hl7(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let detail = desk.services.store.entry(call.id()?).await?.ok_or_else(Problem::not_found)?;
+    desk.sight(call.presence()?).await?.check(detail.row.device.as_deref())?;
     if !detail.intact {
         return Err(Problem::not_found());
     }

@@ -1,10 +1,12 @@
 //! Every route of the desk in one table: path, method, who may, how much it takes. What is not in the table is
 //! a page, or nothing.
 
+mod account;
 mod act;
 mod associate;
 mod call;
 mod enter;
+mod factor;
 mod live;
 mod look;
 mod onward;
@@ -12,6 +14,8 @@ mod pair;
 mod people;
 mod probe;
 mod record;
+mod users;
+mod vouched;
 mod work;
 
 use std::collections::HashMap;
@@ -28,10 +32,11 @@ use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response as Answer;
 
+use super::admission::{ANY_STAGE, Presence, Terms, bearer};
 use super::answer::Problem;
 use super::desk::{Arrival, Desk};
 use super::guard;
-use crate::access::Permission;
+use crate::access::{Permission, Stage};
 pub(super) use call::fuzz;
 use call::{Call, decoded};
 
@@ -41,6 +46,8 @@ struct Route {
     /// Segments; `{}` stands for one that is taken as a parameter.
     path: &'static str,
     need: Need,
+    /// What it asks besides.
+    terms: Terms,
     /// Most bytes of a request body.
     body_max: usize,
     run: Run,
@@ -70,11 +77,40 @@ const LINK_BODY: usize = 16 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const fn get(path: &'static str, need: Need, run: Run) -> Route {
-    Route { method: Method::GET, path, need, body_max: NO_BODY, run }
+    Route { method: Method::GET, path, need, terms: NO_TERMS, body_max: NO_BODY, run }
 }
 
 const fn post(path: &'static str, need: Need, body_max: usize, run: Run) -> Route {
-    Route { method: Method::POST, path, need, body_max, run }
+    Route { method: Method::POST, path, need, terms: NO_TERMS, body_max, run }
+}
+
+const NO_TERMS: Terms = Terms { risky: false, in_person: false, by_place: false, entering: &[] };
+
+impl Route {
+    /// Asks for a fresh proof of who it is.
+    const fn risky(mut self) -> Self {
+        self.terms.risky = true;
+        self
+    }
+
+    /// Not with an API token.
+    const fn in_person(mut self) -> Self {
+        self.terms.in_person = true;
+        self
+    }
+
+    /// Shows and changes only what is in sight of the caller. Every other route that needs more than a session is shut
+    /// to users who are limited to places.
+    const fn by_place(mut self) -> Self {
+        self.terms.by_place = true;
+        self
+    }
+
+    /// Open also to sessions that have come only so far.
+    const fn entering(mut self, stages: &'static [Stage]) -> Self {
+        self.terms.entering = stages;
+        self
+    }
 }
 
 const LOOK: Need = Need::Session(Permission::Look);
@@ -84,6 +120,10 @@ const PAIR: Need = Need::Session(Permission::Pair);
 const WORKLIST: Need = Need::Session(Permission::Worklist);
 const ASSOCIATE: Need = Need::Session(Permission::Associate);
 const PRESENCE: Need = Need::Session(Permission::Presence);
+const USERS: Need = Need::Session(Permission::Users);
+
+/// Where a second factor is being made because there must be one.
+const ENROLLING: &[Stage] = &[Stage::Enrol];
 
 /// The table. A test walks it with and without a session.
 const ROUTES: &[Route] = &[
@@ -93,17 +133,125 @@ const ROUTES: &[Route] = &[
     get("/api/v1/setup", Need::Nothing, |desk, call| Box::pin(enter::setup_state(desk, call))),
     post("/api/v1/setup", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::setup(desk, call))),
     post("/api/v1/login", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::login(desk, call))),
-    post("/api/v1/logout", PRESENCE, NO_BODY, |desk, call| Box::pin(enter::logout(desk, call))),
-    get("/api/v1/session", PRESENCE, |desk, call| Box::pin(enter::session(desk, call))),
-    get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call))),
-    get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))),
-    get("/api/v1/devices/{}", LOOK, |desk, call| Box::pin(look::device(desk, call))),
-    get("/api/v1/devices/{}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call))),
-    get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))),
-    get("/api/v1/entries/{}", READ, |desk, call| Box::pin(look::entry(desk, call))),
-    get("/api/v1/entries/{}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))),
-    post("/api/v1/entries/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call))),
-    post("/api/v1/entries/{}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call))),
+    post("/api/v1/logout", PRESENCE, NO_BODY, |desk, call| Box::pin(enter::logout(desk, call)))
+        .entering(ANY_STAGE)
+        .in_person(),
+    get("/api/v1/session", PRESENCE, |desk, call| Box::pin(enter::session(desk, call))).entering(ANY_STAGE),
+    post("/api/v1/factor/challenge", PRESENCE, NO_BODY, |desk, call| Box::pin(factor::challenge(desk, call)))
+        .entering(ANY_STAGE)
+        .in_person(),
+    post("/api/v1/factor/prove", PRESENCE, LINK_BODY, |desk, call| Box::pin(factor::prove(desk, call)))
+        .entering(ANY_STAGE)
+        .in_person(),
+    get("/api/v1/oidc/begin", Need::Nothing, |desk, call| Box::pin(vouched::begin(desk, call))),
+    get("/api/v1/oidc/return", Need::Nothing, |desk, call| Box::pin(vouched::back(desk, call))),
+    get("/api/v1/account", PRESENCE, |desk, call| Box::pin(factor::account(desk, call)))
+        .entering(ANY_STAGE)
+        .in_person(),
+    post("/api/v1/account/totp/begin", PRESENCE, NO_BODY, |desk, call| {
+        Box::pin(factor::totp_begin(desk, call))
+    })
+    .entering(ENROLLING)
+    .risky()
+    .in_person(),
+    post("/api/v1/account/totp", PRESENCE, SMALL_BODY, |desk, call| Box::pin(factor::totp_add(desk, call)))
+        .entering(ENROLLING)
+        .risky()
+        .in_person(),
+    post("/api/v1/account/passkey/begin", PRESENCE, NO_BODY, |desk, call| {
+        Box::pin(factor::passkey_begin(desk, call))
+    })
+    .entering(ENROLLING)
+    .risky()
+    .in_person(),
+    post("/api/v1/account/passkey", PRESENCE, LINK_BODY, |desk, call| {
+        Box::pin(factor::passkey_add(desk, call))
+    })
+    .entering(ENROLLING)
+    .risky()
+    .in_person(),
+    post("/api/v1/account/recovery", PRESENCE, NO_BODY, |desk, call| Box::pin(factor::recovery(desk, call)))
+        .risky()
+        .in_person(),
+    post("/api/v1/account/factors/{}/remove", PRESENCE, NO_BODY, |desk, call| {
+        Box::pin(factor::remove(desk, call))
+    })
+    .risky()
+    .in_person(),
+    post("/api/v1/account/password", PRESENCE, SMALL_BODY, |desk, call| {
+        Box::pin(account::password(desk, call))
+    })
+    .entering(&[Stage::Password])
+    .in_person(),
+    get("/api/v1/account/sessions", PRESENCE, |desk, call| Box::pin(account::sessions(desk, call)))
+        .in_person(),
+    post("/api/v1/account/sessions/end-others", PRESENCE, NO_BODY, |desk, call| {
+        Box::pin(account::end_others(desk, call))
+    })
+    .in_person(),
+    post("/api/v1/account/sessions/{}/end", PRESENCE, NO_BODY, |desk, call| {
+        Box::pin(account::end_session(desk, call))
+    })
+    .in_person(),
+    get("/api/v1/account/tokens", PRESENCE, |desk, call| Box::pin(account::tokens(desk, call))).in_person(),
+    post("/api/v1/account/tokens", PRESENCE, SMALL_BODY, |desk, call| {
+        Box::pin(account::add_token(desk, call))
+    })
+    .risky()
+    .in_person(),
+    post("/api/v1/account/tokens/{}/revoke", PRESENCE, NO_BODY, |desk, call| {
+        Box::pin(account::revoke_token(desk, call))
+    })
+    .in_person(),
+    post("/api/v1/break-glass", Need::Session(Permission::BreakGlass), SMALL_BODY, |desk, call| {
+        Box::pin(account::break_glass(desk, call))
+    })
+    .risky()
+    .in_person()
+    .by_place(),
+    post("/api/v1/break-glass/end", PRESENCE, NO_BODY, |desk, call| {
+        Box::pin(account::end_break_glass(desk, call))
+    })
+    .in_person(),
+    get("/api/v1/break-glass", Need::Session(Permission::Audit), |desk, call| {
+        Box::pin(account::break_glasses(desk, call))
+    }),
+    get("/api/v1/users", USERS, |desk, call| Box::pin(users::list(desk, call))),
+    post("/api/v1/users", USERS, SMALL_BODY, |desk, call| Box::pin(users::add(desk, call)))
+        .risky()
+        .in_person(),
+    post("/api/v1/users/{}/change", USERS, LINK_BODY, |desk, call| Box::pin(users::edit(desk, call)))
+        .risky()
+        .in_person(),
+    post("/api/v1/users/{}/password", USERS, NO_BODY, |desk, call| {
+        Box::pin(users::reset_password(desk, call))
+    })
+    .risky()
+    .in_person(),
+    post("/api/v1/users/{}/factors/reset", USERS, NO_BODY, |desk, call| {
+        Box::pin(users::reset_factors(desk, call))
+    })
+    .risky()
+    .in_person(),
+    post("/api/v1/users/{}/remove", USERS, NO_BODY, |desk, call| Box::pin(users::remove(desk, call)))
+        .risky()
+        .in_person(),
+    get("/api/v1/users/{}/sessions", USERS, |desk, call| Box::pin(users::sessions(desk, call))),
+    post("/api/v1/users/{}/sessions/end", USERS, NO_BODY, |desk, call| {
+        Box::pin(users::end_sessions(desk, call))
+    })
+    .in_person(),
+    get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call))).by_place(),
+    get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).by_place(),
+    get("/api/v1/devices/{}", LOOK, |desk, call| Box::pin(look::device(desk, call))).by_place(),
+    get("/api/v1/devices/{}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call))).by_place(),
+    get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))).by_place(),
+    get("/api/v1/entries/{}", READ, |desk, call| Box::pin(look::entry(desk, call))).by_place(),
+    get("/api/v1/entries/{}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))).by_place(),
+    post("/api/v1/entries/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call)))
+        .by_place(),
+    post("/api/v1/entries/{}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call)))
+        .by_place(),
     get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))),
     post("/api/v1/upstream/test", Need::Session(Permission::TestUpstream), NO_BODY, |desk, call| {
         Box::pin(act::test_upstream(desk, call))
@@ -143,24 +291,30 @@ const ROUTES: &[Route] = &[
     post("/api/v1/outgoing/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(onward::release(desk, call))),
     post("/api/v1/outgoing/{}/rebuild", RESEND, NO_BODY, |desk, call| Box::pin(onward::rebuild(desk, call))),
     post("/api/v1/outgoing/{}/drop", RESEND, SMALL_BODY, |desk, call| Box::pin(onward::discard(desk, call))),
-    get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call))),
-    get("/api/v1/associations/devices/{}", ASSOCIATE, |desk, call| Box::pin(associate::timeline(desk, call))),
+    get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call))).by_place(),
+    get("/api/v1/associations/devices/{}", ASSOCIATE, |desk, call| Box::pin(associate::timeline(desk, call)))
+        .by_place(),
     get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call))),
     post("/api/v1/associations/find", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::find(desk, call))
-    }),
+    })
+    .by_place(),
     post("/api/v1/associations", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::associate(desk, call))
-    }),
+    })
+    .by_place(),
     post("/api/v1/associations/home", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::home(desk, call))
-    }),
+    })
+    .by_place(),
     post("/api/v1/associations/{}/end", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::end(desk, call))
-    }),
+    })
+    .by_place(),
     post("/api/v1/associations/{}/correct", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::correct(desk, call))
-    }),
+    })
+    .by_place(),
     post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call))),
     get("/api/v1/people/{}", READ, |desk, call| Box::pin(people::person(desk, call))),
     get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))),
@@ -246,6 +400,7 @@ async fn run(
 ) -> Result<Answer, Problem> {
     let Asked { query, headers, body, .. } = asked;
     if route.method != Method::GET
+        && bearer(&headers).is_none()
         && !guard::same_origin(&headers, guard::authority(arrival.authority.as_deref(), &headers))
     {
         let detail =
@@ -255,21 +410,21 @@ async fn run(
     let presence = match route.need {
         Need::Nothing => None,
         Need::Session(permission) => {
-            let presence = desk.presence(&headers).await?.ok_or_else(Problem::unauthenticated)?;
-            if !presence.role.may(permission) {
-                return Err(Problem::new(StatusCode::FORBIDDEN, "role", "your role may not do that"));
-            }
-            Some(presence)
+            Some(desk.admit(&headers, arrival.peer.ip(), permission, route.terms, route.path).await?)
         }
         Need::Scraper => {
-            if !desk.is_scraper(&headers, arrival.peer.ip()) && desk.presence(&headers).await?.is_none() {
+            let whole = |presence: &Presence| presence.stage == Stage::In;
+            if !desk.is_scraper(&headers, arrival.peer.ip())
+                && !desk.presence(&headers).await?.as_ref().is_some_and(whole)
+            {
                 return Err(Problem::unauthenticated());
             }
             None
         }
     };
     let body = read(body, route.body_max).await?;
-    let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), presence };
+    let authority = guard::authority(arrival.authority.as_deref(), &headers).map(ToOwned::to_owned);
+    let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), authority, presence };
     let answer = (route.run)(desk, call).await;
     tracing::debug!(
         route = route.path,
@@ -348,6 +503,19 @@ fn not_allowed(methods: &str) -> Answer {
 pub(super) mod table {
     //! The table as tests walk it.
     use super::{Method, Need, ROUTES};
+
+    /// (method, path with `{}` filled, what it asks for) of every route that asks for a session.
+    pub(in crate::admin) fn permissions() -> Vec<(Method, String, crate::access::Permission)> {
+        ROUTES
+            .iter()
+            .filter_map(|route| match route.need {
+                Need::Session(permission) => {
+                    Some((route.method.clone(), route.path.replace("{}", "1"), permission))
+                }
+                _ => None,
+            })
+            .collect()
+    }
 
     /// (method, path with `{}` filled, needs a session, is a scraper's)
     pub(in crate::admin) fn rows() -> Vec<(Method, String, bool, bool)> {

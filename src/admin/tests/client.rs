@@ -62,6 +62,11 @@ impl Client {
         Self { token: Some(token.into()), ..self.clone() }
     }
 
+    /// Another browser: nobody yet.
+    pub(super) fn fresh(&self) -> Self {
+        Self { token: None, ..self.clone() }
+    }
+
     /// The `Host` of this desk.
     pub(super) fn host(&self) -> String {
         format!("localhost:{}", self.address.port())

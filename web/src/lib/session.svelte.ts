@@ -60,7 +60,17 @@ export async function enter(): Promise<void> {
   session = fresh;
   ended = false;
   if (setup?.needed) setup = { ...setup, needed: false };
-  startLive(sessionEnded);
+  if (fresh.stage === 'in') startLive(sessionEnded);
+}
+
+/** What one may or who one is changed: ask again, without starting anew. */
+export async function refresh(): Promise<void> {
+  session = await api.session();
+}
+
+/** Somebody leaves for another system to log in there: on the way back there is a session to ask for. */
+export function leaveForLogin(): void {
+  localStorage.setItem(HINT, '1');
 }
 
 /** Somebody else finished the set-up first. */

@@ -1,0 +1,447 @@
+//! Second factors: proving one, at log-in and again where it is asked for; making and removing one's own.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::json as object;
+use warp::http::StatusCode;
+use warp::http::header::SET_COOKIE;
+use warp::reply::Response as Answer;
+use zeroize::Zeroizing;
+
+use super::call::Call;
+use super::enter::{begin, brake, factors_of, kinds, knows_password, let_in, rule};
+use crate::access::{
+    Expected, PASSKEY_ALGORITHMS, Stage, Totp, check_assertion, check_registration, make_recovery_codes,
+    recovery_hash, rp_id,
+};
+use crate::admin::answer::{Problem, empty, json, with_header};
+use crate::admin::desk::Desk;
+use crate::admin::guard;
+use crate::admin::pending::{Kind, Question};
+use crate::admin::store::{AuditRow, Outcome, User};
+use crate::buffer::{AccountChange, Change, FactorRow};
+
+/// Milliseconds a browser waits for a finger.
+const PATIENCE_MS: u32 = 120_000;
+/// Characters of a factor's label.
+const LABEL_MAX: usize = 60;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Proof {
+    totp: Option<String>,
+    recovery: Option<String>,
+    passkey: Option<PasskeyAnswer>,
+    password: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasskeyAnswer {
+    id: String,
+    client_data: String,
+    authenticator_data: String,
+    signature: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTotp {
+    code: String,
+    #[serde(default)]
+    label: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPasskeyForm {
+    #[serde(default)]
+    label: String,
+    client_data: String,
+    attestation: String,
+}
+
+/// The user who asks, as they are kept now.
+pub(super) async fn own(desk: &Desk, call: &Call) -> Result<User, Problem> {
+    let name = call.presence()?.user.clone();
+    desk.services.store.user(name).await?.ok_or_else(Problem::unauthenticated)
+}
+
+fn bytes(text: &str) -> Result<Vec<u8>, Problem> {
+    URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| Problem::bad("not base64url"))
+}
+
+fn expected(call: &Call) -> Result<Expected, Problem> {
+    let authority = call.authority.as_deref().unwrap_or_default();
+    let made = Expected::make(authority).map_err(Problem::unavailable)?;
+    let detail = "passkeys are bound to a name: open the desk by its name instead of its address";
+    made.ok_or_else(|| Problem::new(StatusCode::CONFLICT, "no-name", detail))
+}
+
+/// `POST /api/v1/factor/challenge`
+pub(super) async fn challenge(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let presence = call.presence()?;
+    let expected = expected(&call)?;
+    let site = Some(expected.rp_id.clone());
+    let factors = factors_of(&desk, &presence.user).await?;
+    let known: Vec<String> = factors
+        .iter()
+        .filter(|factor| factor.kind == "passkey" && factor.site == site)
+        .filter_map(|factor| factor.credential.as_ref().map(|id| URL_SAFE_NO_PAD.encode(id)))
+        .collect();
+    if known.is_empty() {
+        let detail = "you have no passkey for this name of the desk";
+        return Err(Problem::new(StatusCode::CONFLICT, "no-passkey", detail));
+    }
+    let answer = json(&object!({
+        "challenge": expected.challenge_text(),
+        "rp_id": expected.rp_id,
+        "credentials": known,
+        "timeout_ms": PATIENCE_MS,
+    }));
+    desk.pending().ask(presence.token, Question::Assertion(expected), desk.now());
+    Ok(answer)
+}
+
+/// `POST /api/v1/factor/prove`
+pub(super) async fn prove(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let proof: Proof = call.json()?;
+    let presence = call.presence()?;
+    if !matches!(presence.stage, Stage::Factor | Stage::In) {
+        return Err(conflict("there is nothing to prove now"));
+    }
+    let user = own(&desk, &call).await?;
+    // Counted apart from passwords: a password that is known must not make room for more tries at the code.
+    let account = format!("\0factor:{}", user.name);
+    brake(&desk, &account, &call).await?;
+    let stepping_up = presence.stage == Stage::In;
+    let action = if stepping_up { "step-up" } else { "login.factor" };
+    let factors = factors_of(&desk, &user.name).await?;
+    let (kind, right) = answered(&desk, &call, &user, &factors, proof).await?;
+    let line = |outcome| AuditRow {
+        target: Some(kind.into()),
+        ..desk.line(Some(&user.name), action, outcome, call.peer)
+    };
+    let Some(spent) = right else {
+        desk.audit(line(Outcome::Refused)).await?;
+        return Err(wrong());
+    };
+    let entered = match (&presence.session, stepping_up) {
+        (Some(session), true) => {
+            let span = [session.created, session.expires];
+            let token = begin(&desk, &call, &user, Stage::In, span, spent, Some(line(Outcome::Done))).await;
+            token.map(|token| {
+                let body =
+                    object!({ "username": user.name, "stage": Stage::In, "factors": kinds(&factors, &call) });
+                with_header(json(&body), SET_COOKIE, &guard::cookie(token.text()))
+            })
+        }
+        _ => let_in(&desk, &call, &user, true, spent, Some(line(Outcome::Done))).await,
+    };
+    match entered {
+        // What was right a moment ago and is not any more: two at once used one code.
+        Err(problem) if problem.status == StatusCode::FORBIDDEN => {
+            desk.audit(line(Outcome::Refused)).await?;
+            Err(wrong())
+        }
+        Ok(answer) => {
+            desk.throttle().succeeded(&account, call.peer);
+            Ok(answer)
+        }
+        other => other,
+    }
+}
+
+fn wrong() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "wrong-factor", "that was not right, or was used already")
+}
+
+fn conflict(detail: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "account", detail)
+}
+
+/// What was used, and what to write down when it is right.
+async fn answered(
+    desk: &Desk,
+    call: &Call,
+    user: &User,
+    factors: &[FactorRow],
+    proof: Proof,
+) -> Result<(&'static str, Option<Vec<Change>>), Problem> {
+    let one = |change| Some(vec![Change::Account(change)]);
+    match proof {
+        Proof { totp: Some(code), recovery: None, passkey: None, password: None } => {
+            let code = Zeroizing::new(code);
+            let used = factors.iter().filter(|factor| factor.kind == "totp").find_map(|factor| {
+                let secret = desk.services.seal.open(&factor.secret, &user.name)?;
+                let totp = Totp::from_bytes(secret.expose().to_vec())?;
+                let step = totp.check(&code, desk.now(), factor.counter)?;
+                Some(AccountChange::UseFactor { id: factor.id, counter: step })
+            });
+            Ok(("totp", used.and_then(one)))
+        }
+        Proof { totp: None, recovery: Some(code), passkey: None, password: None } => {
+            let hash = recovery_hash(&Zeroizing::new(code)).map(|hash| hash.to_vec());
+            let known = |hash: &Vec<u8>| {
+                factors.iter().any(|factor| factor.kind == "recovery" && factor.secret == *hash)
+            };
+            let spend = |hash| AccountChange::SpendRecovery { user: user.name.clone(), hash };
+            Ok(("recovery", hash.filter(known).map(spend).and_then(one)))
+        }
+        Proof { totp: None, recovery: None, passkey: Some(answer), password: None } => {
+            Ok(("passkey", asserted(desk, call, factors, &answer)?.and_then(one)))
+        }
+        Proof { totp: None, recovery: None, passkey: None, password: Some(password) } => {
+            let password = Zeroizing::new(password);
+            if factors.iter().any(|factor| factor.kind != "recovery") || call.presence()?.stage != Stage::In {
+                return Err(conflict("use your second factor"));
+            }
+            if user.source == "oidc" {
+                let detail = "log out and in again: your password is with the provider";
+                return Err(Problem::new(StatusCode::CONFLICT, "log-in-again", detail));
+            }
+            let right = knows_password(desk, user, password).await?;
+            Ok(("password", right.then(Vec::new)))
+        }
+        _ => Err(Problem::bad("exactly one of totp, recovery, passkey and password")),
+    }
+}
+
+fn asserted(
+    desk: &Desk,
+    call: &Call,
+    factors: &[FactorRow],
+    answer: &PasskeyAnswer,
+) -> Result<Option<AccountChange>, Problem> {
+    let asked = desk.pending().take(call.presence()?.token, Kind::Assertion, desk.now());
+    let Some(Question::Assertion(expected)) = asked else {
+        return Err(conflict("ask for a challenge first; one counts for ten minutes and once"));
+    };
+    let id = bytes(&answer.id)?;
+    let (client_data, data) = (bytes(&answer.client_data)?, bytes(&answer.authenticator_data)?);
+    let signature = bytes(&answer.signature)?;
+    let site = Some(expected.rp_id.clone());
+    let factor = factors.iter().find(|factor| {
+        factor.kind == "passkey" && factor.credential.as_ref() == Some(&id) && factor.site == site
+    });
+    let Some(factor) = factor else { return Ok(None) };
+    let counter = u32::try_from(factor.counter).unwrap_or(u32::MAX);
+    match check_assertion(&expected, &factor.secret, counter, &client_data, &data, &signature) {
+        Ok(counter) => Ok(Some(AccountChange::UseFactor { id: factor.id, counter: counter.into() })),
+        Err(fault) => {
+            tracing::warn!(%fault, "a passkey was refused");
+            Ok(None)
+        }
+    }
+}
+
+/// `GET /api/v1/account`
+pub(super) async fn account(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let user = own(&desk, &call).await?;
+    let factors = factors_of(&desk, &user.name).await?;
+    let listed: Vec<_> = factors
+        .iter()
+        .filter(|factor| factor.kind != "recovery")
+        .map(|factor| {
+            object!({
+                "id": factor.id,
+                "kind": factor.kind,
+                "label": factor.label,
+                "site": factor.site,
+                "created": factor.created.rfc3339(),
+                "last_used": factor.last_used.map(|at| at.rfc3339()),
+            })
+        })
+        .collect();
+    Ok(json(&object!({
+        "username": user.name,
+        "source": user.source,
+        "factors": listed,
+        "recovery_left": factors.iter().filter(|factor| factor.kind == "recovery").count(),
+        "required": desk.services.access.wants_factor(user.role),
+        "passkeys": call.authority.as_deref().and_then(rp_id).is_some(),
+    })))
+}
+
+/// `POST /api/v1/account/totp/begin`
+pub(super) async fn totp_begin(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let presence = call.presence()?;
+    let totp = Totp::make().map_err(Problem::unavailable)?;
+    let uri = totp.uri(&desk.services.about.site, &presence.user);
+    let drawn = qrcode::QrCode::new(uri.as_bytes()).map_err(Problem::unavailable)?;
+    let svg = drawn.render::<qrcode::render::svg::Color<'_>>().min_dimensions(200, 200).build();
+    let answer = json(&object!({ "secret": *totp.base32(), "uri": *uri, "svg": svg }));
+    desk.pending().ask(presence.token, Question::Totp(totp), desk.now());
+    Ok(answer)
+}
+
+/// `POST /api/v1/account/totp`
+pub(super) async fn totp_add(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let NewTotp { code, label } = call.json()?;
+    let presence = call.presence()?;
+    let now = desk.now();
+    brake(&desk, &format!("\0enrol:{}", presence.user), &call).await?;
+    let (sealed, step) = {
+        let pending = desk.pending();
+        let totp =
+            pending.totp(presence.token, now).ok_or_else(|| conflict("begin again: that took too long"))?;
+        let step = totp.check(&code, now, 0).ok_or_else(|| rule("that is not the code the app shows now"))?;
+        let sealed = desk.services.seal.close(totp.bytes(), &presence.user).map_err(Problem::unavailable)?;
+        (sealed, step)
+    };
+    let factor = FactorRow {
+        id: 0,
+        user: presence.user.clone(),
+        kind: "totp".into(),
+        label: label_of(&label, "Authenticator app")?,
+        secret: sealed,
+        credential: None,
+        site: None,
+        counter: step,
+        created: now,
+        last_used: None,
+    };
+    let done = add(&desk, &call, factor).await?;
+    desk.pending().take(presence.token, Kind::Totp, now);
+    desk.throttle().succeeded(&format!("\0enrol:{}", presence.user), call.peer);
+    Ok(done)
+}
+
+/// `POST /api/v1/account/passkey/begin`
+pub(super) async fn passkey_begin(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let presence = call.presence()?;
+    let expected = expected(&call)?;
+    let factors = factors_of(&desk, &presence.user).await?;
+    let known: Vec<String> = factors
+        .iter()
+        .filter_map(|factor| factor.credential.as_ref().map(|id| URL_SAFE_NO_PAD.encode(id)))
+        .collect();
+    // Opaque and the same each time (WebAuthn §5.4.3): no name of a person.
+    let handle =
+        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("bedside:{}", presence.user).as_bytes());
+    let answer = json(&object!({
+        "challenge": expected.challenge_text(),
+        "rp": { "id": expected.rp_id, "name": format!("Bedside {}", desk.services.about.site) },
+        "user": {
+            "id": URL_SAFE_NO_PAD.encode(handle.as_bytes()),
+            "name": presence.user,
+            "display": presence.user,
+        },
+        "exclude": known,
+        "algorithms": PASSKEY_ALGORITHMS,
+        "timeout_ms": PATIENCE_MS,
+    }));
+    desk.pending().ask(presence.token, Question::Registration(expected), desk.now());
+    Ok(answer)
+}
+
+/// `POST /api/v1/account/passkey`
+pub(super) async fn passkey_add(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let NewPasskeyForm { label, client_data, attestation } = call.json()?;
+    let presence = call.presence()?;
+    let asked = desk.pending().take(presence.token, Kind::Registration, desk.now());
+    let Some(Question::Registration(expected)) = asked else {
+        return Err(conflict("begin again: a challenge counts for ten minutes and once"));
+    };
+    let made =
+        check_registration(&expected, &bytes(&client_data)?, &bytes(&attestation)?).map_err(|fault| {
+            tracing::warn!(%fault, "a new passkey was refused");
+            rule("this passkey cannot be used here")
+        })?;
+    let factor = FactorRow {
+        id: 0,
+        user: presence.user.clone(),
+        kind: "passkey".into(),
+        label: label_of(&label, "Passkey")?,
+        secret: made.key,
+        credential: Some(made.credential),
+        site: Some(expected.rp_id),
+        counter: made.counter.into(),
+        created: desk.now(),
+        last_used: None,
+    };
+    add(&desk, &call, factor).await
+}
+
+fn label_of(given: &str, otherwise: &str) -> Result<String, Problem> {
+    let label = given.trim();
+    if label.chars().count() > LABEL_MAX || label.chars().any(char::is_control) {
+        return Err(rule(format!("a label has at most {LABEL_MAX} characters")));
+    }
+    Ok(if label.is_empty() { otherwise.into() } else { label.into() })
+}
+
+/// Keeps a new factor; with the first one come recovery codes, and who had to have it is in.
+async fn add(desk: &Desk, call: &Call, factor: FactorRow) -> Result<Answer, Problem> {
+    let presence = call.presence()?;
+    let kind = factor.kind.clone();
+    let first = !factors_of(desk, &presence.user).await?.iter().any(|one| one.kind != "recovery");
+    let mut changes = vec![Change::Account(AccountChange::AddFactor(factor))];
+    let codes = if first { Some(new_codes(&presence.user, &mut changes)?) } else { None };
+    let line = AuditRow {
+        target: Some(kind),
+        ..desk.line(Some(&presence.user), "factor.add", Outcome::Done, call.peer)
+    };
+    let shown = codes.as_ref().map(|codes| codes.iter().map(|code| code.to_string()).collect::<Vec<_>>());
+    if presence.stage == Stage::In {
+        let done = desk.services.store.change_accounts(changes, Some(line)).await?;
+        done.map_err(|why| conflict(&why))?;
+        return Ok(json(&object!({ "recovery": shown, "stage": Stage::In })));
+    }
+    let user = own(desk, call).await?;
+    let now = desk.now();
+    let span = [now, now.plus(desk.services.access.limits().life)];
+    let token = begin(desk, call, &user, Stage::In, span, changes, Some(line)).await.map_err(|problem| {
+        if problem.status == StatusCode::FORBIDDEN { conflict(&problem.detail) } else { problem }
+    })?;
+    let body = json(&object!({ "recovery": shown, "stage": Stage::In }));
+    Ok(with_header(body, SET_COOKIE, &guard::cookie(token.text())))
+}
+
+fn new_codes(user: &str, changes: &mut Vec<Change>) -> Result<Vec<Zeroizing<String>>, Problem> {
+    let codes = make_recovery_codes().map_err(Problem::unavailable)?;
+    let hashes = codes.iter().filter_map(|code| recovery_hash(code)).map(|hash| hash.to_vec()).collect();
+    changes.push(Change::Account(AccountChange::Recovery { user: user.into(), hashes }));
+    Ok(codes)
+}
+
+/// `POST /api/v1/account/recovery`: new codes in place of the old ones.
+pub(super) async fn recovery(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let presence = call.presence()?;
+    let factors = factors_of(&desk, &presence.user).await?;
+    if !factors.iter().any(|factor| factor.kind != "recovery") {
+        return Err(conflict("recovery codes stand in for a second factor; set one up first"));
+    }
+    let mut changes = Vec::new();
+    let codes = new_codes(&presence.user, &mut changes)?;
+    let line = desk.line(Some(&presence.user), "factor.recovery", Outcome::Done, call.peer);
+    let done = desk.services.store.change_accounts(changes, Some(line)).await?;
+    done.map_err(|why| conflict(&why))?;
+    let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+    Ok(json(&object!({ "recovery": codes })))
+}
+
+/// `POST /api/v1/account/factors/{id}/remove`
+pub(super) async fn remove(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let id = call.id()?;
+    let presence = call.presence()?;
+    let factors = factors_of(&desk, &presence.user).await?;
+    let own = || factors.iter().filter(|factor| factor.kind != "recovery");
+    if !own().any(|factor| factor.id == id) {
+        return Err(Problem::not_found());
+    }
+    if own().count() == 1 && desk.services.access.wants_factor(presence.role) {
+        return Err(conflict("your role must have a second factor: set up another one first"));
+    }
+    let change = Change::Account(AccountChange::RemoveFactor { id, user: presence.user.clone() });
+    let line = AuditRow {
+        target: Some(id.to_string()),
+        ..desk.line(Some(&presence.user), "factor.remove", Outcome::Done, call.peer)
+    };
+    let done = desk.services.store.change_accounts(vec![change], Some(line)).await?;
+    done.map_err(|why| conflict(&why))?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}

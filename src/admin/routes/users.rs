@@ -1,0 +1,242 @@
+//! Users of the box: who there is, what they may, and what an admin does about it. Each change ends the sessions it
+//! concerns, in the same write.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json as object};
+use warp::http::StatusCode;
+use warp::reply::Response as Answer;
+use zeroize::Zeroizing;
+
+use super::account::{change, conflict, live_sessions, shown, token_shown};
+use super::call::Call;
+use super::enter::{check_new_password, rule};
+use crate::access::{Grants, Permission, Role, check_username, one_time_password};
+use crate::admin::answer::{Problem, empty, json};
+use crate::admin::desk::Desk;
+use crate::admin::store::User;
+use crate::buffer::{AccountChange, BreakGlassRow, FactorRow, TokenRow, UserRow};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    username: String,
+    role: Role,
+    #[serde(default)]
+    password: Option<String>,
+}
+
+/// What is not there stays; null takes the limit away.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct Changed {
+    role: Option<Role>,
+    disabled: Option<bool>,
+    #[serde(deserialize_with = "said")]
+    places: Option<Option<Vec<String>>>,
+    #[serde(deserialize_with = "said")]
+    devices: Option<Option<Vec<String>>>,
+    #[serde(deserialize_with = "said")]
+    permissions: Option<Option<Vec<String>>>,
+}
+
+/// Tells null from nothing.
+fn said<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Vec<String>>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// `GET /api/v1/users`
+pub(super) async fn list(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
+    let accounts = desk.services.store.accounts();
+    let rows = accounts.users().await.map_err(Problem::unavailable)?;
+    let factors = accounts.factors(None).await.map_err(Problem::unavailable)?;
+    let tokens = accounts.tokens(None).await.map_err(Problem::unavailable)?;
+    let glass = accounts.break_glasses().await.map_err(Problem::unavailable)?;
+    let sessions = live_sessions(&desk, None).await?;
+    let now = desk.now().micros;
+    let open: Vec<BreakGlassRow> =
+        glass.into_iter().filter(|one| one.ended.is_none() && one.until.micros > now).collect();
+    let users: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let sessions = sessions.iter().filter(|session| session.user == row.name).count();
+            user(row, &factors, &tokens, &open, sessions)
+        })
+        .collect();
+    let roles: Vec<Value> = Role::ALL
+        .iter()
+        .map(|role| object!({ "role": role, "permissions": role.permissions().words() }))
+        .collect();
+    let permissions: Vec<Value> =
+        Permission::ALL.iter().map(|one| object!({ "word": one.word(), "means": one.means() })).collect();
+    Ok(json(&object!({
+        "users": users,
+        "roles": roles,
+        "permissions": permissions,
+        "policy": { "second_factor": desk.services.access.second_factor },
+    })))
+}
+
+fn user(
+    row: &UserRow,
+    factors: &[FactorRow],
+    tokens: &[TokenRow],
+    open: &[BreakGlassRow],
+    sessions: usize,
+) -> Value {
+    let own = |factor: &&FactorRow| factor.user == row.name;
+    let mut kinds: Vec<&str> =
+        factors.iter().filter(own).map(|one| one.kind.as_str()).filter(|kind| *kind != "recovery").collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let grants = Grants::read(&row.grants);
+    let glass = open.iter().find(|one| one.user == row.name);
+    object!({
+        "name": row.name,
+        "role": row.role,
+        "source": row.source,
+        "disabled": row.disabled,
+        "created": row.created.rfc3339(),
+        "last_login": row.last_login.map(|at| at.rfc3339()),
+        "factors": kinds,
+        "recovery_left": factors.iter().filter(own).filter(|one| one.kind == "recovery").count(),
+        "must_change": row.must_change,
+        "places": grants.places,
+        "devices": grants.devices,
+        "permissions": grants.permissions,
+        "sessions": sessions,
+        "tokens": tokens.iter().filter(|one| one.user == row.name).map(token_shown).collect::<Vec<_>>(),
+        "break_glass": glass.map(|one| object!({ "reason": one.reason, "until": one.until.rfc3339() })),
+    })
+}
+
+/// The user in the path; the same answer for a name that cannot be one.
+async fn named(desk: &Desk, call: &Call) -> Result<User, Problem> {
+    let name = call.parameter()?.to_lowercase();
+    desk.services.store.user(name).await?.ok_or_else(Problem::not_found)
+}
+
+fn last_admin(problem: Problem) -> Problem {
+    if problem.code == "account" && problem.detail.contains("last admin") {
+        return Problem { code: "last-admin", ..problem };
+    }
+    problem
+}
+
+/// `POST /api/v1/users`
+pub(super) async fn add(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let NewUser { username, role, password } = call.json()?;
+    let name = check_username(&username).map_err(|fault| rule(fault.to_string()))?;
+    let (password, made) = given_or_made(&desk, &name, password)?;
+    let hash = desk.hash(password).await?;
+    let mut row = UserRow::local(&name, &hash, role.as_str(), desk.now());
+    row.must_change = true;
+    let target = Some(format!("{name} as {}", role.as_str()));
+    let done = change(&desk, &call, "user.add", target, vec![AccountChange::Add(row)]).await;
+    done.map_err(
+        |problem| if problem.code == "account" { Problem { code: "taken", ..problem } } else { problem },
+    )?;
+    let mut answer = json(&object!({ "username": name, "password": made }));
+    *answer.status_mut() = StatusCode::CREATED;
+    Ok(answer)
+}
+
+/// The password somebody gave, or one the box makes and shows once.
+fn given_or_made(
+    desk: &Desk,
+    name: &str,
+    given: Option<String>,
+) -> Result<(Zeroizing<String>, Option<String>), Problem> {
+    match given.map(Zeroizing::new) {
+        Some(given) => {
+            check_new_password(desk, &given, name)?;
+            Ok((given, None))
+        }
+        None => {
+            let made = one_time_password().map_err(Problem::unavailable)?;
+            let shown = made.to_string();
+            Ok((made, Some(shown)))
+        }
+    }
+}
+
+/// `POST /api/v1/users/{name}/change`
+pub(super) async fn edit(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let user = named(&desk, &call).await?;
+    let Changed { role, disabled, places, devices, permissions } = call.json()?;
+    if role.is_some() && !user.is_local() {
+        return Err(conflict("this user's role comes from the groups of the other system"));
+    }
+    let before = user.grants.clone();
+    let grants = Grants {
+        places: places.unwrap_or_else(|| before.places.clone()),
+        devices: devices.unwrap_or_else(|| before.devices.clone()),
+        permissions: permissions.unwrap_or_else(|| before.permissions.clone()),
+    };
+    grants.check().map_err(rule)?;
+    let mut what: Vec<String> = Vec::new();
+    what.extend(role.map(|role| format!("role {}", role.as_str())));
+    what.extend(disabled.map(|off| String::from(if off { "disabled" } else { "enabled" })));
+    what.extend((grants != before).then(|| String::from("grants")));
+    if what.is_empty() {
+        return Err(Problem::bad("nothing to change was said"));
+    }
+    let edit = AccountChange::Edit {
+        name: user.name.clone(),
+        role: role.map(|role| role.as_str().into()),
+        disabled,
+        grants: (grants != before).then(|| grants.written()),
+    };
+    let target = Some(format!("{}: {}", user.name, what.join(", ")));
+    change(&desk, &call, "user.change", target, vec![edit]).await.map_err(last_admin)?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `POST /api/v1/users/{name}/password`: a new one-time password.
+pub(super) async fn reset_password(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let user = named(&desk, &call).await?;
+    if !user.is_local() {
+        return Err(conflict("this user's password is kept by another system"));
+    }
+    let made = one_time_password().map_err(Problem::unavailable)?;
+    let password = desk.hash(made.clone()).await?;
+    let set = AccountChange::Password { name: user.name.clone(), password, must_change: true, keep: None };
+    change(&desk, &call, "user.password", Some(user.name), vec![set]).await?;
+    Ok(json(&object!({ "password": *made })))
+}
+
+/// `POST /api/v1/users/{name}/factors/reset`
+pub(super) async fn reset_factors(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let user = named(&desk, &call).await?.name;
+    let reset = AccountChange::ResetFactors { user: user.clone() };
+    change(&desk, &call, "user.factors.reset", Some(user), vec![reset]).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `POST /api/v1/users/{name}/remove`
+pub(super) async fn remove(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let name = named(&desk, &call).await?.name;
+    let remove = AccountChange::Remove { name: name.clone() };
+    change(&desk, &call, "user.remove", Some(name), vec![remove]).await.map_err(last_admin)?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `GET /api/v1/users/{name}/sessions`
+pub(super) async fn sessions(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let user = named(&desk, &call).await?;
+    let current = call.presence()?.session.as_ref().map(|session| session.id);
+    let all = live_sessions(&desk, Some(user.name)).await?;
+    let all: Vec<Value> = all.iter().map(|session| shown(session, current)).collect();
+    Ok(json(&object!({ "sessions": all })))
+}
+
+/// `POST /api/v1/users/{name}/sessions/end`
+pub(super) async fn end_sessions(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let user = named(&desk, &call).await?.name;
+    let ended = live_sessions(&desk, Some(user.clone())).await?.len();
+    let end = AccountChange::EndSessions { user: user.clone(), keep: None };
+    change(&desk, &call, "session.end", Some(format!("all of {user}")), vec![end]).await?;
+    Ok(json(&object!({ "ended": ended })))
+}
