@@ -1,7 +1,7 @@
 # The one door. `make demo` and `make test` do everything on a fresh Debian with Rust and Node.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults soak desk static bench audit packages package release clean
+.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults soak desk api static bench audit packages package release clean
 
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
@@ -23,7 +23,7 @@ demo: web        ## Build and run the demo: six simulated devices, a FHIR server
 	cargo build --bin bedside
 	./target/debug/bedside demo
 
-test: deps web peers check rust-tests desk static   ## Everything that must be green
+test: deps web peers check rust-tests desk api static   ## Everything that must be green
 	@echo "make test: all green"
 
 quick: check     ## Format, lints and unit tests only
@@ -33,7 +33,7 @@ deps:            ## What the tests need from Debian (installs only what is missi
 	@test-rigs/install-deps
 
 web: web/dist/index.html   ## The desk's pages
-web/dist/index.html: $(shell find web/src web/public -type f 2>/dev/null) web/package.json web/package-lock.json web/index.html web/vite.config.js
+web/dist/index.html: $(shell find web/src web/public -type f 2>/dev/null) web/package.json web/package-lock.json web/index.html web/openapi.json web/vite.config.js
 	npm ci --prefix web --no-audit --no-fund
 	@touch $@
 
@@ -68,6 +68,9 @@ soak: deps       ## Traffic for hours with a fault every half minute: make soak 
 desk:            ## A real browser walks the desk of the real binary
 	test-rigs/desk/run
 
+api:             ## The API of the real binary against its own description
+	test-rigs/openapi/run
+
 static:          ## The static binary, and what it says of itself
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile quick --target $(HOST) --bin bedside
 	@file target/$(HOST)/quick/bedside | grep -E 'static(ally linked|-pie linked)' || { echo "the binary is not static"; exit 1; }
@@ -91,4 +94,4 @@ release: web     ## A stripped static binary: make release [TARGET=x86_64-unknow
 
 clean:           ## Remove what was built
 	cargo clean
-	rm -rf web/dist web/node_modules test-rigs/*/node_modules
+	rm -rf web/dist web/node_modules test-rigs/*/node_modules test-rigs/openapi/.venv

@@ -42,7 +42,7 @@ use message::{Figures, load};
 
 const ROUNDS: usize = 3;
 const SPAN: Duration = Duration::from_secs(4);
-const CONNECTIONS: [usize; 3] = [1, 8, 64];
+const CONNECTIONS: [usize; 4] = [1, 8, 64, 256];
 
 fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
@@ -107,9 +107,9 @@ fn row(name: &str, rounds: &[Round]) -> f64 {
     rate
 }
 
-async fn durable_answers(numbers: &Arc<AtomicU64>) {
+async fn durable_answers(numbers: &Arc<AtomicU64>, connections: &[usize]) {
     println!("\nDurable answers: closed loop, {ROUNDS} rounds of {} s in turn, medians", SPAN.as_secs());
-    for connections in CONNECTIONS {
+    for &connections in connections {
         let (mut floors, mut ours) = (Vec::new(), Vec::new());
         for turn in 0..2 * ROUNDS {
             let dir = common::scratch("bench");
@@ -249,7 +249,8 @@ fn main() {
             at_rest().await;
         }
         if wanted("answers") {
-            durable_answers(&numbers).await;
+            let named: Vec<usize> = parts.iter().filter_map(|part| part.parse().ok()).collect();
+            durable_answers(&numbers, if named.is_empty() { &CONNECTIONS } else { &named }).await;
         }
         if wanted("delivery") {
             end_to_end().await;

@@ -1,9 +1,10 @@
 //! Roles and what each may do. Routes name a permission, never a role; what is not given is refused.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a person is to this box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     Admin,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 use warp::Reply;
 use warp::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{Response, StatusCode};
@@ -20,12 +21,16 @@ pub(super) struct Problem {
     pub(super) retry_after_s: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct ProblemJson<'a> {
+/// Why a request was not answered as asked (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemJson<'a> {
     r#type: &'static str,
     title: &'static str,
     status: u16,
+    /// For people: what to do. Never patient data.
     detail: &'a str,
+    /// For programs: it stays as it is.
     code: &'static str,
 }
 

@@ -2,9 +2,11 @@
 //! waits for somebody to say so, and corrections with their reason. The gateway answers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::Object;
 
 use super::command::Refusal;
-use super::json::{rfc3339, rfc3339_or_null};
+use super::json::{rfc3339, rfc3339_or_null, words};
 use super::worklist::PatientWanted;
 use crate::buffer::NewAudit;
 use crate::clock::Timestamp;
@@ -32,7 +34,8 @@ pub trait Associations: Send + Sync {
 }
 
 /// The page.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = Associations)]
 pub struct Standing {
     pub devices: Vec<DeviceView>,
     pub waiting: DoubtCounts,
@@ -40,7 +43,8 @@ pub struct Standing {
 }
 
 /// A device and who is on it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = AssociatedDevice)]
 pub struct DeviceView {
     pub key: String,
     pub label: String,
@@ -54,7 +58,7 @@ pub struct DeviceView {
 }
 
 /// Entries that wait, by why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DoubtCounts {
     pub orphan: u64,
     pub conflict: u64,
@@ -62,18 +66,36 @@ pub struct DoubtCounts {
 }
 
 /// The site's rules, to be shown.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AssociationPolicy)]
 pub struct PolicyView {
     /// `deliver` or `hold`.
+    #[schema(schema_with = policy_unknown)]
     pub unknown: &'static str,
     pub timeout_h: Option<u32>,
     pub end_on: Vec<&'static str>,
     /// `leave` or `relink`.
+    #[schema(schema_with = policy_on_merge)]
     pub on_merge: &'static str,
 }
 
+impl Default for PolicyView {
+    fn default() -> Self {
+        Self { unknown: "deliver", timeout_h: None, end_on: Vec::new(), on_merge: "leave" }
+    }
+}
+
+fn policy_on_merge() -> Object {
+    words(&["leave", "relink"])
+}
+
+fn policy_unknown() -> Object {
+    words(&["deliver", "hold"])
+}
+
 /// A person.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Person)]
 pub struct PersonView {
     pub id: String,
     pub system: String,
@@ -86,17 +108,20 @@ pub struct PersonView {
 }
 
 /// A place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Place)]
 pub struct PlaceView {
     pub facility: Option<String>,
     pub point_of_care: Option<String>,
     pub room: Option<String>,
     pub bed: Option<String>,
+    /// For people: `ICU 4-2`.
     pub label: String,
 }
 
 /// An association.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Association)]
 pub struct AssociationView {
     pub id: i64,
     pub patient: PersonView,
@@ -105,6 +130,7 @@ pub struct AssociationView {
     #[serde(serialize_with = "rfc3339_or_null")]
     pub until: Option<Timestamp>,
     /// `manual` or `scanned`.
+    #[schema(schema_with = association_source)]
     pub source: &'static str,
     /// It stands above what the device and the bed say.
     pub overrules: bool,
@@ -119,8 +145,13 @@ pub struct AssociationView {
     pub void: Option<VoidView>,
 }
 
+fn association_source() -> Object {
+    words(&["manual", "scanned"])
+}
+
 /// Why an association counts no more.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = VoidAssociation)]
 pub struct VoidView {
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
@@ -130,7 +161,8 @@ pub struct VoidView {
 }
 
 /// One device's time.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = DeviceTimeline)]
 pub struct Timeline {
     pub device: DeviceView,
     /// The latest first; void ones too.
@@ -140,7 +172,8 @@ pub struct Timeline {
 }
 
 /// Where a device stood.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = DeviceHome)]
 pub struct HomeView {
     pub place: PlaceView,
     #[serde(serialize_with = "rfc3339")]
@@ -159,7 +192,7 @@ pub struct DoubtsWanted {
 }
 
 /// Entries that wait for somebody to say whose they are.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Doubts {
     pub doubts: Vec<DoubtView>,
     pub counts: DoubtCounts,
@@ -168,11 +201,13 @@ pub struct Doubts {
 }
 
 /// One of them.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Doubt)]
 pub struct DoubtView {
     pub entry: i64,
     pub device: String,
     /// `orphan`, `conflict` or `review`.
+    #[schema(schema_with = doubt_state)]
     pub state: &'static str,
     pub why: String,
     #[serde(serialize_with = "rfc3339")]
@@ -181,8 +216,13 @@ pub struct DoubtView {
     pub last: Timestamp,
 }
 
+fn doubt_state() -> Object {
+    words(&["orphan", "conflict", "review"])
+}
+
 /// What a change did to entries, as far as it is done when the answer is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AssociationDone)]
 pub struct Done {
     /// The association made, ended or put in its place.
     pub id: Option<i64>,
@@ -197,14 +237,14 @@ pub struct Done {
 }
 
 /// What a scanner read, to be looked for among the devices.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scanned {
     pub code: String,
 }
 
 /// An association to be made.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssociationWanted {
     /// Its key, or a code as [`Associations::find`] takes it.
@@ -231,8 +271,9 @@ pub struct AssociationWanted {
 }
 
 /// An end.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = AssociationEnd)]
 pub struct EndWanted {
     /// RFC 3339; now when it is not said.
     pub at: Option<String>,
@@ -240,8 +281,9 @@ pub struct EndWanted {
 }
 
 /// A correction.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AssociationCorrection)]
 pub struct CorrectionWanted {
     pub reason: String,
     /// Nobody was on the device: nothing takes its place.
@@ -264,8 +306,9 @@ pub struct CorrectionWanted {
 }
 
 /// A home.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DeviceHomeWanted)]
 pub struct HomeWanted {
     pub device: String,
     /// None: it has no home any more.
@@ -276,7 +319,7 @@ pub struct HomeWanted {
 }
 
 /// A place as typed.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlaceWanted {
     pub facility: String,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// One request to the gateway. It answers through `reply`; a dropped reply counts as "could not".
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub enum Refusal {
 }
 
 /// One step of the upstream test.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TestStep {
     /// `DNS`, `TLS`, `token`, …
     pub name: String,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::json::rfc3339;
 use crate::clock::Timestamp;
@@ -40,18 +41,20 @@ impl std::fmt::Debug for StoredFrame {
 }
 
 /// What a frame says, as the desk shows it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Explained {
     /// Id of the firmware profile used.
     pub profile: Option<String>,
     pub measurements: Vec<MeasurementView>,
     pub findings: Vec<Finding>,
     /// The FHIR resources exactly as they go upstream: their element order, their digits.
+    #[schema(value_type = Vec<Object>)]
     pub fhir: Vec<Box<RawValue>>,
 }
 
 /// One measured value in words.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Measurement)]
 pub struct MeasurementView {
     pub label: Arc<str>,
     pub codes: Vec<Coding>,

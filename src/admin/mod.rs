@@ -189,6 +189,11 @@ async fn serve_pages(
     housekeeping.abort();
 }
 
+/// The description of the desk's API: OpenAPI 3.1, the same that `/api/openapi.json` answers.
+pub fn openapi() -> serde_json::Value {
+    routes::document()
+}
+
 /// How many files of the desk's pages are built in; `None` when they are not.
 pub fn pages_built() -> Option<usize> {
     Pages::embedded().count()

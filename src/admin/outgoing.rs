@@ -1,9 +1,11 @@
 //! What the desk shows and asks of HL7 v2 going on to other systems. The gateway answers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::Object;
 
 use super::command::Refusal;
-use super::json::{rfc3339, rfc3339_or_null};
+use super::json::{rfc3339, rfc3339_or_null, words, words_or_null};
 use crate::buffer::{NewAudit, OutgoingFilter, OutgoingRow};
 use crate::clock::Timestamp;
 use crate::connector::Later;
@@ -16,8 +18,8 @@ pub trait Outgoing: Send + Sync {
     fn messages(&self, filter: OutgoingFilter) -> Later<'_, Result<Vec<MessageView>, Refusal>>;
     /// One message with its bytes.
     fn message(&self, id: i64) -> Later<'_, Result<MessageBytes, Refusal>>;
-    /// The main FHIR server; null when there is none.
-    fn main(&self) -> serde_json::Value;
+    /// The main FHIR server; `None` when there is none.
+    fn main(&self) -> Option<MainView>;
     /// Carries out what a person wants; how many messages it touched.
     fn act(&self, wanted: Act, audit: NewAudit) -> Later<'_, Result<u64, Refusal>>;
 }
@@ -46,14 +48,14 @@ pub enum Act {
 }
 
 /// Why a message is dropped, as typed.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DropWanted {
     pub reason: String,
 }
 
 /// A span of time, as typed: RFC 3339.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayWanted {
     pub from: String,
@@ -79,11 +81,14 @@ impl ReplayWanted {
 }
 
 /// How delivery to a FHIR server or into a folder goes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub struct DeliveryView {
     /// `fhir` or `ndjson`.
+    #[schema(schema_with = delivery_kind)]
     pub kind: &'static str,
     /// `closed`: it answers; `open`: it is only tried now and then.
+    #[schema(schema_with = delivery_breaker)]
     pub breaker: &'static str,
     /// In a row.
     pub failures: u32,
@@ -94,24 +99,51 @@ pub struct DeliveryView {
     /// Since the start.
     pub bytes_sent: u64,
     /// `all`, `alarms` or `nothing`, by the time of day.
+    #[schema(schema_with = delivery_sends)]
     pub sends: &'static str,
     /// What the server declares and what was made of it.
+    #[schema(value_type = Option<Object>)]
     pub capability: Option<serde_json::Value>,
     /// Seconds by which the server's clock is ahead of this box's.
     pub clock_skew_s: Option<i64>,
 }
 
+fn delivery_sends() -> Object {
+    words(&["all", "alarms", "nothing"])
+}
+
+fn delivery_breaker() -> Object {
+    words(&["closed", "open"])
+}
+
+fn delivery_kind() -> Object {
+    words(&["fhir", "ndjson"])
+}
+
+/// The main FHIR server.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = MainServer)]
+pub struct MainView {
+    pub name: String,
+    pub paused: bool,
+    pub delivery: DeliveryView,
+}
+
 /// A destination.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = Destination)]
 pub struct DestinationView {
     pub name: String,
     /// `HOST:PORT`; `None` when the file does not name it any more.
     pub address: Option<String>,
     pub tls: bool,
+    #[schema(schema_with = destination_acknowledge)]
     pub acknowledge: Option<&'static str>,
+    #[schema(schema_with = destination_in_order)]
     pub in_order: Option<&'static str>,
     pub configured: bool,
     /// `up`, `idle`, `retrying`, `paused` or `gone`.
+    #[schema(schema_with = destination_state)]
     pub state: &'static str,
     pub trouble: Option<String>,
     pub connections: Vec<ConnectionView>,
@@ -138,15 +170,29 @@ pub struct DestinationView {
     pub delivery: Option<DeliveryView>,
 }
 
+fn destination_state() -> Object {
+    words(&["up", "idle", "retrying", "paused", "gone"])
+}
+
+fn destination_in_order() -> Object {
+    words_or_null(&["patient", "device", "none"])
+}
+
+fn destination_acknowledge() -> Object {
+    words_or_null(&["original", "enhanced"])
+}
+
 /// One connection to a destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Connection)]
 pub struct ConnectionView {
     pub connected: bool,
     pub trouble: Option<String>,
 }
 
 /// An acknowledgement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Acknowledgement)]
 pub struct AnswerView {
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
@@ -154,12 +200,14 @@ pub struct AnswerView {
 }
 
 /// What leads to a destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Route)]
 pub struct RouteView {
     pub name: String,
     pub from: Vec<String>,
     pub messages: Vec<String>,
     pub when: Option<String>,
+    #[schema(schema_with = route_how)]
     pub how: &'static str,
     /// All of it as one sentence.
     pub says: String,
@@ -167,21 +215,28 @@ pub struct RouteView {
     pub left_out: LeftOutView,
 }
 
+fn route_how() -> Object {
+    words(&["pass", "filtered", "measurements", "fhir", "ndjson"])
+}
+
 /// What messages built of measurements had no place for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = LeftOut)]
 pub struct LeftOutView {
     pub waveforms: u64,
     pub alarms: u64,
 }
 
 /// A message in a queue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = OutgoingMessage)]
 pub struct MessageView {
     pub id: i64,
     pub destination: String,
     pub entry: i64,
     pub part: u32,
     pub route: String,
+    #[schema(schema_with = message_state)]
     pub state: &'static str,
     pub attempts: u32,
     pub revision: u32,
@@ -198,6 +253,10 @@ pub struct MessageView {
     pub reason: Option<String>,
     pub control_id: Option<String>,
     pub answer: Option<String>,
+}
+
+fn message_state() -> Object {
+    words(&["waiting", "sent", "held", "accepted"])
 }
 
 impl From<OutgoingRow> for MessageView {
@@ -224,7 +283,8 @@ impl From<OutgoingRow> for MessageView {
 }
 
 /// A message and what it says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = OutgoingDetail)]
 pub struct MessageBytes {
     #[serde(flatten)]
     pub message: MessageView,

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::Object;
 
 use super::command::Refusal;
 use super::explain::{Explained, MeasurementView};
-use super::json::rfc3339;
+use super::json::{rfc3339, words};
 use crate::clock::Timestamp;
 use crate::connector::Later;
 use crate::device::Finding;
@@ -37,7 +39,7 @@ pub trait Pairing: Send + Sync {
 }
 
 /// Who sends on a link that takes many senders.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sender {
     pub link: Arc<str>,
@@ -46,7 +48,8 @@ pub struct Sender {
 }
 
 /// The pairing page.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = Pairing)]
 pub struct Standing {
     /// IANA zone of the site.
     pub zone: String,
@@ -59,7 +62,7 @@ pub struct Standing {
 }
 
 /// A link and where it was made.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PairedLink {
     pub name: Arc<str>,
     pub kind: &'static str,
@@ -69,7 +72,7 @@ pub struct PairedLink {
 }
 
 /// A sender nobody has accepted yet. What it sent is kept and held.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Candidate {
     #[serde(flatten)]
     pub who: Sender,
@@ -86,7 +89,7 @@ pub struct Candidate {
 }
 
 /// How well a profile reads a candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Guess {
     pub profile: Arc<str>,
     /// The profile's fingerprint recognises the message.
@@ -99,7 +102,7 @@ pub struct Guess {
 }
 
 /// An accepted sender.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct KnownSender {
     #[serde(flatten)]
     pub who: Sender,
@@ -107,7 +110,7 @@ pub struct KnownSender {
 }
 
 /// A profile to choose from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ProfileCard {
     pub id: Arc<str>,
     pub manufacturer: Arc<str>,
@@ -120,14 +123,15 @@ pub struct ProfileCard {
 }
 
 /// What became of a candidate's held messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Accepted {
     pub released: u64,
     pub still_held: u64,
 }
 
 /// A serial port.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SerialPort)]
 pub struct PortView {
     /// The lasting name (`/dev/serial/by-id/…`) where there is one.
     pub path: String,
@@ -140,7 +144,7 @@ pub struct PortView {
 }
 
 /// What to scan.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScanWanted {
     pub port: String,
@@ -153,10 +157,12 @@ pub struct ScanWanted {
 }
 
 /// How far a scan has come.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = Scan)]
 pub struct ScanView {
     pub port: String,
     /// `listening`, `asking`, `found`, `nothing`, `failed` or `stopped`.
+    #[schema(schema_with = scan_state)]
     pub state: &'static str,
     /// What is being done, or what to do next, in a sentence.
     pub detail: String,
@@ -170,8 +176,12 @@ pub struct ScanView {
     pub found: Vec<ScanFound>,
 }
 
+fn scan_state() -> Object {
+    words(&["listening", "asking", "found", "nothing", "failed", "stopped"])
+}
+
 /// One setting that was tried.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Trial {
     /// e.g. `9600 8N1`.
     pub setting: String,
@@ -184,7 +194,7 @@ pub struct Trial {
 }
 
 /// A profile that reads what a port says.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ScanFound {
     pub guess: Guess,
     /// The `serial` table of a link, ready to use.

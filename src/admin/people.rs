@@ -1,6 +1,7 @@
 //! What the desk shows of patients, their beds and how old that knowledge is. The gateway answers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::command::Refusal;
 use super::json::{rfc3339, rfc3339_or_null};
@@ -21,15 +22,16 @@ pub trait People: Send + Sync {
 }
 
 /// What taking a merge back came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Unmerged {
     /// Entries of that time that are no longer kept: what was delivered of them stays as it is.
     pub beyond: u64,
 }
 
 /// Who is looked for. Not in an address, where logs would keep it.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PeopleSearch)]
 pub struct SearchWanted {
     #[serde(default)]
     pub text: String,
@@ -38,14 +40,16 @@ pub struct SearchWanted {
 }
 
 /// Persons found, and what the answer rests on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = PeopleFound)]
 pub struct Search {
     pub people: Vec<PersonView>,
     pub known: Known,
 }
 
 /// How much is known, and since when nobody said anything new.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = PeopleKnown)]
 pub struct Known {
     pub persons: u64,
     pub occupied: u64,
@@ -54,7 +58,8 @@ pub struct Known {
 }
 
 /// A source of the index.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = PeopleSource)]
 pub struct SourceView {
     pub name: String,
     #[serde(serialize_with = "rfc3339")]
@@ -62,7 +67,8 @@ pub struct SourceView {
 }
 
 /// A person.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = IndexedPerson)]
 pub struct PersonView {
     pub id: i64,
     pub family: Option<String>,
@@ -81,7 +87,8 @@ pub struct PersonView {
 }
 
 /// An identifier.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Identifier)]
 pub struct NumberView {
     pub system: String,
     pub value: String,
@@ -92,7 +99,8 @@ pub struct NumberView {
 }
 
 /// A place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Place)]
 pub struct PlaceView {
     pub facility: Option<String>,
     pub point_of_care: Option<String>,
@@ -103,7 +111,8 @@ pub struct PlaceView {
 }
 
 /// A person with their history.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = IndexedPersonDetail)]
 pub struct PersonDetail {
     #[serde(flatten)]
     pub person: PersonView,
@@ -116,7 +125,8 @@ pub struct PersonDetail {
 }
 
 /// A time in one place.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Stay)]
 pub struct StayView {
     pub place: PlaceView,
     /// Number of the visit.
@@ -130,7 +140,8 @@ pub struct StayView {
 }
 
 /// Two persons who were found to be one.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Merge)]
 pub struct MergeView {
     pub id: i64,
     pub survivor: i64,
@@ -144,7 +155,8 @@ pub struct MergeView {
 }
 
 /// A message that spoke of a person.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ToldBy)]
 pub struct EntryView {
     pub entry: i64,
     /// E.g. `A01`.
@@ -154,7 +166,7 @@ pub struct EntryView {
 }
 
 /// All places somebody is in.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Places {
     /// By facility, ward, room and bed.
     pub places: Vec<Occupied>,
@@ -162,7 +174,8 @@ pub struct Places {
 }
 
 /// A place and who is in it; two patients in one bed are a conflict.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OccupiedPlace)]
 pub struct Occupied {
     #[serde(flatten)]
     pub place: PlaceView,
@@ -171,7 +184,7 @@ pub struct Occupied {
 }
 
 /// A patient in a place.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Occupant {
     pub id: i64,
     /// The leading identifier.

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Most bytes shown; the rest is only counted.
 const SHOWN_MAX: usize = 64 * 1024;
 
 /// A frame for the eye.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RawFrame)]
 pub(super) struct Raw {
     /// UTF-8 where it is, control characters as Unicode control pictures (`␋`, `␍`); `␍` and `␊` also end a line.
     pub(super) text: String,

@@ -1,6 +1,7 @@
 //! What the desk asks about tapes: what crossed a link, with its timing. The gateway answers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::command::Refusal;
 use super::json::rfc3339;
@@ -22,7 +23,8 @@ pub trait Recording: Send + Sync {
 }
 
 /// A tape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Recording)]
 pub struct TapeView {
     pub name: String,
     pub link: String,
@@ -39,7 +41,7 @@ pub struct TapeView {
 }
 
 /// What to record.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecordingWanted {
     pub link: String,

@@ -1,6 +1,7 @@
 //! An HL7 v2 message segment by segment, each field by its name and place, for people who look for what a sender said.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::raw::seen;
 use crate::hl7v2::{Charset, Message, Named, NamedField, named};
@@ -13,7 +14,8 @@ const SEGMENTS_MAX: usize = 500;
 const TEXT_MAX: usize = 2000;
 
 /// A message taken apart; empty fields are left out.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Hl7Message)]
 pub(super) struct Segments {
     segments: Vec<SegmentView>,
     /// False when there is more than is shown.
@@ -21,7 +23,8 @@ pub(super) struct Segments {
 }
 
 /// One segment.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Hl7Segment)]
 struct SegmentView {
     segment: String,
     /// Which segment of that name, from 1.
@@ -31,7 +34,8 @@ struct SegmentView {
 }
 
 /// One field.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Hl7Field)]
 struct FieldView {
     /// Where it is, e.g. `OBX[3]-5`.
     path: String,

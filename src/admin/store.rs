@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::json::rfc3339;
 use super::live::AlarmView;
@@ -71,7 +72,7 @@ pub trait Store: Send + Sync {
 }
 
 /// Where an entry of the outbox stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryState {
     Waiting,
@@ -94,7 +95,8 @@ impl EntryState {
 }
 
 /// Entries by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = EntryCounts)]
 pub struct Counts {
     pub waiting: u64,
     pub sent: u64,
@@ -145,7 +147,8 @@ pub struct Page {
 }
 
 /// One row of the outbox.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Entry)]
 pub struct EntryRow {
     pub id: i64,
     #[serde(serialize_with = "rfc3339")]
@@ -183,7 +186,7 @@ pub struct EntryDetail {
 }
 
 /// What the server said to an entry.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UpstreamAnswer {
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
@@ -193,7 +196,7 @@ pub struct UpstreamAnswer {
 }
 
 /// One step in the life of an entry.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Happened {
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,

@@ -1,9 +1,11 @@
 //! What the desk shows and takes of the worklist. The gateway answers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::Object;
 
 use super::command::Refusal;
-use super::json::{rfc3339, rfc3339_or_null};
+use super::json::{rfc3339, rfc3339_or_null, words};
 use crate::buffer::{NewAudit, WorkCounts};
 use crate::clock::Timestamp;
 use crate::connector::Later;
@@ -19,14 +21,16 @@ pub trait Worklist: Send + Sync {
 }
 
 /// A page of the worklist.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = Worklist)]
 pub struct Orders {
     pub orders: Vec<OrderView>,
     pub counts: WorkCounts,
 }
 
 /// An order.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Order)]
 pub struct OrderView {
     pub id: i64,
     pub specimen: String,
@@ -34,18 +38,21 @@ pub struct OrderView {
     /// Those of `tests` whose results came.
     pub measured: Vec<String>,
     /// `routine` or `stat`.
+    #[schema(schema_with = order_priority)]
     pub priority: &'static str,
     pub patient: Option<PatientView>,
     pub specimen_kind: String,
     #[serde(serialize_with = "rfc3339_or_null")]
     pub collected: Option<Timestamp>,
     /// `desk`, `hl7` or `fhir`.
+    #[schema(schema_with = order_source)]
     pub source: &'static str,
     pub number: String,
     #[serde(serialize_with = "rfc3339")]
     pub created: Timestamp,
     pub by: String,
     /// `open`, `sent`, `done` or `cancelled`.
+    #[schema(schema_with = order_state)]
     pub state: &'static str,
     /// What a person should know of it.
     pub note: Option<String>,
@@ -53,8 +60,21 @@ pub struct OrderView {
     pub asked: Vec<AskedView>,
 }
 
+fn order_state() -> Object {
+    words(&["open", "sent", "done", "cancelled"])
+}
+
+fn order_source() -> Object {
+    words(&["desk", "hl7", "fhir"])
+}
+
+fn order_priority() -> Object {
+    words(&["routine", "stat"])
+}
+
 /// The patient of an order.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OrderPatient)]
 pub struct PatientView {
     pub id: String,
     pub family: Option<String>,
@@ -64,7 +84,8 @@ pub struct PatientView {
 }
 
 /// What an analyser was told.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OrderAnswer)]
 pub struct AskedView {
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
@@ -73,7 +94,7 @@ pub struct AskedView {
 }
 
 /// An order as a person wants it.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderWanted {
     pub specimen: String,
@@ -89,8 +110,40 @@ pub struct OrderWanted {
     pub collected: Option<String>,
 }
 
+/// Which orders are looked for. Not in an address, where logs would keep it.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrdersWanted {
+    #[serde(default)]
+    pub state: Option<OrderState>,
+    /// Part of a specimen's code, a number or a patient's name.
+    pub text: String,
+}
+
+/// Where an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderState {
+    Open,
+    Sent,
+    Done,
+    Cancelled,
+}
+
+impl OrderState {
+    /// As it is kept.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Sent => "sent",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// How soon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     Routine,
@@ -105,7 +158,7 @@ impl Priority {
 }
 
 /// The patient as typed.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatientWanted {
     /// URI of whoever gave the number.

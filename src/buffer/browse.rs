@@ -81,7 +81,7 @@ impl std::fmt::Debug for EntryDetail {
 
 const COLUMNS: &str =
     "entry.id, frame.received, frame.synchronised, link.name, frame.peer, device.key, entry.state,
-    entry.reason, coalesce(frame.deflated, length(frame.bytes)), entry.summary, entry.attempts, entry.repeats, entry.next_try";
+    entry.reason, coalesce(abs(frame.packed), length(frame.bytes)), entry.summary, entry.attempts, entry.repeats, entry.next_try";
 /// CROSS JOIN is SQLite's way to say: walk the entries in order, then look the rest up.
 const FROM: &str = "FROM entry CROSS JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
     LEFT JOIN device ON device.id = entry.device";
@@ -143,7 +143,7 @@ pub(super) fn entries(conn: &Connection, filter: &EntryFilter) -> rusqlite::Resu
 pub(super) fn entry(conn: &Connection, id: i64) -> rusqlite::Result<Option<EntryDetail>> {
     conn.prepare_cached(&format!(
         "SELECT {COLUMNS}, frame.bytes, frame.topic, frame.sha256, frame.warnings, entry.answer, entry.answered_at,
-         entry.sent_at, entry.notes, frame.deflated {FROM} WHERE entry.id = ?1"
+         entry.sent_at, entry.notes, frame.packed {FROM} WHERE entry.id = ?1"
     ))?
     .query_row(params![id], |row| {
         let bytes = Bytes::from(compact::frame(row.get_ref(13)?.as_blob()?, row.get(21)?).into_owned());

@@ -32,7 +32,7 @@ pub(super) struct Carved {
     pub(super) warnings: Option<String>,
     /// As they lay there.
     pub(super) bytes: Vec<u8>,
-    pub(super) deflated: Option<i64>,
+    pub(super) packed: Option<i64>,
 }
 
 /// Looks through the whole file; `found` hears of each frame, in no order. What cannot be read is passed over.
@@ -94,7 +94,7 @@ fn row(file: &File, page: &[u8], cell: usize) -> Option<Carved> {
     }
     let payload = payload(file, local, length)?;
     let carved = columns(id, &payload)?;
-    (sha256(&compact::frame(&carved.bytes, carved.deflated)) == carved.sum).then_some(carved)
+    (sha256(&compact::frame(&carved.bytes, carved.packed)) == carved.sum).then_some(carved)
 }
 
 /// The serial types of a row, and the length of its header.
@@ -195,7 +195,7 @@ fn columns(id: i64, payload: &[u8]) -> Option<Carved> {
         topic,
         warnings,
         Column::Bytes(bytes),
-        deflated @ ..,
+        packed @ ..,
     ] = values.as_slice()
     else {
         return None;
@@ -210,7 +210,7 @@ fn columns(id: i64, payload: &[u8]) -> Option<Carved> {
         topic: topic.text(),
         warnings: warnings.text(),
         bytes: bytes.to_vec(),
-        deflated: deflated.first().and_then(Column::number),
+        packed: packed.first().and_then(Column::number),
     })
 }
 
@@ -243,11 +243,12 @@ mod tests {
         for n in 1..=60 {
             let (bytes, packed) = (said(n), compact::packed(&said(n)));
             let sum = sha256(&bytes);
-            let deflated = packed.as_ref().map(|_| bytes.len() as i64);
+            let column = packed.as_ref().map(|packed| packed.column);
+            let stored = packed.map_or(bytes, |packed| packed.bytes);
             let at = 1_795_305_600_000_000_i64 - n;
             conn.execute(
                 "INSERT INTO frame VALUES (?1, ?2, ?3, 1, ?4, 'peer', NULL, NULL, ?5, ?6)",
-                rusqlite::params![n, n % 3, at, sum, packed.unwrap_or(bytes), deflated],
+                rusqlite::params![n, n % 3, at, sum, stored, column],
             )
             .unwrap();
         }
@@ -268,7 +269,7 @@ mod tests {
         .unwrap();
         assert_eq!(found.len(), 59, "all but the changed one");
         for (id, carved) in &found {
-            assert_eq!(*compact::frame(&carved.bytes, carved.deflated), *said(*id));
+            assert_eq!(*compact::frame(&carved.bytes, carved.packed), *said(*id));
             assert_eq!((carved.link, carved.received), (id % 3, 1_795_305_600_000_000 - id));
             assert!(carved.synchronised && carved.peer == "peer" && carved.topic.is_none());
         }

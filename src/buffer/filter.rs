@@ -70,24 +70,32 @@ impl Filters {
         self.whole.iter().find(|filter| filter.bucket == bucket).is_none_or(|filter| filter.may_have(prefix))
     }
 
+    /// A row was committed to the table.
+    pub(super) fn add(&mut self, bucket: i64, prefix: i64) {
+        let making = self.making.as_mut().map(|(filter, _)| filter);
+        if let Some(filter) = self.whole.iter_mut().chain(making).find(|filter| filter.bucket == bucket) {
+            filter.add(prefix);
+        }
+    }
+
     /// Forgets a bucket whose rows go.
     pub(super) fn forget(&mut self, bucket: i64) {
         self.whole.retain(|filter| filter.bucket != bucket);
         self.making = self.making.take().filter(|(filter, _)| filter.bucket != bucket);
     }
 
-    /// Reads some rows of the next bucket that has no filter; whether there is more to do. `complete`: buckets that get no
-    /// rows any more, first and last.
+    /// Reads some rows of the next bucket that has no filter; whether there is more to do. Rows that are committed
+    /// meanwhile come by [`add`](Self::add). `buckets`: first and last.
     pub(super) fn make(
         &mut self,
         conn: &Connection,
-        complete: (i64, i64),
+        buckets: (i64, i64),
         rows: u32,
     ) -> rusqlite::Result<bool> {
         if self.making.is_none() {
             let has = |bucket: i64| self.whole.iter().any(|filter| filter.bucket == bucket);
             // The latest first: a repetition is mostly of what was just said.
-            let Some(bucket) = (complete.0..=complete.1).rev().take(FILTERS_MAX).find(|bucket| !has(*bucket))
+            let Some(bucket) = (buckets.0..=buckets.1).rev().take(FILTERS_MAX).find(|bucket| !has(*bucket))
             else {
                 return Ok(false);
             };

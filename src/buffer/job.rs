@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::compact::Packed;
 use super::entry::{IllegalMark, Mark};
 use super::registry::Change;
 #[cfg(test)]
@@ -14,8 +15,8 @@ use super::{BufferError, JOB_COST, Kept, NewFrame, Refused};
 pub(super) struct Sealed {
     pub(super) frame: NewFrame,
     pub(super) sha256: [u8; 32],
-    /// The same bytes as DEFLATE, where that is worth it.
-    pub(super) packed: Option<Vec<u8>>,
+    /// The same bytes in less room, where that is worth it.
+    pub(super) packed: Option<Packed>,
 }
 
 impl Sealed {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, params};
 
+use super::compact::{self, Packed};
 use super::entry::{IllegalMark, Mark, State, Transition};
 use super::job::Sealed;
 use super::repetition::prefix;
 use super::store::Store;
-use super::{Kept, Refused, compact, ledger, outgoing, sha256};
+use super::{Kept, Refused, ledger, outgoing, sha256};
 use crate::clock::Timestamp;
 use crate::sabotage::{Sabotage, commits};
 
@@ -50,7 +51,7 @@ impl Store {
             topic: frame.topic.as_deref(),
             warnings: warnings.as_deref(),
             bytes: &frame.bytes,
-            packed: sealed.packed.as_deref(),
+            packed: sealed.packed.as_ref(),
             held: frame.held.as_deref(),
         };
         Ok(Kept { id: self.insert(&row)?, duplicate: false })
@@ -58,11 +59,10 @@ impl Store {
 
     fn insert(&mut self, row: &Row<'_>) -> rusqlite::Result<i64> {
         let id = self.last_id + 1;
-        let deflated = row.packed.map(|_| i64::try_from(row.bytes.len()).unwrap_or(i64::MAX));
         let Timestamp { micros, synchronised } = row.received;
         self.conn
             .prepare_cached(
-                "INSERT INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes, deflated)
+                "INSERT INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes, packed)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
@@ -74,8 +74,8 @@ impl Store {
                 row.peer,
                 row.topic,
                 row.warnings,
-                row.packed.unwrap_or(row.bytes),
-                deflated
+                row.packed.map_or(row.bytes, |packed| &packed.bytes),
+                row.packed.map(|packed| packed.column)
             ])?;
         let state = if row.held.is_some() { State::Held } else { State::Waiting };
         let prefix = prefix(row.sha256);
@@ -97,7 +97,7 @@ impl Store {
             let same = self
                 .conn
                 .prepare_cached(
-                    "SELECT bytes, deflated FROM frame WHERE id = ?1 AND link = ?2 AND sha256 = ?3",
+                    "SELECT bytes, packed FROM frame WHERE id = ?1 AND link = ?2 AND sha256 = ?3",
                 )?
                 .query_row(params![id, link, sum], |row| {
                     Ok(sha256(&compact::frame(row.get_ref(0)?.as_blob()?, row.get(1)?)) == *sum)
@@ -300,7 +300,7 @@ impl Store {
     pub(super) fn hold_if_changed(&mut self, id: i64) -> rusqlite::Result<bool> {
         let sound = self
             .conn
-            .prepare_cached("SELECT bytes, sha256, deflated FROM frame WHERE id = ?1")?
+            .prepare_cached("SELECT bytes, sha256, packed FROM frame WHERE id = ?1")?
             .query_row([id], |row| {
                 let bytes = compact::frame(row.get_ref(0)?.as_blob()?, row.get(2)?);
                 Ok(row.get_ref(1)?.as_blob()? == sha256(&bytes))
@@ -344,7 +344,7 @@ struct Row<'a> {
     topic: Option<&'a str>,
     warnings: Option<&'a str>,
     bytes: &'a [u8],
-    packed: Option<&'a [u8]>,
+    packed: Option<&'a Packed>,
     held: Option<&'a str>,
 }
 

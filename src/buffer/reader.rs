@@ -407,7 +407,7 @@ impl Delayed {
 pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Option<Stored>> {
     conn.prepare_cached(
         "SELECT coalesce(link.name, ''), frame.peer, frame.received, frame.synchronised, frame.topic, frame.sha256, frame.bytes,
-                device.key, entry.attempts, frame.deflated
+                device.key, entry.attempts, frame.packed
          FROM entry JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
          LEFT JOIN device ON device.id = entry.device WHERE entry.id = ?1",
     )?

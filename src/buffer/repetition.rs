@@ -54,8 +54,6 @@ pub(super) struct Repetitions {
     due: usize,
     /// First and last bucket that `seen` may have.
     buckets: Option<(i64, i64)>,
-    /// Ids up to it are in `seen`.
-    through: i64,
     filters: Filters,
 }
 
@@ -71,7 +69,7 @@ impl Repetitions {
         let buckets = conn.query_row(BUCKETS, [], |row| {
             Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?))
         })?;
-        Ok(Self { gathering, buckets, through, ..Self::default() })
+        Ok(Self { gathering, buckets, ..Self::default() })
     }
 
     /// Ids of frames whose SHA-256 begins with `prefix`, the latest first.
@@ -130,12 +128,10 @@ impl Repetitions {
             return;
         }
         self.due = 0;
-        if written == self.sweeping.len() {
-            self.through = self.sweep_end;
-        }
         for _ in 0..written {
-            let Some((_, id)) = self.sweeping.pop_first() else { break };
+            let Some((prefix, id)) = self.sweeping.pop_first() else { break };
             let at = bucket(id);
+            self.filters.add(at, prefix);
             self.buckets = Some(self.buckets.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
         }
     }
@@ -155,14 +151,11 @@ impl Repetitions {
         Ok(true)
     }
 
-    /// Reads some rows into the filters of the buckets that are complete; whether there is more to do.
+    /// Reads some rows into the filters of the buckets; whether there is more to do. Not inside a transaction: what it
+    /// reads must be committed.
     pub(super) fn sift(&mut self, conn: &Connection, rows: u32) -> rusqlite::Result<bool> {
-        let Some((first, _)) = self.buckets else { return Ok(false) };
-        let last = bucket(self.through + 1) - 1;
-        if last < first {
-            return Ok(false);
-        }
-        self.filters.make(conn, (first, last), rows)
+        let Some(buckets) = self.buckets else { return Ok(false) };
+        self.filters.make(conn, buckets, rows)
     }
 
     /// The same memory after a transaction that failed: complete buckets are what they were.

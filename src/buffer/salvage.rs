@@ -159,7 +159,7 @@ fn carve_frames(
     let first = number("SELECT coalesce(min(id), 0) FROM frame")?;
     into.execute_batch("BEGIN")?;
     carve::frames(from, &mut |carved: carve::Carved| {
-        let carve::Carved { id, link, received, synchronised, sum, peer, topic, warnings, bytes, deflated } =
+        let carve::Carved { id, link, received, synchronised, sum, peer, topic, warnings, bytes, packed } =
             carved;
         let known: bool = into
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM frame WHERE id = ?1)")?
@@ -167,7 +167,7 @@ fn carve_frames(
         if known || id < first {
             return Ok(());
         }
-        let frame = OldFrame { sum, bytes, deflated, link, received, synchronised, peer, topic, warnings };
+        let frame = OldFrame { sum, bytes, packed, link, received, synchronised, peer, topic, warnings };
         let entry = old.and_then(|old| read_entry(old, id).ok());
         write_frame(into, (id, &frame), entry, salvaged)
     })?;
@@ -331,7 +331,7 @@ fn copy_frames(old: &Connection, into: &Connection, salvaged: &mut Salvaged) -> 
         number("SELECT value FROM tally WHERE name = 'last_id'"),
     ]);
     let end = if known_last > 0 { known_last } else { MISSES };
-    let column = deflated_column(old);
+    let column = packed_column(old);
     let (mut last, mut in_batch, mut missed) = (0, 0, 0);
     into.execute_batch("BEGIN")?;
     // A damaged tree may claim any last id: so many misses in a row are its end.
@@ -383,7 +383,7 @@ fn next_id(old: &Connection, last: i64) -> Option<Option<i64>> {
 struct OldFrame {
     sum: [u8; 32],
     bytes: Vec<u8>,
-    deflated: Option<i64>,
+    packed: Option<i64>,
     link: i64,
     received: i64,
     synchronised: bool,
@@ -392,14 +392,14 @@ struct OldFrame {
     warnings: Option<String>,
 }
 
-/// `deflated` as the damaged file has it: one that was never opened by this version has no such column.
-fn deflated_column(old: &Connection) -> &'static str {
-    if old.prepare("SELECT deflated FROM frame").is_ok() { "deflated" } else { "NULL" }
+/// `packed` as the damaged file has it: one that was never opened by this version has no such column.
+fn packed_column(old: &Connection) -> &'static str {
+    if old.prepare("SELECT packed FROM frame").is_ok() { "packed" } else { "NULL" }
 }
 
-fn read_frame(old: &Connection, id: i64, deflated: &str) -> rusqlite::Result<OldFrame> {
+fn read_frame(old: &Connection, id: i64, packed: &str) -> rusqlite::Result<OldFrame> {
     old.prepare_cached(&format!(
-        "SELECT link, received, synchronised, peer, topic, warnings, sha256, bytes, {deflated} FROM frame WHERE id = ?1"
+        "SELECT link, received, synchronised, peer, topic, warnings, sha256, bytes, {packed} FROM frame WHERE id = ?1"
     ))?
     .query_row([id], |row| {
         let text = |column| row.get::<_, Option<String>>(column).ok().flatten();
@@ -407,7 +407,7 @@ fn read_frame(old: &Connection, id: i64, deflated: &str) -> rusqlite::Result<Old
         Ok(OldFrame {
             sum: sum.try_into().map_err(|_| rusqlite::Error::InvalidQuery)?,
             bytes: row.get(7)?,
-            deflated: row.get(8).unwrap_or_default(),
+            packed: row.get(8).unwrap_or_default(),
             link: row.get(0).unwrap_or_default(),
             received: row.get(1).unwrap_or_default(),
             // A time that cannot be read is not one that was vouched for.
@@ -472,10 +472,10 @@ fn write_frame(
     entry: Option<Values>,
     salvaged: &mut Salvaged,
 ) -> rusqlite::Result<()> {
-    let sound = sha256(&compact::frame(&frame.bytes, frame.deflated)) == frame.sum;
+    let sound = sha256(&compact::frame(&frame.bytes, frame.packed)) == frame.sum;
     // A damaged tree can show a row twice: the first counts.
     into.prepare_cached(
-        "INSERT OR IGNORE INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes, deflated)
+        "INSERT OR IGNORE INTO frame (id, link, received, synchronised, sha256, peer, topic, warnings, bytes, packed)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
@@ -488,7 +488,7 @@ fn write_frame(
         frame.topic,
         frame.warnings,
         frame.bytes,
-        frame.deflated
+        frame.packed
     ])?;
     // A link whose name was lost keeps its number.
     into.prepare_cached("INSERT OR IGNORE INTO link (id, name) VALUES (?1, 'link ' || ?1)")?

@@ -16,7 +16,7 @@
 //! ```text
 //! link     id → name                                       names are few; rows carry the number
 //! frame    id, link, received, synchronised, sha256, peer, topic, warnings (JSON), bytes,
-//!          deflated (null: `bytes` is the frame; else its length, and `bytes` is raw DEFLATE of it)
+//!          packed (null: `bytes` is the frame; n: raw DEFLATE of its n bytes; -n: an LZ4 block of them)
 //! entry    id, state (0 waiting, 1 sent, 2 held, 3 accepted), link, prefix, device, attempts, repeats,
 //!          next_try, sent_at, answered_at, reason, answer, summary, notes (JSON [[micros, text], …])
 //! seen     (bucket, prefix, id)   first 8 bytes of the SHA-256 → id, 2^20 ids to a bucket; see repetition.rs
@@ -123,7 +123,7 @@ CREATE TABLE tally (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT R
 INSERT INTO tally VALUES ('last_id', 0), ('gone', 0), ('seen_through', 0), ('audit_rows', 0), ('audit_head', '');
 ";
 
-const PACKED: &str = "ALTER TABLE frame ADD COLUMN deflated INTEGER;";
+const PACKED: &str = "ALTER TABLE frame ADD COLUMN packed INTEGER;";
 
 const WORKLIST: &str = "
 CREATE TABLE work_order (

@@ -56,7 +56,7 @@ pub struct Verified {
 }
 
 pub(super) const NEXT: &str =
-    "SELECT frame.id, bytes, deflated, sha256, state FROM frame LEFT JOIN entry ON entry.id = frame.id
+    "SELECT frame.id, bytes, packed, sha256, state FROM frame LEFT JOIN entry ON entry.id = frame.id
     WHERE frame.id > ?1 ORDER BY frame.id LIMIT ?2";
 
 pub(super) fn verify(conn: &Connection, after: i64, max_bytes: usize) -> rusqlite::Result<Verified> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::device::Person;
@@ -163,7 +164,8 @@ impl fmt::Debug for OrderRow {
 }
 
 /// How many orders are in each state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = OrderCounts)]
 pub struct WorkCounts {
     pub open: u64,
     pub sent: u64,

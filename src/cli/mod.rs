@@ -99,6 +99,8 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Make the box's buffer of a backup
     Restore(backup::RestoreArguments),
+    /// Print the description of the desk's API (OpenAPI 3.1)
+    Openapi,
     /// Write the manual pages to a folder
     Manual(manual::ManualArguments),
     /// Print the completions for a shell: `bedside completions bash > /etc/bash_completion.d/bedside`
@@ -175,6 +177,10 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Check(arguments) => backup::check(&arguments),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Openapi => {
+            say_json(&crate::admin::openapi());
+            Ok(())
+        }
         Command::Manual(arguments) => manual::manual(&arguments),
         Command::Completions(arguments) => {
             manual::completions(&arguments);

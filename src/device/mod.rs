@@ -12,14 +12,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A coded concept: system URI, code and the text people read (FHIR `Coding`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 pub struct Coding {
     /// Code system URI, e.g. `http://loinc.org`, `urn:iso:std:iso:11073:10101`; a private one is kept as it came.
     pub system: Arc<str>,
     pub code: Arc<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub display: Option<Arc<str>>,
 }
 
@@ -411,7 +413,7 @@ impl fmt::Debug for Measurement {
 }
 
 /// Something in a frame a person should know of; it never stops the rest from being decoded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Finding {
     /// Stable code for counting, e.g. `unknown-code`, `no-zone`, `bad-number`.
     pub code: &'static str,

@@ -43,6 +43,12 @@ impl Drop for Background {
     }
 }
 
+/// Between two pieces of work of some ten microseconds: Linux since 6.6 lets a thread of any niceness run its slice of
+/// milliseconds to the end before one that woke up, unless it steps aside by itself.
+pub(super) fn let_senders_pass() {
+    std::thread::yield_now();
+}
+
 /// Lowers the priority of the calling thread; on Linux niceness belongs to threads.
 fn step_back(nice: i32) {
     if let Err(error) = rustix::process::setpriority_process(None, nice) {

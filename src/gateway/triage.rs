@@ -13,6 +13,7 @@ use crate::connector::Stop;
 use crate::device::{Finding, Report};
 use crate::firmware_profile::FirmwareProfile;
 use crate::gateway::association::{Associations, doubt_of};
+use crate::gateway::background;
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Pairing;
 use crate::gateway::people::People;
@@ -94,6 +95,7 @@ impl Triage {
         let (mut results, mut doubts) = (Vec::new(), Vec::new());
         let mut again = ASKED_AGAIN;
         for stored in batch {
+            background::let_senders_pass();
             let understood = self.understood(stored, &mut again).await;
             let mark = self.one(stored, understood, &mut results, &mut doubts).await;
             marks.push(mark);

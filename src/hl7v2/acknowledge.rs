@@ -138,11 +138,14 @@ fn split(line: &[u8], sign: u8, double: bool) -> Vec<&[u8]> {
         second = double && *b >= 0x81;
         *b == sign
     });
+    let mut fields = Vec::with_capacity(FIELDS_USUAL);
     // More fields than a header has are nobody's.
-    parts.take(FIELDS_MAX).collect()
+    fields.extend(parts.take(FIELDS_MAX));
+    fields
 }
 
 const FIELDS_MAX: usize = 64;
+const FIELDS_USUAL: usize = 24;
 
 /// Whether MSH-9 is where it should be.
 fn has_type(fields: &[&[u8]]) -> bool {

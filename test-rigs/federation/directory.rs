@@ -180,7 +180,11 @@ async fn a_password_of_the_directory_lets_in_with_the_role_of_the_groups_and_not
     let searched = ldaps.clone() + "member_of = \"noSuchAttribute\"\ngroup_base = \"ou=groups,dc=rig\"\n";
     for way in [&ldaps, &starttls, &searched] {
         let ask = async |name: &str, password: &str| rig.log_in(way, password, name, "box-secret").await;
-        assert_eq!(ask("anna", "violet tram at noon").await, Ok(Some(("anna".into(), Role::Clinician))), "{way}");
+        assert_eq!(
+            ask("anna", "violet tram at noon").await,
+            Ok(Some(("anna".into(), Role::Clinician))),
+            "{way}"
+        );
         assert_eq!(ask("ben", "kettle orbit lamp").await, Ok(Some(("ben".into(), Role::Admin))));
         for (name, password) in [
             ("anna", "kettle orbit lamp"),
@@ -208,9 +212,15 @@ async fn a_directory_that_is_not_the_clinics_or_not_there_gets_no_password() {
     std::fs::write(&other, SelfMade::make("localhost", &[], now()).unwrap().certificate_pem).unwrap();
     let url = format!("ldaps://127.0.0.1:{}", rig.encrypted);
     let password = "violet tram at noon";
-    assert!(rig.log_in(&rig.text(&url, &other), password, "anna", "box-secret").await.is_err(), "another authority");
+    assert!(
+        rig.log_in(&rig.text(&url, &other), password, "anna", "box-secret").await.is_err(),
+        "another authority"
+    );
     let plain = rig.text(&format!("ldap://127.0.0.1:{}", rig.plain), &other) + "starttls = true\n";
-    assert!(rig.log_in(&plain, password, "anna", "box-secret").await.is_err(), "StartTLS with another authority");
+    assert!(
+        rig.log_in(&plain, password, "anna", "box-secret").await.is_err(),
+        "StartTLS with another authority"
+    );
     let wrong_own = rig.log_in(&rig.text(&url, &own), password, "anna", "not the box's").await;
     assert!(wrong_own.is_err(), "the box's own account: nobody is told that their password is wrong");
     drop(rig.process.take());

@@ -35,7 +35,8 @@ impl Rig {
         now();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("test-rigs/peers");
         if !folder.join("node_modules/oidc-provider").exists() {
-            let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).status();
+            let npm =
+                Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).status();
             assert!(npm.expect("npm is needed").success());
         }
         let port = free_port();
@@ -90,7 +91,8 @@ impl Rig {
                 });
                 return (terms.collect(), off.browser.hash());
             }
-            let own = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+            let own =
+                cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
             let answer = self.http.get(&url).header("cookie", own).send().await.unwrap();
             for cookie in answer.headers().get_all("set-cookie") {
                 let pair = cookie.to_str().unwrap().split(';').next().unwrap();

@@ -336,14 +336,20 @@ pub(crate) fn frames(
     let mut changed = 0;
     let mut kept: HashMap<Vec<u8>, u32> = HashMap::new();
     // The first schema packed nothing.
-    let packed = database.prepare("SELECT deflated FROM frame").is_ok();
-    let deflated = if packed { "deflated" } else { "NULL" };
-    let mut all = database.prepare(&format!("SELECT id, bytes, {deflated}, sha256 FROM frame")).unwrap();
+    let packed = database.prepare("SELECT packed FROM frame").is_ok();
+    let column = if packed { "packed" } else { "NULL" };
+    let mut all = database.prepare(&format!("SELECT id, bytes, {column}, sha256 FROM frame")).unwrap();
     let mut rows = all.query([]).unwrap();
     while let Some(row) = rows.next().unwrap() {
-        let (id, bytes, deflated, sum): (i64, Vec<u8>, Option<i64>, Vec<u8>) =
+        let (id, bytes, packed, sum): (i64, Vec<u8>, Option<i64>, Vec<u8>) =
             (row.get(0).unwrap(), row.get(1).unwrap(), row.get(2).unwrap(), row.get(3).unwrap());
-        let bytes = if deflated.is_some() { inflated(&bytes) } else { bytes };
+        let bytes = match packed {
+            None => bytes,
+            Some(length) if length < 0 => {
+                lz4_flex::block::decompress(&bytes, length.unsigned_abs() as usize).unwrap()
+            }
+            Some(_) => inflated(&bytes),
+        };
         if digest(&bytes) != sum {
             changed += 1;
             if changed > damaged.len() {

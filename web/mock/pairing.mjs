@@ -441,6 +441,7 @@ export function routes({ desk, send, bodyOf, may, Refusal }) {
     route('GET', /^\/worklist$/, order, ({ terms }) =>
       desk().worklist(terms.get('state'), terms.get('q') ?? ''),
     ),
+    route('POST', /^\/worklist\/find$/, order, ({ body }) => desk().worklist(body.state, body.text)),
     route('POST', /^\/worklist$/, order, ({ body }) => desk().addOrder(body, Refusal), 201),
     route('POST', /^\/worklist\/([^/]+)\/cancel$/, order, ({ name }) => desk().cancelOrder(name, Refusal)),
     route('GET', /^\/recordings$/, pair, () => desk().listRecordings()),

@@ -417,9 +417,14 @@ describe('the worklist', () => {
   });
 
   it('keeps what is searched for out of the address', async () => {
-    const { asked } = await open('/worklist', { 'GET /worklist': { orders: [], counts } });
+    const said: object[] = [];
+    const { asked } = await open('/worklist', {
+      'GET /worklist': { orders: [], counts },
+      'POST /worklist/find': (body) => (said.push(body), { orders: [], counts }),
+    });
     await type('#order-search', 'Muster');
-    expect(asked.at(-1)).toBe('GET /worklist?state=open&q=Muster');
+    expect(asked.at(-1)).toBe('POST /worklist/find');
+    expect(said.at(-1)).toEqual({ state: 'open', text: 'Muster' });
     expect(location.href).not.toContain('Muster');
     expect(text()).toContain('Nothing fits this search');
   });

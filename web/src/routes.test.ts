@@ -36,6 +36,10 @@ const DESTINATION: Destination = {
       left_out: { waveforms: 96, alarms: 1 },
     },
   ],
+  queued: 1240,
+  done: 1234,
+  gone: 0,
+  delivery: null,
 };
 const STANDING = { destinations: [DESTINATION] };
 const HELD: Outgoing = {

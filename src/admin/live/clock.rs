@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::admin::json::rfc3339;
 use crate::clock::Timestamp;
@@ -25,7 +26,8 @@ const QUARTER_MICROS: i64 = 900_000_000;
 const QUARTER_SLACK_MICROS: i64 = 90_000_000;
 
 /// How a device's clock stands, for the desk.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = DeviceClock)]
 pub struct ClockView {
     /// Seconds the device is ahead of this box; negative: behind.
     pub offset_s: f64,

@@ -95,7 +95,7 @@ pub struct UpstreamStanding {
 }
 
 /// How the upstream server is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UpstreamState {
     /// It answers and takes.

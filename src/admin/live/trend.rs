@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{POINTS_MAX, POINTS_TOTAL};
 use crate::clock::Timestamp;
 use crate::device::Decimal;
 
 /// One metric over time, for a chart and nothing else.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Trend {
     pub label: Arc<str>,
     pub unit: Option<Arc<str>>,

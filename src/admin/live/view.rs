@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::Object;
 
 use super::{ClockView, UpstreamStanding, UpstreamState};
-use crate::admin::json::{rfc3339, rfc3339_or_null};
+use crate::admin::json::{rfc3339, rfc3339_or_null, words};
 use crate::admin::store::Counts;
 use crate::buffer::{self, Ledger};
 use crate::clock::Timestamp;
@@ -13,7 +15,7 @@ use crate::connector::LinkState;
 use crate::device::Decimal;
 
 /// Everything on the first page.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Overview {
     /// All data is made up: the demo.
     pub simulated: bool,
@@ -40,7 +42,8 @@ pub struct Overview {
 }
 
 /// When everything kept was last verified, and what was found.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Scrub)]
 pub struct ScrubView {
     /// The end of the last whole pass.
     #[serde(serialize_with = "rfc3339_or_null")]
@@ -62,7 +65,8 @@ impl From<buffer::Scrub> for ScrubView {
 }
 
 /// How the upstream server is doing.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = UpstreamSummary)]
 pub struct UpstreamView {
     pub name: String,
     pub base: String,
@@ -99,12 +103,14 @@ impl UpstreamView {
 }
 
 /// One configured link.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Link)]
 pub struct LinkView {
     pub name: Arc<str>,
     pub kind: &'static str,
     pub profile: Arc<str>,
     /// `starting`, `up`, `retrying`, `quiet` or `stopped`.
+    #[schema(schema_with = link_state)]
     pub state: &'static str,
     #[serde(serialize_with = "rfc3339")]
     pub since: Timestamp,
@@ -117,6 +123,10 @@ pub struct LinkView {
     pub last_note: Option<String>,
     /// What crosses it is being written to a tape.
     pub recording: bool,
+}
+
+fn link_state() -> Object {
+    words(&["starting", "up", "retrying", "quiet", "stopped"])
 }
 
 impl LinkView {
@@ -154,7 +164,8 @@ impl LinkView {
 }
 
 /// One device on its card.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Device)]
 pub struct DeviceView {
     pub key: String,
     pub label: String,
@@ -170,7 +181,8 @@ pub struct DeviceView {
 }
 
 /// The last value of one metric.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LastValue)]
 pub struct ValueView {
     /// Names the metric within its device: the `code` of a trend.
     pub code: String,
@@ -184,10 +196,11 @@ pub struct ValueView {
 }
 
 /// A device with what does not fit on a card.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeviceDetail {
     #[serde(flatten)]
     pub device: DeviceView,
+    #[schema(value_type = Vec<String>)]
     pub caveats: Arc<[String]>,
     /// Metrics that have numbers to draw.
     pub metrics: Vec<MetricName>,
@@ -197,7 +210,8 @@ pub struct DeviceDetail {
 }
 
 /// A metric to choose.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Metric)]
 pub struct MetricName {
     pub code: String,
     pub label: Arc<str>,
@@ -205,7 +219,8 @@ pub struct MetricName {
 }
 
 /// One new number.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LivePoint)]
 pub struct Point {
     pub device: String,
     pub code: String,
@@ -215,7 +230,8 @@ pub struct Point {
 }
 
 /// Something a person must do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Alarm)]
 pub struct AlarmView {
     pub code: String,
     pub severity: Severity,
@@ -226,7 +242,7 @@ pub struct AlarmView {
 }
 
 /// How bad it is; critical sorts first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Results are refused or cannot be trusted.

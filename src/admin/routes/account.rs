@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::{Value, json as object};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::http::header::SET_COOKIE;
 use warp::reply::Response as Answer;
 use zeroize::Zeroizing;
 
 use super::call::Call;
-use super::enter::{brake, check_new_password, factors_of, let_in, rule};
+use super::enter::{BRAKED, LetIn, RULE, UNFIT, brake, check_new_password, factors_of, let_in, rule};
 use super::factor::own;
+use super::says::{ACCOUNT, Says, USERS, says};
 use crate::access::{BREAK_GLASS_MAX_MIN, Permission, Permissions, SessionState, Stage, Token, judge};
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
+use crate::admin::json::{rfc3339, rfc3339_or_null};
 use crate::admin::store::{AuditRow, Outcome, Session};
 use crate::buffer::{AccountChange, Change, TokenRow};
+use crate::clock::Timestamp;
 
 /// Days an API token lasts at most.
 const TOKEN_DAYS_MAX: u32 = 365;
@@ -25,14 +28,14 @@ const NAME_MAX: usize = 60;
 /// An emergency is told in some words, not in a letter.
 const REASON: std::ops::RangeInclusive<usize> = 10..=500;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasswordForm {
     old: String,
     new: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TokenForm {
     name: String,
@@ -40,12 +43,99 @@ struct TokenForm {
     days: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct GlassForm {
     reason: String,
     #[serde(default)]
     minutes: Option<u32>,
+}
+
+/// A session somebody has open.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OpenSession {
+    id: i64,
+    user: String,
+    /// The one that asks.
+    current: bool,
+    stage: Stage,
+    #[serde(serialize_with = "rfc3339")]
+    began: Timestamp,
+    #[serde(serialize_with = "rfc3339")]
+    last_used: Timestamp,
+    #[serde(serialize_with = "rfc3339")]
+    ends: Timestamp,
+    /// Address.
+    from: String,
+    /// What the browser calls itself.
+    agent: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct OpenSessions {
+    /// The latest first.
+    pub(super) sessions: Vec<OpenSession>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ended {
+    pub(super) ended: usize,
+}
+
+/// A token of a program, without the token.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ApiToken {
+    id: i64,
+    user: String,
+    name: String,
+    permissions: Vec<String>,
+    #[serde(serialize_with = "rfc3339")]
+    created: Timestamp,
+    #[serde(serialize_with = "rfc3339")]
+    expires: Timestamp,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    last_used: Option<Timestamp>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ApiTokens {
+    tokens: Vec<ApiToken>,
+    /// What a new one may be given.
+    may: Vec<&'static str>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct NewApiToken {
+    #[serde(flatten)]
+    about: ApiToken,
+    /// Shown now and never again.
+    token: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct GlassOpen {
+    #[serde(serialize_with = "rfc3339")]
+    until: Timestamp,
+}
+
+/// Somebody opened the box beyond their places.
+#[derive(Serialize, ToSchema)]
+struct Emergency {
+    id: i64,
+    user: String,
+    reason: String,
+    #[serde(serialize_with = "rfc3339")]
+    began: Timestamp,
+    #[serde(serialize_with = "rfc3339")]
+    until: Timestamp,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    ended: Option<Timestamp>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Emergencies {
+    /// The latest first.
+    uses: Vec<Emergency>,
 }
 
 pub(super) fn conflict(detail: impl Into<String>) -> Problem {
@@ -65,6 +155,13 @@ pub(super) async fn change(
     let done = desk.services.store.change_accounts(changes, Some(AuditRow { target, ..line })).await?;
     done.map_err(conflict)
 }
+
+pub(super) const PASSWORD: Says =
+    says("changePassword", ACCOUNT, "Changes one's own password; other sessions end")
+        .takes::<PasswordForm>()
+        .gives::<LetIn>(200, "It was owed: how far the log-in has come now; a new cookie is set")
+        .or_nothing(204, "Changed; a new cookie is set")
+        .refuses(&[UNFIT, RULE, BRAKED]);
 
 /// `POST /api/v1/account/password`
 pub(super) async fn password(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -114,18 +211,18 @@ pub(super) async fn password(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
 }
 
 /// A session for those who look at a list of them.
-pub(super) fn shown(session: &Session, current: Option<i64>) -> Value {
-    object!({
-        "id": session.id,
-        "user": session.user,
-        "current": current == Some(session.id),
-        "stage": session.stage,
-        "began": session.created.rfc3339(),
-        "last_used": session.last_seen.rfc3339(),
-        "ends": session.expires.rfc3339(),
-        "from": session.peer,
-        "agent": if session.agent.is_empty() { None } else { Some(&session.agent) },
-    })
+pub(super) fn shown(session: &Session, current: Option<i64>) -> OpenSession {
+    OpenSession {
+        id: session.id,
+        user: session.user.clone(),
+        current: current == Some(session.id),
+        stage: session.stage,
+        began: session.created,
+        last_used: session.last_seen,
+        ends: session.expires,
+        from: session.peer.clone(),
+        agent: Some(session.agent.clone()).filter(|agent| !agent.is_empty()),
+    }
 }
 
 /// Sessions that still count, of one user or of all.
@@ -136,14 +233,18 @@ pub(super) async fn live_sessions(desk: &Desk, user: Option<String>) -> Result<V
     Ok(rows.into_iter().filter_map(Session::read).filter(live).collect())
 }
 
+pub(super) const SESSIONS: Says = says("ownSessions", ACCOUNT, "Where one is logged in")
+    .gives::<OpenSessions>(200, "Those that still count");
+
 /// `GET /api/v1/account/sessions`
 pub(super) async fn sessions(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
     let current = presence.session.as_ref().map(|session| session.id);
     let all = live_sessions(&desk, Some(presence.user.clone())).await?;
-    let all: Vec<Value> = all.iter().map(|session| shown(session, current)).collect();
-    Ok(json(&object!({ "sessions": all })))
+    Ok(json(&OpenSessions { sessions: all.iter().map(|session| shown(session, current)).collect() }))
 }
+
+pub(super) const END_SESSION: Says = says("endOwnSession", ACCOUNT, "Ends one of one's own sessions");
 
 /// `POST /api/v1/account/sessions/{id}/end`
 pub(super) async fn end_session(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -155,6 +256,11 @@ pub(super) async fn end_session(desk: Arc<Desk>, call: Call) -> Result<Answer, P
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+pub(super) const END_OTHERS: Says =
+    says("endOtherSessions", ACCOUNT, "Ends all of one's sessions but this one")
+        .gives::<Ended>(200, "How many there were")
+        .refuses(&[UNFIT]);
+
 /// `POST /api/v1/account/sessions/end-others`
 pub(super) async fn end_others(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
@@ -162,20 +268,20 @@ pub(super) async fn end_others(desk: Arc<Desk>, call: Call) -> Result<Answer, Pr
     let end =
         AccountChange::EndSessions { user: presence.user.clone(), keep: Some(presence.token.0.to_vec()) };
     change(&desk, &call, "session.end", Some("all others".into()), vec![end]).await?;
-    Ok(json(&object!({ "ended": others })))
+    Ok(json(&Ended { ended: others }))
 }
 
 /// A token for those who look at a list of them.
-pub(super) fn token_shown(token: &TokenRow) -> Value {
-    object!({
-        "id": token.id,
-        "user": token.user,
-        "name": token.name,
-        "permissions": token.permissions.split(' ').collect::<Vec<_>>(),
-        "created": token.created.rfc3339(),
-        "expires": token.expires.rfc3339(),
-        "last_used": token.last_used.map(|at| at.rfc3339()),
-    })
+pub(super) fn token_shown(token: &TokenRow) -> ApiToken {
+    ApiToken {
+        id: token.id,
+        user: token.user.clone(),
+        name: token.name.clone(),
+        permissions: token.permissions.split(' ').map(ToOwned::to_owned).collect(),
+        created: token.created,
+        expires: token.expires,
+        last_used: token.last_used,
+    }
 }
 
 /// What a token of this person may be given: what they may themselves, but for their own account and that of others.
@@ -185,14 +291,22 @@ fn may_give(permissions: Permissions) -> Permissions {
     permissions.beyond(personal)
 }
 
+pub(super) const TOKENS: Says =
+    says("ownTokens", ACCOUNT, "One's API tokens").gives::<ApiTokens>(200, "Without the tokens themselves");
+
 /// `GET /api/v1/account/tokens`
 pub(super) async fn tokens(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
     let own = desk.services.store.accounts().tokens(Some(presence.user.clone())).await;
-    let own: Vec<Value> = own.map_err(Problem::unavailable)?.iter().map(token_shown).collect();
+    let tokens = own.map_err(Problem::unavailable)?.iter().map(token_shown).collect();
     let may = may_give(presence.grants.permissions(presence.role)).words();
-    Ok(json(&object!({ "tokens": own, "may": may })))
+    Ok(json(&ApiTokens { tokens, may }))
 }
+
+pub(super) const ADD_TOKEN: Says = says("addToken", ACCOUNT, "Makes an API token")
+    .takes::<TokenForm>()
+    .gives::<NewApiToken>(201, "Made; shown once")
+    .refuses(&[UNFIT, RULE]);
 
 /// `POST /api/v1/account/tokens`: shown once.
 pub(super) async fn add_token(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -224,14 +338,13 @@ pub(super) async fn add_token(desk: Arc<Desk>, call: Call) -> Result<Answer, Pro
     change(&desk, &call, "token.add", Some(name.into()), vec![AccountChange::AddToken(row)]).await?;
     let kept = desk.services.store.accounts().token(token.hash().0.to_vec()).await;
     let kept = kept.map_err(Problem::unavailable)?.ok_or_else(Problem::not_found)?;
-    let mut shown = token_shown(&kept);
-    if let Some(fields) = shown.as_object_mut() {
-        fields.insert("token".into(), token.api_text().as_str().into());
-    }
-    let mut answer = json(&shown);
+    let mut answer = json(&NewApiToken { about: token_shown(&kept), token: token.api_text().to_string() });
     *answer.status_mut() = StatusCode::CREATED;
     Ok(answer)
 }
+
+pub(super) const REVOKE_TOKEN: Says =
+    says("revokeToken", ACCOUNT, "Revokes an API token: one's own, or with `users.change` anybody's");
 
 /// `POST /api/v1/account/tokens/{id}/revoke`
 pub(super) async fn revoke_token(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -244,6 +357,15 @@ pub(super) async fn revoke_token(desk: Arc<Desk>, call: Call) -> Result<Answer, 
     done.map_err(|problem| if problem.code == "account" { Problem::not_found() } else { problem })?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
+
+pub(super) const BREAK_GLASS: Says = says(
+    "breakGlass",
+    ACCOUNT,
+    "Opens the box beyond one's places for a while, with a reason; everybody is told",
+)
+.takes::<GlassForm>()
+.gives::<GlassOpen>(200, "Open")
+.refuses(&[UNFIT, RULE]);
 
 /// `POST /api/v1/break-glass`
 pub(super) async fn break_glass(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -268,8 +390,11 @@ pub(super) async fn break_glass(desk: Arc<Desk>, call: Call) -> Result<Answer, P
     done.map_err(conflict)?;
     tracing::warn!(until = until.rfc3339(), "A user broke the glass.");
     desk.look_at_glass().await;
-    Ok(json(&object!({ "until": until.rfc3339() })))
+    Ok(json(&GlassOpen { until }))
 }
+
+pub(super) const END_BREAK_GLASS: Says =
+    says("endBreakGlass", ACCOUNT, "The emergency is over").refuses(&[UNFIT]);
 
 /// `POST /api/v1/break-glass/end`
 pub(super) async fn end_break_glass(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -279,21 +404,20 @@ pub(super) async fn end_break_glass(desk: Arc<Desk>, call: Call) -> Result<Answe
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+pub(super) const BREAK_GLASSES: Says =
+    says("emergencies", USERS, "Who opened the box beyond their places, and why")
+        .gives::<Emergencies>(200, "The latest");
+
 /// `GET /api/v1/break-glass`
 pub(super) async fn break_glasses(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     let all = desk.services.store.accounts().break_glasses().await.map_err(Problem::unavailable)?;
-    let uses: Vec<Value> = all
-        .iter()
-        .map(|one| {
-            object!({
-                "id": one.id,
-                "user": one.user,
-                "reason": one.reason,
-                "began": one.began.rfc3339(),
-                "until": one.until.rfc3339(),
-                "ended": one.ended.map(|at| at.rfc3339()),
-            })
-        })
-        .collect();
-    Ok(json(&object!({ "uses": uses })))
+    let uses = all.into_iter().map(|one| Emergency {
+        id: one.id,
+        user: one.user,
+        reason: one.reason,
+        began: one.began,
+        until: one.until,
+        ended: one.ended,
+    });
+    Ok(json(&Emergencies { uses: uses.collect() }))
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json as object;
+use serde::Serialize;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
+use super::says::{MESSAGES, Says, UPSTREAM, says};
 use crate::admin::admission::Sight;
 use crate::admin::answer::{Problem, empty, json};
-use crate::admin::command::{Command, Refusal};
+use crate::admin::command::{Command, Refusal, TestStep};
 use crate::admin::desk::Desk;
 use crate::admin::store::{AuditRow, EntryState, Outcome};
 
@@ -19,6 +21,11 @@ use crate::admin::store::{AuditRow, EntryState, Outcome};
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// The upstream test waits for DNS, TLS, a token and an answer, each with a limit of its own.
 const TEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+pub(super) const RELEASE: Says =
+    says("releaseEntry", MESSAGES, "Lets a held message go: it waits to be sent")
+        .does(202, "It waits")
+        .refuses(&[(409, "It is not held, or the state does not allow it")]);
 
 /// `POST /api/v1/entries/{id}/release`: held → waiting.
 pub(super) async fn release(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -31,6 +38,10 @@ pub(super) async fn release(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     resend(&desk, &call, "entry.release", id, |reply| Command::Release { id, reply }).await
 }
 
+pub(super) const REPLAY: Says = says("replayEntry", MESSAGES, "Sends a message again, as the same resources")
+    .does(202, "It waits")
+    .refuses(&[(409, "It is waiting already, or the state does not allow it")]);
+
 /// `POST /api/v1/entries/{id}/replay`: sent again, as the same resources.
 pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
@@ -41,12 +52,24 @@ pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     resend(&desk, &call, "entry.replay", id, |reply| Command::Replay { id, reply }).await
 }
 
+/// What an upstream test found.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UpstreamTest)]
+struct Tested {
+    /// In the order in which they were tried; the first that is not ok is where it ends.
+    steps: Vec<TestStep>,
+}
+
+pub(super) const TEST: Says =
+    says("testUpstream", UPSTREAM, "Tries the connection to the FHIR server step by step")
+        .gives::<Tested>(200, "What each step found; steps that failed too");
+
 /// `POST /api/v1/upstream/test`
 pub(super) async fn test_upstream(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
     desk.audit(desk.line(Some(&presence.user), "upstream.test", Outcome::Done, call.peer)).await?;
     let steps = ask(&desk, TEST_TIMEOUT, |reply| Command::TestUpstream { reply }).await?;
-    Ok(json(&object!({ "steps": steps })))
+    Ok(json(&Tested { steps }))
 }
 
 /// Whether the entry is in sight of whoever asks; only for those who do not see everything is it read.

@@ -7,14 +7,19 @@ use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
+use super::says::{ASSOCIATIONS, Says, number, says, text, word};
 use crate::admin::admission::Sight;
 use crate::admin::answer::{Problem, json};
 use crate::admin::association::{
-    AssociationWanted, CorrectionWanted, DoubtsWanted, EndWanted, HomeWanted, Scanned,
+    AssociationWanted, CorrectionWanted, DeviceView, Done, Doubts, DoubtsWanted, EndWanted, HomeWanted,
+    Scanned, Standing, Timeline,
 };
 use crate::admin::command::Refusal;
 use crate::admin::desk::Desk;
 use crate::buffer::NewAudit;
+
+pub(super) const STANDING: Says = says("associations", ASSOCIATIONS, "Every device and who is on it now")
+    .gives::<Standing>(200, "Devices, what waits, and the rules of the site");
 
 /// `GET /api/v1/associations`
 pub(super) async fn standing(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -24,6 +29,10 @@ pub(super) async fn standing(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
     Ok(json(&standing))
 }
 
+pub(super) const TIMELINE: Says =
+    says("deviceTimeline", ASSOCIATIONS, "All that is known of one device's time")
+        .gives::<Timeline>(200, "Associations and places, the latest first, void ones too");
+
 /// `GET /api/v1/associations/devices/{key}`
 pub(super) async fn timeline(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let device = call.parameter()?.to_owned();
@@ -31,19 +40,35 @@ pub(super) async fn timeline(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
     Ok(json(&desk.services.associations.timeline(device).await.map_err(problem)?))
 }
 
+const DOUBTFUL: &[&str] = &["orphan", "conflict", "review"];
+
+pub(super) const DOUBTS: Says =
+    says("associationDoubts", ASSOCIATIONS, "Held messages that wait for somebody to say whose they are")
+        .asks(&[
+            word("state", DOUBTFUL, "only those in this state"),
+            text("device", "only those of the device with this key"),
+            number("after", 0, i64::MAX, "only entries after this one: `next` of the page before"),
+        ])
+        .gives::<Doubts>(200, "Oldest first, 200 at most");
+
 /// `GET /api/v1/associations/doubts?state=&device=&after=`
 pub(super) async fn doubts(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let state = call.asked("state");
-    if state.is_some_and(|state| !matches!(state, "orphan" | "conflict" | "review")) {
-        return Err(Problem::bad("\"state\" is orphan, conflict or review"));
-    }
     let wanted = DoubtsWanted {
         device: call.asked("device").map(ToOwned::to_owned),
-        state: state.map(ToOwned::to_owned),
+        state: call.asked("state").map(ToOwned::to_owned),
         after: call.number("after", 0..=i64::MAX)?.unwrap_or(0),
     };
     Ok(json(&desk.services.associations.doubts(wanted).await.map_err(problem)?))
 }
+
+pub(super) const FIND: Says =
+    says("findDevice", ASSOCIATIONS, "The device a scanned or typed code stands for")
+        .takes::<Scanned>()
+        .gives::<DeviceView>(200, "The device")
+        .refuses(&[
+            (404, "No device has this code"),
+            (409, "Several have it (`association-several-devices`)"),
+        ]);
 
 /// `POST /api/v1/associations/find`: what was scanned may be a wristband, which no address may hold.
 pub(super) async fn find(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -52,6 +77,19 @@ pub(super) async fn find(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     desk.sight(call.presence()?).await?.check(Some(&found.key))?;
     Ok(json(&found))
 }
+
+pub(super) const ASSOCIATE: Says = says("associate", ASSOCIATIONS, "Says that a device is with a patient")
+    .takes::<AssociationWanted>()
+    .gives::<Done>(201, "It is, and messages went out or were corrected accordingly")
+    .refuses(&[
+        (404, "No such device"),
+        (
+            409,
+            "It cannot be, or it is asked back whether it is meant: `association-taken` (send `replace`), \
+             `association-unknown-person` (send `unknown`), `association-several-people` (say `patient.system`), \
+             `association-several-devices`",
+        ),
+    ]);
 
 /// `POST /api/v1/associations`
 pub(super) async fn associate(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -65,6 +103,11 @@ pub(super) async fn associate(desk: Arc<Desk>, call: Call) -> Result<Answer, Pro
     Ok(made)
 }
 
+pub(super) const END: Says = says("endAssociation", ASSOCIATIONS, "The device is with the patient no more")
+    .may_take::<EndWanted>()
+    .gives::<Done>(200, "It has ended")
+    .refuses(&[(409, "It cannot end so")]);
+
 /// `POST /api/v1/associations/{id}/end`
 pub(super) async fn end(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
@@ -75,6 +118,12 @@ pub(super) async fn end(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> 
     Ok(json(&desk.services.associations.end(id, wanted, audit).await.map_err(problem)?))
 }
 
+pub(super) const CORRECT: Says =
+    says("correctAssociation", ASSOCIATIONS, "It never was, or otherwise than it was said")
+        .takes::<CorrectionWanted>()
+        .gives::<Done>(200, "It is put right; `id` is what stands in its place")
+        .refuses(&[(409, "It cannot be so, or it is asked back as for `associate`")]);
+
 /// `POST /api/v1/associations/{id}/correct`
 pub(super) async fn correct(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
@@ -84,6 +133,11 @@ pub(super) async fn correct(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     let audit = line(&call, "association.correct", detail)?;
     Ok(json(&desk.services.associations.correct(id, wanted, audit).await.map_err(problem)?))
 }
+
+pub(super) const HOME: Says = says("setDeviceHome", ASSOCIATIONS, "Says where a device stands")
+    .takes::<HomeWanted>()
+    .gives::<Done>(200, "It stands there")
+    .refuses(&[(404, "No such device"), (409, "It cannot be so")]);
 
 /// `POST /api/v1/associations/home`
 pub(super) async fn home(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {

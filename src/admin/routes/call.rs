@@ -13,7 +13,7 @@ use crate::admin::admission::Presence;
 use crate::admin::answer::Problem;
 
 /// Longest parameter in a path or query: device keys have at most 200 bytes.
-const PARAMETER_MAX: usize = 512;
+pub(super) const PARAMETER_MAX: usize = 512;
 
 /// What a route gets to see.
 pub(super) struct Call {

@@ -3,52 +3,139 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::json as object;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::http::header::SET_COOKIE;
 use warp::reply::Response as Answer;
 use zeroize::Zeroizing;
 
 use super::call::Call;
+use super::says::{ACCESS, Says, says};
 use crate::access::{Role, Stage, Throttled, Token, Vouched, check_password, check_username, rp_id};
 use crate::admin::admission::agent;
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
 use crate::admin::guard;
+use crate::admin::json::{rfc3339, rfc3339_or_null, words};
 use crate::admin::store::{AuditRow, Outcome, Session, User};
 use crate::buffer::{AccountChange, Change, FactorRow, UserRow};
+use crate::clock::Timestamp;
 
 /// What set-up tries are counted under; no user can be called so.
 const SETUP_ACCOUNT: &str = "\0setup";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct SetupForm {
     code: String,
     username: String,
     password: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct LoginForm {
     username: String,
     password: String,
 }
 
+/// What anybody may know of a box.
+#[derive(Serialize, ToSchema)]
+struct SetupState {
+    /// The first user is still to be made.
+    needed: bool,
+    /// All data is made up: the demo.
+    simulated: bool,
+    site: String,
+    /// SHA-256 of the desk's certificate, `AA:BB:…`.
+    fingerprint: String,
+    version: &'static str,
+    /// An OpenID Connect provider that logs people in.
+    oidc: Option<ProviderName>,
+    /// A directory that knows users besides.
+    directory: bool,
+}
+
+/// On the button.
+#[derive(Serialize, ToSchema)]
+struct ProviderName {
+    name: String,
+}
+
+/// How far somebody has come.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LetIn {
+    pub(super) username: String,
+    pub(super) stage: Stage,
+    /// What can be proven with, from where the request came: `totp`, `passkey`, `recovery`.
+    pub(super) factors: Vec<&'static str>,
+}
+
+/// Who one is, and what one may.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
+struct WhoIsThere {
+    username: String,
+    role: Role,
+    /// `local`, `ldap` or `oidc`.
+    #[schema(schema_with = sources)]
+    source: String,
+    stage: Stage,
+    /// What can be proven with: `totp`, `passkey`, `recovery`.
+    factors: Vec<&'static str>,
+    /// Words as `devices.see`.
+    permissions: Vec<&'static str>,
+    /// Only devices in these places are shown; null: everywhere.
+    places: Option<Vec<String>>,
+    /// These devices too, by key.
+    devices: Option<Vec<String>>,
+    break_glass: Option<OpenGlass>,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    ends: Option<Timestamp>,
+    site: String,
+    simulated: bool,
+    version: &'static str,
+}
+
+/// An emergency that lasts.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OpenGlass {
+    #[serde(serialize_with = "rfc3339")]
+    pub(super) until: Timestamp,
+    pub(super) reason: String,
+}
+
+pub(super) fn sources() -> utoipa::openapi::schema::Object {
+    words(&["local", "ldap", "oidc"])
+}
+
+pub(super) const BRAKED: (u16, &str) = (429, "Too many tries; wait as `Retry-After` says");
+pub(super) const RULE: (u16, &str) = (422, "A rule for what was typed, in words");
+pub(super) const UNFIT: (u16, &str) = (409, "It does not fit how things stand, in words");
+
+pub(super) const SETUP_STATE: Says =
+    says("setupState", ACCESS, "Whether the first user is still to be made, and how to know this box")
+        .gives::<SetupState>(200, "What anybody may know");
+
 /// `GET /api/v1/setup`: whether the first user is still to be made, and how to know this box.
 pub(super) async fn setup_state(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     let services = &desk.services;
-    let oidc = services.federation.provider.as_ref().map(|provider| object!({ "name": provider.name() }));
-    Ok(json(&object!({
-        "needed": !services.store.has_users().await?,
-        "simulated": services.about.simulated,
-        "site": services.about.site,
-        "fingerprint": desk.fingerprint,
-        "version": services.about.version,
-        "oidc": oidc,
-        "directory": services.federation.directory.is_some(),
-    })))
+    let provider = services.federation.provider.as_ref();
+    Ok(json(&SetupState {
+        needed: !services.store.has_users().await?,
+        simulated: services.about.simulated,
+        site: services.about.site.clone(),
+        fingerprint: desk.fingerprint.clone(),
+        version: services.about.version,
+        oidc: provider.map(|provider| ProviderName { name: provider.name().into() }),
+        directory: services.federation.directory.is_some(),
+    }))
 }
+
+pub(super) const SETUP: Says =
+    says("setup", ACCESS, "Makes the first user, for whoever read the code on the console")
+        .takes::<SetupForm>()
+        .gives::<LetIn>(200, "Made; the session's cookie is set")
+        .refuses(&[(403, "The code is wrong"), (410, "There is a first user already"), RULE, BRAKED]);
 
 /// `POST /api/v1/setup`: the first user, for whoever read the code on the console.
 pub(super) async fn setup(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -73,6 +160,12 @@ pub(super) async fn setup(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     desk.drop_setup_code();
     let_in(&desk, &call, &user, false, Vec::new(), None).await
 }
+
+pub(super) const LOGIN: Says =
+    says("login", ACCESS, "Begins a session, by the box's password or the directory's")
+        .takes::<LoginForm>()
+        .gives::<LetIn>(200, "As far as `stage` says: the session's cookie is set")
+        .refuses(&[(401, "User name or password is wrong"), BRAKED]);
 
 /// `POST /api/v1/login`
 pub(super) async fn login(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -150,6 +243,8 @@ pub(super) async fn knows_password(
     Ok(found.is_some_and(|(found, _)| found.name == user.name && found.source == user.source))
 }
 
+pub(super) const LOGOUT: Says = says("logout", ACCESS, "Ends the session");
+
 /// `POST /api/v1/logout`
 pub(super) async fn logout(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
@@ -158,27 +253,29 @@ pub(super) async fn logout(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(with_header(empty(StatusCode::NO_CONTENT), SET_COOKIE, &guard::no_cookie()))
 }
 
+pub(super) const SESSION: Says =
+    says("session", ACCESS, "Who one is, and what one may").gives::<WhoIsThere>(200, "Who is asking");
+
 /// `GET /api/v1/session`: who one is, and what one may.
 pub(super) async fn session(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let presence = call.presence()?;
+    let presence = call.presence()?.clone();
     let about = &desk.services.about;
     let factors = factors_of(&desk, &presence.user).await?;
-    let glass = presence.break_glass.as_ref();
-    Ok(json(&object!({
-        "username": presence.user,
-        "role": presence.role,
-        "source": presence.source,
-        "stage": presence.stage,
-        "factors": kinds(&factors, &call),
-        "permissions": presence.permissions.words(),
-        "places": presence.grants.places,
-        "devices": presence.grants.devices,
-        "break_glass": glass.map(|one| object!({ "until": one.until.rfc3339(), "reason": one.reason })),
-        "ends": presence.session.as_ref().map(|session| session.expires.rfc3339()),
-        "site": about.site,
-        "simulated": about.simulated,
-        "version": about.version,
-    })))
+    Ok(json(&WhoIsThere {
+        username: presence.user,
+        role: presence.role,
+        source: presence.source,
+        stage: presence.stage,
+        factors: kinds(&factors, &call),
+        permissions: presence.permissions.words(),
+        places: presence.grants.places,
+        devices: presence.grants.devices,
+        break_glass: presence.break_glass.map(|one| OpenGlass { until: one.until, reason: one.reason }),
+        ends: presence.session.map(|session| session.expires),
+        site: about.site.clone(),
+        simulated: about.simulated,
+        version: about.version,
+    }))
 }
 
 /// How far somebody has come who is in with a password, and a second factor or not.
@@ -228,7 +325,7 @@ pub(super) async fn let_in(
     let token =
         begin(desk, call, user, stage, [now, now.plus(desk.services.access.limits().life)], with, line);
     let token = token.await?;
-    let body = object!({ "username": user.name, "stage": stage, "factors": kinds(&factors, call) });
+    let body = LetIn { username: user.name.clone(), stage, factors: kinds(&factors, call) };
     Ok(with_header(json(&body), SET_COOKIE, &guard::cookie(token.text())))
 }
 
@@ -238,7 +335,7 @@ pub(super) async fn begin(
     call: &Call,
     user: &User,
     stage: Stage,
-    span: [crate::clock::Timestamp; 2],
+    span: [Timestamp; 2],
     mut with: Vec<Change>,
     line: Option<AuditRow>,
 ) -> Result<Token, Problem> {

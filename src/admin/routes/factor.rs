@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
-use serde_json::json as object;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::http::header::SET_COOKIE;
 use warp::reply::Response as Answer;
 use zeroize::Zeroizing;
 
 use super::call::Call;
-use super::enter::{begin, brake, factors_of, kinds, knows_password, let_in, rule};
+use super::enter::{
+    BRAKED, LetIn, RULE, UNFIT, begin, brake, factors_of, kinds, knows_password, let_in, rule, sources,
+};
+use super::says::{ACCESS, ACCOUNT, Says, says};
 use crate::access::{
     Expected, PASSKEY_ALGORITHMS, Stage, Totp, check_assertion, check_registration, make_recovery_codes,
     recovery_hash, rp_id,
@@ -20,16 +23,18 @@ use crate::access::{
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
 use crate::admin::guard;
+use crate::admin::json::{rfc3339, rfc3339_or_null, words};
 use crate::admin::pending::{Kind, Question};
 use crate::admin::store::{AuditRow, Outcome, User};
 use crate::buffer::{AccountChange, Change, FactorRow};
+use crate::clock::Timestamp;
 
 /// Milliseconds a browser waits for a finger.
 const PATIENCE_MS: u32 = 120_000;
 /// Characters of a factor's label.
 const LABEL_MAX: usize = 60;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Proof {
     totp: Option<String>,
@@ -38,7 +43,7 @@ struct Proof {
     password: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasskeyAnswer {
     id: String,
@@ -47,7 +52,7 @@ struct PasskeyAnswer {
     signature: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewTotp {
     code: String,
@@ -55,13 +60,103 @@ struct NewTotp {
     label: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPasskeyForm {
     #[serde(default)]
     label: String,
     client_data: String,
     attestation: String,
+}
+
+/// What a browser asks a passkey; bytes as base64url.
+#[derive(Serialize, ToSchema)]
+struct PasskeyChallenge {
+    challenge: String,
+    rp_id: String,
+    credentials: Vec<String>,
+    timeout_ms: u32,
+}
+
+/// What a browser makes a passkey of; bytes as base64url.
+#[derive(Serialize, ToSchema)]
+struct PasskeyBegun {
+    challenge: String,
+    rp: RelyingParty,
+    user: PasskeyUser,
+    /// Credentials that are known already.
+    exclude: Vec<String>,
+    /// COSE numbers, in the order preferred.
+    algorithms: Vec<i64>,
+    timeout_ms: u32,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RelyingParty {
+    id: String,
+    name: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PasskeyUser {
+    id: String,
+    name: String,
+    display: String,
+}
+
+/// The secret of a new authenticator app, shown now and never again.
+#[derive(Serialize, ToSchema)]
+struct TotpBegun {
+    /// Base 32.
+    secret: String,
+    uri: String,
+    /// The same as a QR code.
+    svg: String,
+}
+
+/// A second factor is there.
+#[derive(Serialize, ToSchema)]
+struct Enrolled {
+    /// Recovery codes, shown once, when it was the first.
+    recovery: Option<Vec<String>>,
+    stage: Stage,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RecoveryCodes {
+    recovery: Vec<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Factor {
+    id: i64,
+    #[schema(schema_with = factor_kinds)]
+    kind: String,
+    label: String,
+    /// The name of the desk a passkey is bound to.
+    site: Option<String>,
+    #[serde(serialize_with = "rfc3339")]
+    created: Timestamp,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    last_used: Option<Timestamp>,
+}
+
+fn factor_kinds() -> utoipa::openapi::schema::Object {
+    words(&["totp", "passkey"])
+}
+
+/// One's own account.
+#[derive(Serialize, ToSchema)]
+struct Account {
+    username: String,
+    #[schema(schema_with = sources)]
+    source: String,
+    factors: Vec<Factor>,
+    recovery_left: usize,
+    /// The role must have a second factor.
+    required: bool,
+    /// The desk was called by a name that passkeys can be bound to.
+    passkeys: bool,
 }
 
 /// The user who asks, as they are kept now.
@@ -81,6 +176,10 @@ fn expected(call: &Call) -> Result<Expected, Problem> {
     made.ok_or_else(|| Problem::new(StatusCode::CONFLICT, "no-name", detail))
 }
 
+pub(super) const CHALLENGE: Says = says("challengeFactor", ACCESS, "Asks for an answer of a passkey")
+    .gives::<PasskeyChallenge>(200, "For the browser")
+    .refuses(&[UNFIT]);
+
 /// `POST /api/v1/factor/challenge`
 pub(super) async fn challenge(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
@@ -96,15 +195,24 @@ pub(super) async fn challenge(desk: Arc<Desk>, call: Call) -> Result<Answer, Pro
         let detail = "you have no passkey for this name of the desk";
         return Err(Problem::new(StatusCode::CONFLICT, "no-passkey", detail));
     }
-    let answer = json(&object!({
-        "challenge": expected.challenge_text(),
-        "rp_id": expected.rp_id,
-        "credentials": known,
-        "timeout_ms": PATIENCE_MS,
-    }));
+    let answer = json(&PasskeyChallenge {
+        challenge: expected.challenge_text(),
+        rp_id: expected.rp_id.clone(),
+        credentials: known,
+        timeout_ms: PATIENCE_MS,
+    });
     desk.pending().ask(presence.token, Question::Assertion(expected), desk.now());
     Ok(answer)
 }
+
+pub(super) const PROVE: Says = says(
+    "proveFactor",
+    ACCESS,
+    "Proves a second factor: the second step of a log-in, and again where it is asked for",
+)
+.takes::<Proof>()
+.gives::<LetIn>(200, "A new cookie is set")
+.refuses(&[(401, "It was not right, or there is no session"), UNFIT, BRAKED]);
 
 /// `POST /api/v1/factor/prove`
 pub(super) async fn prove(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -134,8 +242,8 @@ pub(super) async fn prove(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
             let span = [session.created, session.expires];
             let token = begin(&desk, &call, &user, Stage::In, span, spent, Some(line(Outcome::Done))).await;
             token.map(|token| {
-                let body =
-                    object!({ "username": user.name, "stage": Stage::In, "factors": kinds(&factors, &call) });
+                let (username, stage) = (user.name.clone(), Stage::In);
+                let body = LetIn { username, stage, factors: kinds(&factors, &call) };
                 with_header(json(&body), SET_COOKIE, &guard::cookie(token.text()))
             })
         }
@@ -238,33 +346,33 @@ fn asserted(
     }
 }
 
+pub(super) const ACCOUNT_OF_ONE: Says =
+    says("account", ACCOUNT, "One's own second factors").gives::<Account>(200, "Without any secret");
+
 /// `GET /api/v1/account`
 pub(super) async fn account(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let user = own(&desk, &call).await?;
     let factors = factors_of(&desk, &user.name).await?;
-    let listed: Vec<_> = factors
-        .iter()
-        .filter(|factor| factor.kind != "recovery")
-        .map(|factor| {
-            object!({
-                "id": factor.id,
-                "kind": factor.kind,
-                "label": factor.label,
-                "site": factor.site,
-                "created": factor.created.rfc3339(),
-                "last_used": factor.last_used.map(|at| at.rfc3339()),
-            })
-        })
-        .collect();
-    Ok(json(&object!({
-        "username": user.name,
-        "source": user.source,
-        "factors": listed,
-        "recovery_left": factors.iter().filter(|factor| factor.kind == "recovery").count(),
-        "required": desk.services.access.wants_factor(user.role),
-        "passkeys": call.authority.as_deref().and_then(rp_id).is_some(),
-    })))
+    let listed = factors.iter().filter(|factor| factor.kind != "recovery").map(|factor| Factor {
+        id: factor.id,
+        kind: factor.kind.clone(),
+        label: factor.label.clone(),
+        site: factor.site.clone(),
+        created: factor.created,
+        last_used: factor.last_used,
+    });
+    Ok(json(&Account {
+        factors: listed.collect(),
+        recovery_left: factors.iter().filter(|factor| factor.kind == "recovery").count(),
+        required: desk.services.access.wants_factor(user.role),
+        passkeys: call.authority.as_deref().and_then(rp_id).is_some(),
+        username: user.name,
+        source: user.source,
+    }))
 }
+
+pub(super) const TOTP_BEGIN: Says = says("beginTotp", ACCOUNT, "Begins to set up an authenticator app")
+    .gives::<TotpBegun>(200, "To be scanned, then confirmed with a code");
 
 /// `POST /api/v1/account/totp/begin`
 pub(super) async fn totp_begin(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -273,10 +381,15 @@ pub(super) async fn totp_begin(desk: Arc<Desk>, call: Call) -> Result<Answer, Pr
     let uri = totp.uri(&desk.services.about.site, &presence.user);
     let drawn = qrcode::QrCode::new(uri.as_bytes()).map_err(Problem::unavailable)?;
     let svg = drawn.render::<qrcode::render::svg::Color<'_>>().min_dimensions(200, 200).build();
-    let answer = json(&object!({ "secret": *totp.base32(), "uri": *uri, "svg": svg }));
+    let answer = json(&TotpBegun { secret: totp.base32().to_string(), uri: uri.to_string(), svg });
     desk.pending().ask(presence.token, Question::Totp(totp), desk.now());
     Ok(answer)
 }
+
+pub(super) const TOTP_ADD: Says = says("addTotp", ACCOUNT, "Confirms an authenticator app by its first code")
+    .takes::<NewTotp>()
+    .gives::<Enrolled>(200, "It counts from now on")
+    .refuses(&[UNFIT, RULE, BRAKED]);
 
 /// `POST /api/v1/account/totp`
 pub(super) async fn totp_add(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -310,6 +423,10 @@ pub(super) async fn totp_add(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
     Ok(done)
 }
 
+pub(super) const PASSKEY_BEGIN: Says = says("beginPasskey", ACCOUNT, "Begins to make a passkey")
+    .gives::<PasskeyBegun>(200, "For the browser")
+    .refuses(&[UNFIT]);
+
 /// `POST /api/v1/account/passkey/begin`
 pub(super) async fn passkey_begin(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let presence = call.presence()?;
@@ -322,21 +439,29 @@ pub(super) async fn passkey_begin(desk: Arc<Desk>, call: Call) -> Result<Answer,
     // Opaque and the same each time (WebAuthn §5.4.3): no name of a person.
     let handle =
         uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("bedside:{}", presence.user).as_bytes());
-    let answer = json(&object!({
-        "challenge": expected.challenge_text(),
-        "rp": { "id": expected.rp_id, "name": format!("Bedside {}", desk.services.about.site) },
-        "user": {
-            "id": URL_SAFE_NO_PAD.encode(handle.as_bytes()),
-            "name": presence.user,
-            "display": presence.user,
+    let answer = json(&PasskeyBegun {
+        challenge: expected.challenge_text(),
+        rp: RelyingParty {
+            id: expected.rp_id.clone(),
+            name: format!("Bedside {}", desk.services.about.site),
         },
-        "exclude": known,
-        "algorithms": PASSKEY_ALGORITHMS,
-        "timeout_ms": PATIENCE_MS,
-    }));
+        user: PasskeyUser {
+            id: URL_SAFE_NO_PAD.encode(handle.as_bytes()),
+            name: presence.user.clone(),
+            display: presence.user.clone(),
+        },
+        exclude: known,
+        algorithms: PASSKEY_ALGORITHMS.to_vec(),
+        timeout_ms: PATIENCE_MS,
+    });
     desk.pending().ask(presence.token, Question::Registration(expected), desk.now());
     Ok(answer)
 }
+
+pub(super) const PASSKEY_ADD: Says = says("addPasskey", ACCOUNT, "Keeps a passkey that was made")
+    .takes::<NewPasskeyForm>()
+    .gives::<Enrolled>(200, "It counts from now on")
+    .refuses(&[UNFIT, RULE]);
 
 /// `POST /api/v1/account/passkey`
 pub(super) async fn passkey_add(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -389,7 +514,7 @@ async fn add(desk: &Desk, call: &Call, factor: FactorRow) -> Result<Answer, Prob
     if presence.stage == Stage::In {
         let done = desk.services.store.change_accounts(changes, Some(line)).await?;
         done.map_err(|why| conflict(&why))?;
-        return Ok(json(&object!({ "recovery": shown, "stage": Stage::In })));
+        return Ok(json(&Enrolled { recovery: shown, stage: Stage::In }));
     }
     let user = own(desk, call).await?;
     let now = desk.now();
@@ -397,7 +522,7 @@ async fn add(desk: &Desk, call: &Call, factor: FactorRow) -> Result<Answer, Prob
     let token = begin(desk, call, &user, Stage::In, span, changes, Some(line)).await.map_err(|problem| {
         if problem.status == StatusCode::FORBIDDEN { conflict(&problem.detail) } else { problem }
     })?;
-    let body = json(&object!({ "recovery": shown, "stage": Stage::In }));
+    let body = json(&Enrolled { recovery: shown, stage: Stage::In });
     Ok(with_header(body, SET_COOKIE, &guard::cookie(token.text())))
 }
 
@@ -407,6 +532,11 @@ fn new_codes(user: &str, changes: &mut Vec<Change>) -> Result<Vec<Zeroizing<Stri
     changes.push(Change::Account(AccountChange::Recovery { user: user.into(), hashes }));
     Ok(codes)
 }
+
+pub(super) const RECOVERY: Says =
+    says("newRecoveryCodes", ACCOUNT, "Makes new recovery codes in place of the old ones")
+        .gives::<RecoveryCodes>(200, "Shown once")
+        .refuses(&[UNFIT]);
 
 /// `POST /api/v1/account/recovery`: new codes in place of the old ones.
 pub(super) async fn recovery(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -420,9 +550,10 @@ pub(super) async fn recovery(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
     let line = desk.line(Some(&presence.user), "factor.recovery", Outcome::Done, call.peer);
     let done = desk.services.store.change_accounts(changes, Some(line)).await?;
     done.map_err(|why| conflict(&why))?;
-    let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
-    Ok(json(&object!({ "recovery": codes })))
+    Ok(json(&RecoveryCodes { recovery: codes.iter().map(|code| code.to_string()).collect() }))
 }
+
+pub(super) const REMOVE: Says = says("removeFactor", ACCOUNT, "Removes a second factor").refuses(&[UNFIT]);
 
 /// `POST /api/v1/account/factors/{id}/remove`
 pub(super) async fn remove(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {

@@ -16,10 +16,11 @@ use warp::reply::Response as Answer;
 use warp::sse::Event;
 
 use super::call::Call;
+use super::says::{OVERVIEW, Says, Shape, says};
 use crate::admin::admission::{Presence, Sight};
 use crate::admin::answer::Problem;
 use crate::admin::desk::Desk;
-use crate::admin::live::Point;
+use crate::admin::live::{Overview, Point};
 
 /// An overview is sent at most this often …
 const OVERVIEW_EVERY: Duration = Duration::from_secs(1);
@@ -31,6 +32,12 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_secs(30);
 /// Pieces on their way to one who looks.
 const QUEUE: usize = 16;
+
+pub(super) const LIVE: Says =
+    says("live", OVERVIEW, "The overview and new numbers as they come, until the session ends").streams(
+        &[("overview", Shape::of::<Overview>()), ("point", Shape::of::<Point>())],
+        "Server-sent events; a comment every ten seconds shows that the connection lives",
+    );
 
 /// `GET /api/v1/live`
 pub(super) async fn live(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {

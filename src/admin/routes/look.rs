@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::json as object;
+use serde_json::{Value as Json, json as object};
+use utoipa::ToSchema;
+use utoipa::openapi::Object;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
+use super::says::{self, DEVICES, MESSAGES, Says, number, says, text, word};
 use crate::admin::answer::{Problem, json};
 use crate::admin::desk::Desk;
 use crate::admin::explain::{Explained, StoredFrame};
+use crate::admin::json::{words, words_or_null};
+use crate::admin::live::{DeviceDetail, Overview, Trend, UpstreamView};
 use crate::admin::raw::Raw;
 use crate::admin::segments::Segments;
 use crate::admin::store::{
-    EntryDetail, EntryFilter, EntryRow, EntryState, Happened, PAGE_MAX, UpstreamAnswer,
+    Counts, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, PAGE_MAX, UpstreamAnswer,
 };
 
 /// Entries of a page when nobody says how many.
@@ -22,11 +27,68 @@ const PAGE: u32 = 50;
 const TREND_MINUTES: u32 = 60;
 const TREND_MINUTES_MAX: u32 = 24 * 60;
 
+/// A page of entries.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EntryPage)]
+struct Entries {
+    /// The latest first.
+    entries: Vec<EntryRow>,
+    /// Ask on with `before`.
+    next: Option<i64>,
+    counts: Counts,
+}
+
+/// How it stands with the FHIR server, and the public key it knows the box by.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Upstream)]
+struct UpstreamPage {
+    configured: bool,
+    #[serde(flatten)]
+    view: UpstreamView,
+    #[schema(schema_with = auth)]
+    auth: &'static str,
+    client_id: Option<String>,
+    /// Scopes asked for, and granted when the server said.
+    scopes: Option<String>,
+    granted: Option<String>,
+    kid: Option<String>,
+    algorithm: Option<&'static str>,
+    /// RFC 7517.
+    #[schema(value_type = Object)]
+    jwks: Json,
+    queue: Queue,
+    #[schema(schema_with = mode)]
+    mode: Option<&'static str>,
+}
+
+fn auth() -> Object {
+    words(&["smart", "none"])
+}
+
+fn mode() -> Object {
+    words_or_null(&["put", "conditional"])
+}
+
+/// What is not on the server yet.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UpstreamQueue)]
+struct Queue {
+    waiting: u64,
+    sent: u64,
+    held: u64,
+}
+
+pub(super) const OVERVIEW: Says =
+    says("overview", says::OVERVIEW, "Everything on the first page").gives::<Overview>(200, "How it stands");
+
 /// `GET /api/v1/overview`
 pub(super) async fn overview(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let sight = desk.sight(call.presence()?).await?;
     Ok(json(&desk.overview(&sight).await?))
 }
+
+pub(super) const DEVICE: Says =
+    says("device", DEVICES, "One device with its last values").gives::<DeviceDetail>(200, "The device");
 
 /// `GET /api/v1/devices/{key}`
 pub(super) async fn device(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -34,26 +96,38 @@ pub(super) async fn device(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     desk.services.live.device(call.parameter()?).map(|device| json(&device)).ok_or_else(Problem::not_found)
 }
 
+pub(super) const TREND: Says = says("deviceTrend", DEVICES, "The last minutes of one metric of a device")
+    .asks(&[
+        text("code", "the metric: `code` of a value").needed(),
+        number("minutes", 1, 24 * 60, "how far back; 60 when it is not said"),
+    ])
+    .gives::<Trend>(200, "The points; for a chart, not for a record");
+
 /// `GET /api/v1/devices/{key}/trend?code=C&minutes=60`
 pub(super) async fn trend(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     desk.sight(call.presence()?).await?.check(Some(call.parameter()?))?;
-    let code = call.asked("code").ok_or_else(|| Problem::bad("say which metric: ?code="))?;
+    let code = call.asked("code").unwrap_or_default();
     let minutes = call.number("minutes", 1..=TREND_MINUTES_MAX)?.unwrap_or(TREND_MINUTES);
     let trend = desk.services.live.trend(call.parameter()?, code, minutes);
     trend.map(|trend| json(&trend)).ok_or_else(Problem::not_found)
 }
 
+const STATES: &[&str] = &["waiting", "sent", "accepted", "held"];
+
+pub(super) const ENTRIES: Says = says("entries", MESSAGES, "Messages, the latest first")
+    .asks(&[
+        word("state", STATES, "only those in this state"),
+        text("link", "only those of this link"),
+        text("device", "only those of the device with this key"),
+        number("before", 1, i64::MAX, "only entries before this one: `next` of the page before"),
+        number("limit", 1, 200, "how many at most; 50 when it is not said"),
+    ])
+    .gives::<Entries>(200, "A page");
+
 /// `GET /api/v1/entries?state=&link=&device=&before=&limit=`
 pub(super) async fn entries(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let state = match call.asked("state") {
-        None => None,
-        Some(word) => {
-            let unknown = || Problem::bad("\"state\" is waiting, sent, accepted or held");
-            Some(EntryState::parse(word).ok_or_else(unknown)?)
-        }
-    };
     let filter = EntryFilter {
-        state,
+        state: call.asked("state").and_then(EntryState::parse),
         link: call.asked("link").map(Into::into),
         device: call.asked("device").map(Into::into),
         before: call.number("before", 1..=i64::MAX)?,
@@ -65,11 +139,12 @@ pub(super) async fn entries(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     // What is out of sight leaves the page shorter; asking on goes on behind it.
     page.entries.retain(|entry| sight.check(entry.device.as_deref()).is_ok());
     let counts = store.backlog().await?.counts;
-    Ok(json(&object!({ "entries": page.entries, "next": page.next, "counts": counts })))
+    Ok(json(&Entries { entries: page.entries, next: page.next, counts }))
 }
 
 /// One entry: raw bytes → measurements → FHIR → what the server said.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EntryDetail)]
 struct EntryPage {
     #[serde(flatten)]
     row: EntryRow,
@@ -81,6 +156,10 @@ struct EntryPage {
     answer: Option<UpstreamAnswer>,
     timeline: Vec<Happened>,
 }
+
+pub(super) const ENTRY: Says =
+    says("entry", MESSAGES, "One message: its bytes, what they say, its FHIR, what the server answered")
+        .gives::<EntryPage>(200, "The message");
 
 /// `GET /api/v1/entries/{id}`
 pub(super) async fn entry(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -108,6 +187,10 @@ pub(super) async fn entry(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     Ok(json(&EntryPage { row, raw, intact, warnings, explained, answer, timeline }))
 }
 
+pub(super) const HL7: Says = says("entryHl7", MESSAGES, "An HL7 v2 message segment by segment")
+    .gives::<Segments>(200, "The segments; empty fields are left out")
+    .refuses(&[(404, "No such message, or it is no HL7 v2 message")]);
+
 /// `GET /api/v1/entries/{id}/hl7`
 pub(super) async fn hl7(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let detail = desk.services.store.entry(call.id()?).await?.ok_or_else(Problem::not_found)?;
@@ -121,28 +204,27 @@ pub(super) async fn hl7(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> 
     Ok(json(&segments))
 }
 
+pub(super) const UPSTREAM: Says =
+    says("upstream", says::UPSTREAM, "How it stands with the FHIR server, and the box's public key")
+        .gives::<UpstreamPage>(200, "How it stands");
+
 /// `GET /api/v1/upstream`
 pub(super) async fn upstream(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     let (view, standing) = desk.services.live.upstream();
     let counts = desk.services.store.backlog().await?.counts;
     let standing = standing.as_ref();
     let jwks = standing.map(|s| &s.jwks).filter(|jwks| jwks.is_object()).cloned();
-    Ok(json(&object!({
-        "configured": standing.is_some(),
-        "name": view.name,
-        "base": view.base,
-        "state": view.state,
-        "since": view.since.rfc3339(),
-        "last_success": view.last_success.map(|at| at.rfc3339()),
-        "detail": view.detail,
-        "auth": standing.map_or("none", |s| s.auth),
-        "client_id": standing.and_then(|s| s.client_id.as_ref()),
-        "scopes": standing.and_then(|s| s.scopes.as_ref()),
-        "granted": standing.and_then(|s| s.granted.as_ref()),
-        "kid": standing.and_then(|s| s.kid.as_ref()),
-        "algorithm": standing.and_then(|s| s.algorithm),
-        "jwks": jwks.unwrap_or_else(|| object!({ "keys": [] })),
-        "queue": { "waiting": counts.waiting, "sent": counts.sent, "held": counts.held },
-        "mode": standing.and_then(|s| s.mode),
-    })))
+    Ok(json(&UpstreamPage {
+        configured: standing.is_some(),
+        view,
+        auth: standing.map_or("none", |s| s.auth),
+        client_id: standing.and_then(|s| s.client_id.clone()),
+        scopes: standing.and_then(|s| s.scopes.clone()),
+        granted: standing.and_then(|s| s.granted.clone()),
+        kid: standing.and_then(|s| s.kid.clone()),
+        algorithm: standing.and_then(|s| s.algorithm),
+        jwks: jwks.unwrap_or_else(|| object!({ "keys": [] })),
+        queue: Queue { waiting: counts.waiting, sent: counts.sent, held: counts.held },
+        mode: standing.and_then(|s| s.mode),
+    }))
 }

@@ -5,7 +5,9 @@ mod account;
 mod act;
 mod associate;
 mod call;
+mod describe;
 mod enter;
+mod entrance;
 mod factor;
 mod live;
 mod look;
@@ -14,6 +16,7 @@ mod pair;
 mod people;
 mod probe;
 mod record;
+mod says;
 mod users;
 mod vouched;
 mod work;
@@ -32,18 +35,20 @@ use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response as Answer;
 
-use super::admission::{ANY_STAGE, Presence, Terms, bearer};
+use super::admission::{Presence, Terms, bearer};
 use super::answer::Problem;
 use super::desk::{Arrival, Desk};
 use super::guard;
 use crate::access::{Permission, Stage};
 pub(super) use call::fuzz;
 use call::{Call, decoded};
+pub(super) use describe::document;
+use says::Says;
 
 /// One route.
 struct Route {
     method: Method,
-    /// Segments; `{}` stands for one that is taken as a parameter.
+    /// Segments; one in braces is taken as a parameter, `{id}` as a number.
     path: &'static str,
     need: Need,
     /// What it asks besides.
@@ -51,6 +56,8 @@ struct Route {
     /// Most bytes of a request body.
     body_max: usize,
     run: Run,
+    /// What the description of the API says of it.
+    says: Says,
 }
 
 /// Who may use a route.
@@ -77,11 +84,19 @@ const LINK_BODY: usize = 16 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const fn get(path: &'static str, need: Need, run: Run) -> Route {
-    Route { method: Method::GET, path, need, terms: NO_TERMS, body_max: NO_BODY, run }
+    Route {
+        method: Method::GET,
+        path,
+        need,
+        terms: NO_TERMS,
+        body_max: NO_BODY,
+        run,
+        says: says::UNDESCRIBED,
+    }
 }
 
 const fn post(path: &'static str, need: Need, body_max: usize, run: Run) -> Route {
-    Route { method: Method::POST, path, need, terms: NO_TERMS, body_max, run }
+    Route { method: Method::POST, path, need, terms: NO_TERMS, body_max, run, says: says::UNDESCRIBED }
 }
 
 const NO_TERMS: Terms = Terms { risky: false, in_person: false, by_place: false, entering: &[] };
@@ -111,6 +126,11 @@ impl Route {
         self.terms.entering = stages;
         self
     }
+
+    const fn says(mut self, says: Says) -> Self {
+        self.says = says;
+        self
+    }
 }
 
 const LOOK: Need = Need::Session(Permission::Look);
@@ -120,209 +140,181 @@ const PAIR: Need = Need::Session(Permission::Pair);
 const WORKLIST: Need = Need::Session(Permission::Worklist);
 const ASSOCIATE: Need = Need::Session(Permission::Associate);
 const PRESENCE: Need = Need::Session(Permission::Presence);
-const USERS: Need = Need::Session(Permission::Users);
 
-/// Where a second factor is being made because there must be one.
-const ENROLLING: &[Stage] = &[Stage::Enrol];
-
-/// The table. A test walks it with and without a session.
+/// The table. Tests walk it: every role, every method, every body that is too long.
+///
+/// Each row names, with `.says(…)`, a constant beside its code that describes it: its name (unique, it becomes the name of
+/// a function in programs made from the description), its topic, one sentence; then what it takes and gives.
+///
+/// ```text
+/// pub(super) const TREND: Says = says("deviceTrend", DEVICES, "The last minutes of one metric of a device")
+///     .asks(&[text("code", "the metric").needed(), number("minutes", 1, 1440, "how far back")])   // the query
+///     .takes::<Wanted>()                    // the body: a type that derives Deserialize and ToSchema
+///     .gives::<Trend>(200, "The points")    // the answer: a type that derives Serialize and ToSchema
+///     .refuses(&[(409, "Why")]);            // beside 400, 401, 403, 404, 408, 413 and 503, which follow from the row
+/// ```
+///
+/// What is said of the query is held against it before the route runs. Two types of one name need `#[schema(as = Other)]`;
+/// a word that is one of few, `#[schema(schema_with = …)]` with [`words`](super::json::words). `BLESS=1 cargo nextest run
+/// openapi` writes `web/openapi.json`; every answer in the tests of this room is held against it.
 const ROUTES: &[Route] = &[
-    get("/healthz", Need::Nothing, |desk, call| Box::pin(probe::healthz(desk, call))),
-    get("/readyz", Need::Nothing, |desk, call| Box::pin(probe::readyz(desk, call))),
-    get("/metrics", Need::Scraper, |desk, call| Box::pin(probe::metrics(desk, call))),
-    get("/api/v1/setup", Need::Nothing, |desk, call| Box::pin(enter::setup_state(desk, call))),
-    post("/api/v1/setup", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::setup(desk, call))),
-    post("/api/v1/login", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::login(desk, call))),
-    post("/api/v1/logout", PRESENCE, NO_BODY, |desk, call| Box::pin(enter::logout(desk, call)))
-        .entering(ANY_STAGE)
-        .in_person(),
-    get("/api/v1/session", PRESENCE, |desk, call| Box::pin(enter::session(desk, call))).entering(ANY_STAGE),
-    post("/api/v1/factor/challenge", PRESENCE, NO_BODY, |desk, call| Box::pin(factor::challenge(desk, call)))
-        .entering(ANY_STAGE)
-        .in_person(),
-    post("/api/v1/factor/prove", PRESENCE, LINK_BODY, |desk, call| Box::pin(factor::prove(desk, call)))
-        .entering(ANY_STAGE)
-        .in_person(),
-    get("/api/v1/oidc/begin", Need::Nothing, |desk, call| Box::pin(vouched::begin(desk, call))),
-    get("/api/v1/oidc/return", Need::Nothing, |desk, call| Box::pin(vouched::back(desk, call))),
-    get("/api/v1/account", PRESENCE, |desk, call| Box::pin(factor::account(desk, call)))
-        .entering(ANY_STAGE)
-        .in_person(),
-    post("/api/v1/account/totp/begin", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(factor::totp_begin(desk, call))
-    })
-    .entering(ENROLLING)
-    .risky()
-    .in_person(),
-    post("/api/v1/account/totp", PRESENCE, SMALL_BODY, |desk, call| Box::pin(factor::totp_add(desk, call)))
-        .entering(ENROLLING)
-        .risky()
-        .in_person(),
-    post("/api/v1/account/passkey/begin", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(factor::passkey_begin(desk, call))
-    })
-    .entering(ENROLLING)
-    .risky()
-    .in_person(),
-    post("/api/v1/account/passkey", PRESENCE, LINK_BODY, |desk, call| {
-        Box::pin(factor::passkey_add(desk, call))
-    })
-    .entering(ENROLLING)
-    .risky()
-    .in_person(),
-    post("/api/v1/account/recovery", PRESENCE, NO_BODY, |desk, call| Box::pin(factor::recovery(desk, call)))
-        .risky()
-        .in_person(),
-    post("/api/v1/account/factors/{}/remove", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(factor::remove(desk, call))
-    })
-    .risky()
-    .in_person(),
-    post("/api/v1/account/password", PRESENCE, SMALL_BODY, |desk, call| {
-        Box::pin(account::password(desk, call))
-    })
-    .entering(&[Stage::Password])
-    .in_person(),
-    get("/api/v1/account/sessions", PRESENCE, |desk, call| Box::pin(account::sessions(desk, call)))
-        .in_person(),
-    post("/api/v1/account/sessions/end-others", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(account::end_others(desk, call))
-    })
-    .in_person(),
-    post("/api/v1/account/sessions/{}/end", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(account::end_session(desk, call))
-    })
-    .in_person(),
-    get("/api/v1/account/tokens", PRESENCE, |desk, call| Box::pin(account::tokens(desk, call))).in_person(),
-    post("/api/v1/account/tokens", PRESENCE, SMALL_BODY, |desk, call| {
-        Box::pin(account::add_token(desk, call))
-    })
-    .risky()
-    .in_person(),
-    post("/api/v1/account/tokens/{}/revoke", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(account::revoke_token(desk, call))
-    })
-    .in_person(),
-    post("/api/v1/break-glass", Need::Session(Permission::BreakGlass), SMALL_BODY, |desk, call| {
-        Box::pin(account::break_glass(desk, call))
-    })
-    .risky()
-    .in_person()
-    .by_place(),
-    post("/api/v1/break-glass/end", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(account::end_break_glass(desk, call))
-    })
-    .in_person(),
-    get("/api/v1/break-glass", Need::Session(Permission::Audit), |desk, call| {
-        Box::pin(account::break_glasses(desk, call))
-    }),
-    get("/api/v1/users", USERS, |desk, call| Box::pin(users::list(desk, call))),
-    post("/api/v1/users", USERS, SMALL_BODY, |desk, call| Box::pin(users::add(desk, call)))
-        .risky()
-        .in_person(),
-    post("/api/v1/users/{}/change", USERS, LINK_BODY, |desk, call| Box::pin(users::edit(desk, call)))
-        .risky()
-        .in_person(),
-    post("/api/v1/users/{}/password", USERS, NO_BODY, |desk, call| {
-        Box::pin(users::reset_password(desk, call))
-    })
-    .risky()
-    .in_person(),
-    post("/api/v1/users/{}/factors/reset", USERS, NO_BODY, |desk, call| {
-        Box::pin(users::reset_factors(desk, call))
-    })
-    .risky()
-    .in_person(),
-    post("/api/v1/users/{}/remove", USERS, NO_BODY, |desk, call| Box::pin(users::remove(desk, call)))
-        .risky()
-        .in_person(),
-    get("/api/v1/users/{}/sessions", USERS, |desk, call| Box::pin(users::sessions(desk, call))),
-    post("/api/v1/users/{}/sessions/end", USERS, NO_BODY, |desk, call| {
-        Box::pin(users::end_sessions(desk, call))
-    })
-    .in_person(),
-    get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call))).by_place(),
-    get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).by_place(),
-    get("/api/v1/devices/{}", LOOK, |desk, call| Box::pin(look::device(desk, call))).by_place(),
-    get("/api/v1/devices/{}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call))).by_place(),
-    get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))).by_place(),
-    get("/api/v1/entries/{}", READ, |desk, call| Box::pin(look::entry(desk, call))).by_place(),
-    get("/api/v1/entries/{}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))).by_place(),
-    post("/api/v1/entries/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call)))
+    get("/api/openapi.json", PRESENCE, |desk, call| Box::pin(describe::openapi(desk, call)))
+        .says(describe::OPENAPI),
+    get("/api/v1/openapi.json", PRESENCE, |desk, call| Box::pin(describe::openapi(desk, call)))
+        .says(describe::OPENAPI_V1),
+    get("/healthz", Need::Nothing, |desk, call| Box::pin(probe::healthz(desk, call))).says(probe::HEALTHZ),
+    get("/readyz", Need::Nothing, |desk, call| Box::pin(probe::readyz(desk, call))).says(probe::READYZ),
+    get("/metrics", Need::Scraper, |desk, call| Box::pin(probe::metrics(desk, call))).says(probe::METRICS),
+    get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call)))
+        .says(look::OVERVIEW)
         .by_place(),
-    post("/api/v1/entries/{}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call)))
+    get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).says(live::LIVE).by_place(),
+    get("/api/v1/devices/{key}", LOOK, |desk, call| Box::pin(look::device(desk, call)))
+        .says(look::DEVICE)
         .by_place(),
-    get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))),
+    get("/api/v1/devices/{key}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call)))
+        .says(look::TREND)
+        .by_place(),
+    get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call)))
+        .says(look::ENTRIES)
+        .by_place(),
+    get("/api/v1/entries/{id}", READ, |desk, call| Box::pin(look::entry(desk, call)))
+        .says(look::ENTRY)
+        .by_place(),
+    get("/api/v1/entries/{id}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call)))
+        .says(look::HL7)
+        .by_place(),
+    post("/api/v1/entries/{id}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call)))
+        .says(act::RELEASE)
+        .by_place(),
+    post("/api/v1/entries/{id}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call)))
+        .says(act::REPLAY)
+        .by_place(),
+    get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))).says(look::UPSTREAM),
     post("/api/v1/upstream/test", Need::Session(Permission::TestUpstream), NO_BODY, |desk, call| {
         Box::pin(act::test_upstream(desk, call))
-    }),
-    get("/api/v1/pairing", PAIR, |desk, call| Box::pin(pair::standing(desk, call))),
-    post("/api/v1/pairing/preview", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::preview(desk, call))),
-    post("/api/v1/pairing/accept", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::accept(desk, call))),
-    post("/api/v1/pairing/forget", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::forget(desk, call))),
-    post("/api/v1/pairing/links", PAIR, LINK_BODY, |desk, call| Box::pin(pair::add_link(desk, call))),
-    post("/api/v1/pairing/links/{}/remove", PAIR, NO_BODY, |desk, call| {
+    })
+    .says(act::TEST),
+    get("/api/v1/pairing", PAIR, |desk, call| Box::pin(pair::standing(desk, call))).says(pair::STANDING),
+    post("/api/v1/pairing/preview", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::preview(desk, call)))
+        .says(pair::PREVIEW),
+    post("/api/v1/pairing/accept", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::accept(desk, call)))
+        .says(pair::ACCEPT),
+    post("/api/v1/pairing/forget", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::forget(desk, call)))
+        .says(pair::FORGET),
+    post("/api/v1/pairing/links", PAIR, LINK_BODY, |desk, call| Box::pin(pair::add_link(desk, call)))
+        .says(pair::ADD_LINK),
+    post("/api/v1/pairing/links/{name}/remove", PAIR, NO_BODY, |desk, call| {
         Box::pin(pair::remove_link(desk, call))
-    }),
-    get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))),
-    get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))),
-    post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call))),
-    get("/api/v1/recordings", PAIR, |desk, call| Box::pin(record::list(desk, call))),
-    post("/api/v1/recordings", PAIR, SMALL_BODY, |desk, call| Box::pin(record::start(desk, call))),
-    get("/api/v1/recordings/{}", PAIR, |desk, call| Box::pin(record::export(desk, call))),
-    post("/api/v1/recordings/{}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call))),
-    post("/api/v1/recordings/{}/remove", PAIR, NO_BODY, |desk, call| Box::pin(record::remove(desk, call))),
-    get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))),
-    post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call))),
-    post("/api/v1/worklist/{}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call))),
-    get("/api/v1/destinations", LOOK, |desk, call| Box::pin(onward::destinations(desk, call))),
-    get("/api/v1/destinations/{}/messages", READ, |desk, call| Box::pin(onward::messages(desk, call))),
-    post("/api/v1/destinations/{}/pause", RESEND, NO_BODY, |desk, call| Box::pin(onward::pause(desk, call))),
-    post("/api/v1/destinations/{}/resume", RESEND, NO_BODY, |desk, call| {
+    })
+    .says(pair::REMOVE_LINK),
+    get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))).says(pair::PORTS),
+    get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))).says(pair::SCANNING),
+    post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call)))
+        .says(pair::SCAN),
+    get("/api/v1/recordings", PAIR, |desk, call| Box::pin(record::list(desk, call))).says(record::LIST),
+    post("/api/v1/recordings", PAIR, SMALL_BODY, |desk, call| Box::pin(record::start(desk, call)))
+        .says(record::START),
+    get("/api/v1/recordings/{name}", PAIR, |desk, call| Box::pin(record::export(desk, call)))
+        .says(record::EXPORT),
+    post("/api/v1/recordings/{name}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call)))
+        .says(record::STOP),
+    post("/api/v1/recordings/{name}/remove", PAIR, NO_BODY, |desk, call| {
+        Box::pin(record::remove(desk, call))
+    })
+    .says(record::REMOVE),
+    get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))).says(work::ORDERS),
+    post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call)))
+        .says(work::ADD),
+    post("/api/v1/worklist/find", WORKLIST, SMALL_BODY, |desk, call| Box::pin(work::find(desk, call)))
+        .says(work::FIND),
+    post("/api/v1/worklist/{id}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call)))
+        .says(work::CANCEL),
+    get("/api/v1/destinations", LOOK, |desk, call| Box::pin(onward::destinations(desk, call)))
+        .says(onward::DESTINATIONS),
+    get("/api/v1/destinations/{name}/messages", READ, |desk, call| Box::pin(onward::messages(desk, call)))
+        .says(onward::MESSAGES),
+    post("/api/v1/destinations/{name}/pause", RESEND, NO_BODY, |desk, call| {
+        Box::pin(onward::pause(desk, call))
+    })
+    .says(onward::PAUSE),
+    post("/api/v1/destinations/{name}/resume", RESEND, NO_BODY, |desk, call| {
         Box::pin(onward::resume(desk, call))
-    }),
-    post("/api/v1/destinations/{}/release", RESEND, NO_BODY, |desk, call| {
+    })
+    .says(onward::RESUME),
+    post("/api/v1/destinations/{name}/release", RESEND, NO_BODY, |desk, call| {
         Box::pin(onward::release_all(desk, call))
-    }),
-    post("/api/v1/destinations/{}/replay", RESEND, SMALL_BODY, |desk, call| {
+    })
+    .says(onward::RELEASE_ALL),
+    post("/api/v1/destinations/{name}/replay", RESEND, SMALL_BODY, |desk, call| {
         Box::pin(onward::replay(desk, call))
-    }),
-    get("/api/v1/outgoing/{}", READ, |desk, call| Box::pin(onward::message(desk, call))),
-    post("/api/v1/outgoing/{}/release", RESEND, NO_BODY, |desk, call| Box::pin(onward::release(desk, call))),
-    post("/api/v1/outgoing/{}/rebuild", RESEND, NO_BODY, |desk, call| Box::pin(onward::rebuild(desk, call))),
-    post("/api/v1/outgoing/{}/drop", RESEND, SMALL_BODY, |desk, call| Box::pin(onward::discard(desk, call))),
-    get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call))).by_place(),
-    get("/api/v1/associations/devices/{}", ASSOCIATE, |desk, call| Box::pin(associate::timeline(desk, call)))
+    })
+    .says(onward::REPLAY),
+    get("/api/v1/outgoing/{id}", READ, |desk, call| Box::pin(onward::message(desk, call)))
+        .says(onward::MESSAGE),
+    post("/api/v1/outgoing/{id}/release", RESEND, NO_BODY, |desk, call| {
+        Box::pin(onward::release(desk, call))
+    })
+    .says(onward::RELEASE),
+    post("/api/v1/outgoing/{id}/rebuild", RESEND, NO_BODY, |desk, call| {
+        Box::pin(onward::rebuild(desk, call))
+    })
+    .says(onward::REBUILD),
+    post("/api/v1/outgoing/{id}/drop", RESEND, SMALL_BODY, |desk, call| {
+        Box::pin(onward::discard(desk, call))
+    })
+    .says(onward::DISCARD),
+    get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call)))
+        .says(associate::STANDING)
         .by_place(),
-    get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call))),
+    get("/api/v1/associations/devices/{key}", ASSOCIATE, |desk, call| {
+        Box::pin(associate::timeline(desk, call))
+    })
+    .says(associate::TIMELINE)
+    .by_place(),
+    get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call)))
+        .says(associate::DOUBTS),
     post("/api/v1/associations/find", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::find(desk, call))
     })
+    .says(associate::FIND)
     .by_place(),
     post("/api/v1/associations", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::associate(desk, call))
     })
+    .says(associate::ASSOCIATE)
     .by_place(),
     post("/api/v1/associations/home", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::home(desk, call))
     })
+    .says(associate::HOME)
     .by_place(),
-    post("/api/v1/associations/{}/end", ASSOCIATE, SMALL_BODY, |desk, call| {
+    post("/api/v1/associations/{id}/end", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::end(desk, call))
     })
+    .says(associate::END)
     .by_place(),
-    post("/api/v1/associations/{}/correct", ASSOCIATE, SMALL_BODY, |desk, call| {
+    post("/api/v1/associations/{id}/correct", ASSOCIATE, SMALL_BODY, |desk, call| {
         Box::pin(associate::correct(desk, call))
     })
+    .says(associate::CORRECT)
     .by_place(),
-    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call))),
-    get("/api/v1/people/{}", READ, |desk, call| Box::pin(people::person(desk, call))),
-    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))),
-    post("/api/v1/people/merges/{}/undo", RESEND, NO_BODY, |desk, call| {
+    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call)))
+        .says(people::SEARCH),
+    get("/api/v1/people/{id}", READ, |desk, call| Box::pin(people::person(desk, call))).says(people::PERSON),
+    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))).says(people::PLACES),
+    post("/api/v1/people/merges/{id}/undo", RESEND, NO_BODY, |desk, call| {
         Box::pin(people::unmerge(desk, call))
-    }),
-    post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call))),
+    })
+    .says(people::UNMERGE),
+    post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call)))
+        .says(pair::STOP_SCAN),
 ];
+
+/// Every row.
+fn routes() -> impl Iterator<Item = &'static Route> {
+    entrance::ROUTES.iter().chain(ROUTES)
+}
 
 /// The whole desk as one warp filter; it never rejects.
 pub(super) fn filter(desk: Arc<Desk>) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
@@ -423,6 +415,7 @@ async fn run(
         }
     };
     let body = read(body, route.body_max).await?;
+    route.says.check(&query)?;
     let authority = guard::authority(arrival.authority.as_deref(), &headers).map(ToOwned::to_owned);
     let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), authority, presence };
     let answer = (route.run)(desk, call).await;
@@ -462,7 +455,7 @@ enum Found {
 
 fn find(path: &str, method: &Method) -> Found {
     let mut methods: Vec<&str> = Vec::new();
-    for route in ROUTES {
+    for route in routes() {
         let Some(parameters) = matches(route.path, path) else { continue };
         if route.method == method {
             return Found::Route(route, parameters);
@@ -482,7 +475,7 @@ fn matches(pattern: &str, path: &str) -> Option<Vec<String>> {
     for expected in pattern.split('/') {
         let segment = segments.next()?;
         match expected {
-            "{}" => parameters.push(decoded(segment)?),
+            _ if expected.starts_with('{') => parameters.push(decoded(segment)?),
             _ if expected == segment => {}
             _ => return None,
         }
@@ -502,29 +495,45 @@ fn not_allowed(methods: &str) -> Answer {
 #[cfg(test)]
 pub(super) mod table {
     //! The table as tests walk it.
-    use super::{Method, Need, ROUTES};
+    use super::{Found, Method, Need, find, routes};
+    use crate::access::Permission;
 
-    /// (method, path with `{}` filled, what it asks for) of every route that asks for a session.
-    pub(in crate::admin) fn permissions() -> Vec<(Method, String, crate::access::Permission)> {
-        ROUTES
-            .iter()
-            .filter_map(|route| match route.need {
-                Need::Session(permission) => {
-                    Some((route.method.clone(), route.path.replace("{}", "1"), permission))
-                }
-                _ => None,
+    /// A row.
+    pub(in crate::admin) struct Row {
+        pub(in crate::admin) method: Method,
+        /// With each parameter filled: 1.
+        pub(in crate::admin) path: String,
+        /// What a session must be allowed to; `None` on routes that need none.
+        pub(in crate::admin) permission: Option<Permission>,
+        pub(in crate::admin) body_max: usize,
+        pub(in crate::admin) id: &'static str,
+    }
+
+    pub(in crate::admin) fn rows() -> Vec<Row> {
+        routes()
+            .map(|route| Row {
+                method: route.method.clone(),
+                path: filled(route.path),
+                permission: match route.need {
+                    Need::Session(permission) => Some(permission),
+                    Need::Nothing | Need::Scraper => None,
+                },
+                body_max: route.body_max,
+                id: route.says.id,
             })
             .collect()
     }
 
-    /// (method, path with `{}` filled, needs a session, is a scraper's)
-    pub(in crate::admin) fn rows() -> Vec<(Method, String, bool, bool)> {
-        ROUTES
-            .iter()
-            .map(|route| {
-                let session = matches!(route.need, Need::Session(_));
-                (route.method.clone(), route.path.replace("{}", "1"), session, route.need == Need::Scraper)
-            })
-            .collect()
+    /// The row a request finds, as it is described.
+    pub(in crate::admin) fn pattern(method: &Method, path: &str) -> Option<&'static str> {
+        match find(path, method) {
+            Found::Route(route, _) => Some(route.path),
+            Found::OtherMethod(_) | Found::Nothing => None,
+        }
+    }
+
+    fn filled(pattern: &str) -> String {
+        let fill = |segment| if str::starts_with(segment, '{') { "1" } else { segment };
+        pattern.split('/').map(fill).collect::<Vec<_>>().join("/")
     }
 }

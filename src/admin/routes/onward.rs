@@ -3,36 +3,85 @@
 
 use std::sync::Arc;
 
-use serde_json::json as object;
+use serde::Serialize;
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
+use super::says::{self, Says, number, says, word};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::command::Refusal;
 use crate::admin::desk::Desk;
-use crate::admin::outgoing::{Act, DropWanted, ReplayWanted};
+use crate::admin::outgoing::{
+    Act, DestinationView, DropWanted, MainView, MessageBytes, MessageView, ReplayWanted,
+};
 use crate::buffer::{NewAudit, OutgoingFilter, State};
 
 /// Messages on a page when nothing is said.
 const PAGE: u32 = 50;
 const REASON_MAX: usize = 200;
 
+/// Every destination, and the main server.
+#[derive(Serialize, ToSchema)]
+struct Destinations {
+    destinations: Vec<DestinationView>,
+    main: Option<MainView>,
+}
+
+/// A page of messages.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OutgoingPage)]
+struct Messages {
+    /// The latest first.
+    messages: Vec<MessageView>,
+    /// Ask on with `before`.
+    next: Option<i64>,
+}
+
+/// What was let go.
+#[derive(Serialize, ToSchema)]
+struct Released {
+    released: u64,
+}
+
+/// What goes out again.
+#[derive(Serialize, ToSchema)]
+struct Replayed {
+    replayed: u64,
+}
+
+/// A queue whose state does not allow it.
+const NOT_SO: &[(u16, &str)] = &[(409, "The state does not allow it")];
+
+pub(super) const DESTINATIONS: Says =
+    says("destinations", says::DESTINATIONS, "All destinations this box has, or has had")
+        .gives::<Destinations>(200, "The destinations");
+
 /// `GET /api/v1/destinations`
 pub(super) async fn destinations(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     let destinations = desk.services.outgoing.destinations().await.map_err(problem)?;
-    Ok(json(&object!({ "destinations": destinations, "main": desk.services.outgoing.main() })))
+    Ok(json(&Destinations { destinations, main: desk.services.outgoing.main() }))
 }
+
+const STATES: &[&str] = &["waiting", "sent", "held", "accepted"];
+
+pub(super) const MESSAGES: Says =
+    says("outgoingMessages", says::DESTINATIONS, "Messages in the queue of a destination")
+        .asks(&[
+            word("state", STATES, "only those in this state"),
+            number("entry", 1, i64::MAX, "only those made of this entry"),
+            number("before", 1, i64::MAX, "only messages before this one: `next` of the page before"),
+            number("limit", 1, 200, "how many at most; 50 when it is not said"),
+        ])
+        .gives::<Messages>(200, "A page");
 
 /// `GET /api/v1/destinations/{name}/messages?state=&entry=&before=&limit=`
 pub(super) async fn messages(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let state = call.asked("state").map(|word| {
-        State::parse(word).ok_or_else(|| Problem::bad("\"state\" is waiting, sent, held or accepted"))
-    });
     let limit = call.number("limit", 1..=200)?.unwrap_or(PAGE);
     let filter = OutgoingFilter {
         destination: Some(call.parameter()?.to_owned()),
-        state: state.transpose()?,
+        state: call.asked("state").and_then(State::parse),
         entry: call.number("entry", 1..=i64::MAX)?,
         before: call.number("before", 1..=i64::MAX)?,
         limit,
@@ -40,13 +89,20 @@ pub(super) async fn messages(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
     let messages = desk.services.outgoing.messages(filter).await.map_err(problem)?;
     let full = u32::try_from(messages.len()).unwrap_or(u32::MAX) >= limit;
     let next = messages.last().map(|last| last.id).filter(|_| full);
-    Ok(json(&object!({ "messages": messages, "next": next })))
+    Ok(json(&Messages { messages, next }))
 }
+
+pub(super) const MESSAGE: Says =
+    says("outgoingMessage", says::DESTINATIONS, "One message with its bytes")
+        .gives::<MessageBytes>(200, "The message, as sent or as it would be built now");
 
 /// `GET /api/v1/outgoing/{id}`
 pub(super) async fn message(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     Ok(json(&desk.services.outgoing.message(call.id()?).await.map_err(problem)?))
 }
+
+pub(super) const RELEASE: Says =
+    says("releaseOutgoing", says::DESTINATIONS, "Lets a held message go: the same bytes").refuses(NOT_SO);
 
 /// `POST /api/v1/outgoing/{id}/release`
 pub(super) async fn release(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -54,11 +110,20 @@ pub(super) async fn release(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     act(desk, call, Act::Release(id), "outgoing.release", format!("outgoing message {id}")).await
 }
 
+pub(super) const REBUILD: Says =
+    says("rebuildOutgoing", says::DESTINATIONS, "Builds a message anew from its entry and sends it")
+        .refuses(NOT_SO);
+
 /// `POST /api/v1/outgoing/{id}/rebuild`
 pub(super) async fn rebuild(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
     act(desk, call, Act::Rebuild(id), "outgoing.rebuild", format!("outgoing message {id}")).await
 }
+
+pub(super) const DISCARD: Says =
+    says("dropOutgoing", says::DESTINATIONS, "A message is not sent any more").takes::<DropWanted>().refuses(
+        &[(409, "The state does not allow it"), (422, "There must be a reason, of at most 200 characters")],
+    );
 
 /// `POST /api/v1/outgoing/{id}/drop`
 pub(super) async fn discard(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -73,11 +138,17 @@ pub(super) async fn discard(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     act(desk, call, Act::Drop { id, reason }, "outgoing.drop", format!("outgoing message {id}")).await
 }
 
+pub(super) const PAUSE: Says =
+    says("pauseDestination", says::DESTINATIONS, "Sends nothing there until told to go on").refuses(NOT_SO);
+
 /// `POST /api/v1/destinations/{name}/pause`
 pub(super) async fn pause(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let name = call.parameter()?.to_owned();
     act(desk, call, Act::Pause(name.clone()), "destination.pause", format!("destination {name}")).await
 }
+
+pub(super) const RESUME: Says =
+    says("resumeDestination", says::DESTINATIONS, "Goes on sending").refuses(NOT_SO);
 
 /// `POST /api/v1/destinations/{name}/resume`
 pub(super) async fn resume(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -85,13 +156,24 @@ pub(super) async fn resume(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     act(desk, call, Act::Resume(name.clone()), "destination.resume", format!("destination {name}")).await
 }
 
+pub(super) const RELEASE_ALL: Says =
+    says("releaseDestination", says::DESTINATIONS, "Lets every held message of a destination go")
+        .gives::<Released>(200, "How many")
+        .refuses(NOT_SO);
+
 /// `POST /api/v1/destinations/{name}/release`
 pub(super) async fn release_all(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let name = call.parameter()?.to_owned();
     let audit = line(&call, "destination.release", &format!("destination {name}"))?;
     let released = desk.services.outgoing.act(Act::ReleaseAll(name), audit).await.map_err(problem)?;
-    Ok(json(&object!({ "released": released })))
+    Ok(json(&Released { released }))
 }
+
+pub(super) const REPLAY: Says =
+    says("replayDestination", says::DESTINATIONS, "Sends what was received in a span of time again")
+        .takes::<ReplayWanted>()
+        .gives::<Replayed>(200, "How many entries")
+        .refuses(&[(409, "The state does not allow it"), (422, "That is no span of time")]);
 
 /// `POST /api/v1/destinations/{name}/replay`
 pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -102,7 +184,7 @@ pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     let audit = line(&call, "destination.replay", &target)?;
     let wanted = Act::Replay { destination, span };
     let replayed = desk.services.outgoing.act(wanted, audit).await.map_err(problem)?;
-    Ok(json(&object!({ "replayed": replayed })))
+    Ok(json(&Replayed { replayed }))
 }
 
 async fn act(

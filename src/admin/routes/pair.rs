@@ -1,23 +1,29 @@
 //! Pairing: what is unknown, and what a person decides about it. Each decision is written into the audit trail
 //! before it is done.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::json as object;
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
+use super::says::{PAIRING, Says, says};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::command::Refusal;
 use crate::admin::desk::Desk;
-use crate::admin::pairing::{ScanWanted, Sender};
+use crate::admin::explain::Explained;
+use crate::admin::pairing::{Accepted, PortView, ScanView, ScanWanted, Sender, Standing};
 use crate::admin::store::{AuditRow, Outcome};
 
 /// A sender and the profile somebody chose for it.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SenderChoice)]
 struct Choice {
     link: Arc<str>,
     sender: Arc<str>,
@@ -30,10 +36,61 @@ impl Choice {
     }
 }
 
+/// What was made, by its name.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Named {
+    pub(super) name: String,
+}
+
+/// The serial ports of this box.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SerialPorts)]
+struct Ports {
+    ports: Vec<PortView>,
+}
+
+/// The keys of a `[[link]]` section; what each means stands in `bedside config example`.
+enum LinkSection {}
+
+impl PartialSchema for LinkSection {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("The keys of a `[[link]]` section, as `bedside config example` explains them."))
+            .property("name", text())
+            .required("name")
+            .property("profile", text())
+            .required("profile")
+            .into()
+    }
+}
+
+impl ToSchema for LinkSection {
+    fn name() -> Cow<'static, str> {
+        "LinkWanted".into()
+    }
+}
+
+/// Nothing of what was asked could be done.
+pub(super) const NOT_SO: &[(u16, &str)] = &[(409, "It cannot be so; the detail says why")];
+const NONE_SUCH: &[(u16, &str)] =
+    &[(404, "No such sender or profile"), (409, "It cannot be so; the detail says why")];
+
+pub(super) const STANDING: Says =
+    says("pairing", PAIRING, "Unknown senders, links and profiles to choose from")
+        .gives::<Standing>(200, "How it stands");
+
 /// `GET /api/v1/pairing`
 pub(super) async fn standing(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     Ok(json(&desk.services.pairing.standing().await))
 }
+
+pub(super) const PREVIEW: Says =
+    says("previewPairing", PAIRING, "What a sender's latest message says when it is read with a profile")
+        .takes::<Choice>()
+        .gives::<Explained>(200, "What it says")
+        .refuses(NONE_SUCH);
 
 /// `POST /api/v1/pairing/preview`: what a candidate's latest message would say.
 pub(super) async fn preview(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -41,6 +98,12 @@ pub(super) async fn preview(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     let explained = desk.services.pairing.preview(choice.who(), choice.profile).await.map_err(problem)?;
     Ok(json(&explained))
 }
+
+pub(super) const ACCEPT: Says =
+    says("acceptSender", PAIRING, "Reads a sender with a profile from now on, and what was held of it")
+        .takes::<Choice>()
+        .gives::<Accepted>(200, "What became of what was held")
+        .refuses(NONE_SUCH);
 
 /// `POST /api/v1/pairing/accept`
 pub(super) async fn accept(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -51,6 +114,9 @@ pub(super) async fn accept(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(json(&accepted))
 }
 
+pub(super) const FORGET: Says =
+    says("forgetSender", PAIRING, "The sender is unknown again").takes::<Sender>().refuses(NONE_SUCH);
+
 /// `POST /api/v1/pairing/forget`
 pub(super) async fn forget(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let who: Sender = call.json()?;
@@ -59,15 +125,23 @@ pub(super) async fn forget(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+pub(super) const ADD_LINK: Says = says("addLink", PAIRING, "Makes and starts a link")
+    .takes::<LinkSection>()
+    .gives::<Named>(201, "It runs")
+    .refuses(&[(409, "The link is not right, or the name is taken; the detail says where and why")]);
+
 /// `POST /api/v1/pairing/links`: the keys of a `[[link]]` section.
 pub(super) async fn add_link(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let link: serde_json::Value = call.json()?;
     let target = link.get("name").and_then(|name| name.as_str()).unwrap_or_default().to_owned();
     let name = audited(&desk, &call, "link.add", target, desk.services.pairing.add_link(link)).await?;
-    let mut made = json(&object!({ "name": name }));
+    let mut made = json(&Named { name });
     *made.status_mut() = StatusCode::CREATED;
     Ok(made)
 }
+
+pub(super) const REMOVE_LINK: Says =
+    says("removeLink", PAIRING, "Stops and removes a link made at the desk").refuses(NOT_SO);
 
 /// `POST /api/v1/pairing/links/{name}/remove`
 pub(super) async fn remove_link(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -77,10 +151,19 @@ pub(super) async fn remove_link(desk: Arc<Desk>, call: Call) -> Result<Answer, P
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+pub(super) const PORTS: Says =
+    says("serialPorts", PAIRING, "The serial ports of this box").gives::<Ports>(200, "The ports");
+
 /// `GET /api/v1/pairing/ports`
 pub(super) async fn ports(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
-    Ok(json(&object!({ "ports": desk.services.pairing.ports().await })))
+    Ok(json(&Ports { ports: desk.services.pairing.ports().await }))
 }
+
+pub(super) const SCAN: Says =
+    says("startScan", PAIRING, "Begins to listen on a serial port and to try the known profiles")
+        .takes::<ScanWanted>()
+        .does(202, "It has begun; ask how it goes")
+        .refuses(NONE_SUCH);
 
 /// `POST /api/v1/pairing/scan`
 pub(super) async fn scan(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -90,10 +173,16 @@ pub(super) async fn scan(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     Ok(empty(StatusCode::ACCEPTED))
 }
 
+pub(super) const SCANNING: Says = says("scan", PAIRING, "How the scan stands")
+    .gives::<ScanView>(200, "How far it has come")
+    .or_nothing(204, "There was none yet");
+
 /// `GET /api/v1/pairing/scan`
 pub(super) async fn scanning(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     Ok(desk.services.pairing.scanning().map_or_else(|| empty(StatusCode::NO_CONTENT), |scan| json(&scan)))
 }
+
+pub(super) const STOP_SCAN: Says = says("stopScan", PAIRING, "Ends the scan");
 
 /// `POST /api/v1/pairing/scan/stop`
 pub(super) async fn stop_scan(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {

@@ -6,10 +6,11 @@ use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
+use super::says::{PATIENTS, Says, says};
 use crate::admin::answer::{Problem, json};
 use crate::admin::command::Refusal;
 use crate::admin::desk::Desk;
-use crate::admin::people::SearchWanted;
+use crate::admin::people::{PersonDetail, Places, Search, SearchWanted, Unmerged};
 use crate::admin::store::{AuditRow, Outcome};
 use crate::buffer::NewAudit;
 
@@ -18,6 +19,11 @@ const SHOWN: u32 = 50;
 const SHOWN_MAX: u32 = 200;
 /// Longest text that is looked for.
 const TEXT_MAX: usize = 200;
+
+pub(super) const SEARCH: Says =
+    says("findPeople", PATIENTS, "Persons by name, number or birth date; written into the audit trail")
+        .takes::<SearchWanted>()
+        .gives::<Search>(200, "Who was found, and how old the knowledge is");
 
 /// `POST /api/v1/people`
 pub(super) async fn search(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -31,6 +37,10 @@ pub(super) async fn search(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(json(&found))
 }
 
+pub(super) const PERSON: Says =
+    says("person", PATIENTS, "Everything about one person; written into the audit trail")
+        .gives::<PersonDetail>(200, "The person, or who answers for them since a merge");
+
 /// `GET /api/v1/people/{id}`
 pub(super) async fn person(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
@@ -39,12 +49,19 @@ pub(super) async fn person(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(json(&person))
 }
 
+pub(super) const PLACES: Says = says("places", PATIENTS, "Who lies where; written into the audit trail")
+    .gives::<Places>(200, "By facility, ward, room and bed");
+
 /// `GET /api/v1/places`
 pub(super) async fn places(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let places = desk.services.people.places().await.map_err(problem)?;
     seen(&desk, &call, "patient.places", format!("{} places", places.places.len())).await?;
     Ok(json(&places))
 }
+
+pub(super) const UNMERGE: Says = says("undoMerge", PATIENTS, "Takes a merge of two persons back")
+    .gives::<Unmerged>(200, "It is taken back")
+    .refuses(&[(409, "It was taken back already")]);
 
 /// `POST /api/v1/people/merges/{id}/undo`
 pub(super) async fn unmerge(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {

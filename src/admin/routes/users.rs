@@ -3,22 +3,25 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json as object};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 use zeroize::Zeroizing;
 
-use super::account::{change, conflict, live_sessions, shown, token_shown};
+use super::account::{ApiToken, Ended, OpenSessions, change, conflict, live_sessions, shown, token_shown};
 use super::call::Call;
-use super::enter::{check_new_password, rule};
+use super::enter::{OpenGlass, RULE, UNFIT, check_new_password, rule, sources};
+use super::says::{Says, USERS, says};
 use crate::access::{Grants, Permission, Role, check_username, one_time_password};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::desk::Desk;
+use crate::admin::json::{rfc3339, rfc3339_or_null};
 use crate::admin::store::User;
 use crate::buffer::{AccountChange, BreakGlassRow, FactorRow, TokenRow, UserRow};
+use crate::clock::Timestamp;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
     username: String,
@@ -28,17 +31,20 @@ struct NewUser {
 }
 
 /// What is not there stays; null takes the limit away.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-#[derive(Default)]
+#[schema(as = UserChange)]
 struct Changed {
     role: Option<Role>,
     disabled: Option<bool>,
     #[serde(deserialize_with = "said")]
+    #[schema(value_type = Option<Vec<String>>)]
     places: Option<Option<Vec<String>>>,
     #[serde(deserialize_with = "said")]
+    #[schema(value_type = Option<Vec<String>>)]
     devices: Option<Option<Vec<String>>>,
     #[serde(deserialize_with = "said")]
+    #[schema(value_type = Option<Vec<String>>)]
     permissions: Option<Option<Vec<String>>>,
 }
 
@@ -46,6 +52,74 @@ struct Changed {
 fn said<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Vec<String>>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
+
+/// A user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+struct Shown {
+    name: String,
+    role: String,
+    #[schema(schema_with = sources)]
+    source: String,
+    disabled: bool,
+    #[serde(serialize_with = "rfc3339")]
+    created: Timestamp,
+    #[serde(serialize_with = "rfc3339_or_null")]
+    last_login: Option<Timestamp>,
+    /// Kinds of second factor: `totp`, `passkey`.
+    factors: Vec<String>,
+    recovery_left: usize,
+    /// The password was given by somebody else.
+    must_change: bool,
+    places: Option<Vec<String>>,
+    devices: Option<Vec<String>>,
+    /// Null: those of the role.
+    permissions: Option<Vec<String>>,
+    sessions: usize,
+    tokens: Vec<ApiToken>,
+    break_glass: Option<OpenGlass>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RoleSays {
+    role: Role,
+    permissions: Vec<&'static str>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PermissionSays {
+    word: &'static str,
+    means: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct AccessPolicy {
+    /// Roles that must have one.
+    second_factor: Vec<Role>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Users {
+    users: Vec<Shown>,
+    roles: Vec<RoleSays>,
+    permissions: Vec<PermissionSays>,
+    policy: AccessPolicy,
+}
+
+#[derive(Serialize, ToSchema)]
+struct AddedUser {
+    username: String,
+    /// Made by the box, shown once.
+    password: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct OneTimePassword {
+    password: String,
+}
+
+pub(super) const LIST: Says =
+    says("users", USERS, "Who may log in, and what each role may").gives::<Users>(200, "Everybody");
 
 /// `GET /api/v1/users`
 pub(super) async fn list(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
@@ -58,58 +132,52 @@ pub(super) async fn list(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     let now = desk.now().micros;
     let open: Vec<BreakGlassRow> =
         glass.into_iter().filter(|one| one.ended.is_none() && one.until.micros > now).collect();
-    let users: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            let sessions = sessions.iter().filter(|session| session.user == row.name).count();
-            user(row, &factors, &tokens, &open, sessions)
-        })
-        .collect();
-    let roles: Vec<Value> = Role::ALL
-        .iter()
-        .map(|role| object!({ "role": role, "permissions": role.permissions().words() }))
-        .collect();
-    let permissions: Vec<Value> =
-        Permission::ALL.iter().map(|one| object!({ "word": one.word(), "means": one.means() })).collect();
-    Ok(json(&object!({
-        "users": users,
-        "roles": roles,
-        "permissions": permissions,
-        "policy": { "second_factor": desk.services.access.second_factor },
-    })))
+    let users = rows.into_iter().map(|row| {
+        let sessions = sessions.iter().filter(|session| session.user == row.name).count();
+        user(row, &factors, &tokens, &open, sessions)
+    });
+    let roles = Role::ALL.into_iter().map(|role| RoleSays { role, permissions: role.permissions().words() });
+    let permissions =
+        Permission::ALL.into_iter().map(|one| PermissionSays { word: one.word(), means: one.means() });
+    Ok(json(&Users {
+        users: users.collect(),
+        roles: roles.collect(),
+        permissions: permissions.collect(),
+        policy: AccessPolicy { second_factor: desk.services.access.second_factor.clone() },
+    }))
 }
 
 fn user(
-    row: &UserRow,
+    row: UserRow,
     factors: &[FactorRow],
     tokens: &[TokenRow],
     open: &[BreakGlassRow],
     sessions: usize,
-) -> Value {
+) -> Shown {
     let own = |factor: &&FactorRow| factor.user == row.name;
-    let mut kinds: Vec<&str> =
-        factors.iter().filter(own).map(|one| one.kind.as_str()).filter(|kind| *kind != "recovery").collect();
+    let mut kinds: Vec<String> =
+        factors.iter().filter(own).map(|one| one.kind.clone()).filter(|kind| kind != "recovery").collect();
     kinds.sort_unstable();
     kinds.dedup();
     let grants = Grants::read(&row.grants);
     let glass = open.iter().find(|one| one.user == row.name);
-    object!({
-        "name": row.name,
-        "role": row.role,
-        "source": row.source,
-        "disabled": row.disabled,
-        "created": row.created.rfc3339(),
-        "last_login": row.last_login.map(|at| at.rfc3339()),
-        "factors": kinds,
-        "recovery_left": factors.iter().filter(own).filter(|one| one.kind == "recovery").count(),
-        "must_change": row.must_change,
-        "places": grants.places,
-        "devices": grants.devices,
-        "permissions": grants.permissions,
-        "sessions": sessions,
-        "tokens": tokens.iter().filter(|one| one.user == row.name).map(token_shown).collect::<Vec<_>>(),
-        "break_glass": glass.map(|one| object!({ "reason": one.reason, "until": one.until.rfc3339() })),
-    })
+    Shown {
+        factors: kinds,
+        recovery_left: factors.iter().filter(own).filter(|one| one.kind == "recovery").count(),
+        tokens: tokens.iter().filter(|one| one.user == row.name).map(token_shown).collect(),
+        break_glass: glass.map(|one| OpenGlass { until: one.until, reason: one.reason.clone() }),
+        name: row.name,
+        role: row.role,
+        source: row.source,
+        disabled: row.disabled,
+        created: row.created,
+        last_login: row.last_login,
+        must_change: row.must_change,
+        places: grants.places,
+        devices: grants.devices,
+        permissions: grants.permissions,
+        sessions,
+    }
 }
 
 /// The user in the path; the same answer for a name that cannot be one.
@@ -125,6 +193,11 @@ fn last_admin(problem: Problem) -> Problem {
     problem
 }
 
+pub(super) const ADD: Says = says("addUser", USERS, "Makes a user with a one-time password")
+    .takes::<NewUser>()
+    .gives::<AddedUser>(201, "Made")
+    .refuses(&[(409, "The name is taken"), RULE]);
+
 /// `POST /api/v1/users`
 pub(super) async fn add(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let NewUser { username, role, password } = call.json()?;
@@ -138,7 +211,7 @@ pub(super) async fn add(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> 
     done.map_err(
         |problem| if problem.code == "account" { Problem { code: "taken", ..problem } } else { problem },
     )?;
-    let mut answer = json(&object!({ "username": name, "password": made }));
+    let mut answer = json(&AddedUser { username: name, password: made });
     *answer.status_mut() = StatusCode::CREATED;
     Ok(answer)
 }
@@ -161,6 +234,11 @@ fn given_or_made(
         }
     }
 }
+
+pub(super) const EDIT: Says =
+    says("changeUser", USERS, "Changes role, places, devices, permissions, or lets in and out; sessions end")
+        .takes::<Changed>()
+        .refuses(&[(409, "It does not fit, or no admin of the box itself would be left"), RULE]);
 
 /// `POST /api/v1/users/{name}/change`
 pub(super) async fn edit(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -194,6 +272,11 @@ pub(super) async fn edit(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+pub(super) const RESET_PASSWORD: Says =
+    says("resetPassword", USERS, "Gives a new one-time password; sessions end")
+        .gives::<OneTimePassword>(200, "Shown once")
+        .refuses(&[UNFIT]);
+
 /// `POST /api/v1/users/{name}/password`: a new one-time password.
 pub(super) async fn reset_password(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let user = named(&desk, &call).await?;
@@ -204,8 +287,11 @@ pub(super) async fn reset_password(desk: Arc<Desk>, call: Call) -> Result<Answer
     let password = desk.hash(made.clone()).await?;
     let set = AccountChange::Password { name: user.name.clone(), password, must_change: true, keep: None };
     change(&desk, &call, "user.password", Some(user.name), vec![set]).await?;
-    Ok(json(&object!({ "password": *made })))
+    Ok(json(&OneTimePassword { password: made.to_string() }))
 }
+
+pub(super) const RESET_FACTORS: Says =
+    says("resetFactors", USERS, "Forgets a user's second factors; sessions end").refuses(&[UNFIT]);
 
 /// `POST /api/v1/users/{name}/factors/reset`
 pub(super) async fn reset_factors(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -215,6 +301,9 @@ pub(super) async fn reset_factors(desk: Arc<Desk>, call: Call) -> Result<Answer,
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+pub(super) const REMOVE: Says = says("removeUser", USERS, "Removes a user with everything of theirs")
+    .refuses(&[(409, "No admin of the box itself would be left")]);
+
 /// `POST /api/v1/users/{name}/remove`
 pub(super) async fn remove(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let name = named(&desk, &call).await?.name;
@@ -223,14 +312,20 @@ pub(super) async fn remove(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+pub(super) const SESSIONS: Says = says("sessionsOfUser", USERS, "Where a user is logged in")
+    .gives::<OpenSessions>(200, "Those that still count");
+
 /// `GET /api/v1/users/{name}/sessions`
 pub(super) async fn sessions(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let user = named(&desk, &call).await?;
     let current = call.presence()?.session.as_ref().map(|session| session.id);
     let all = live_sessions(&desk, Some(user.name)).await?;
-    let all: Vec<Value> = all.iter().map(|session| shown(session, current)).collect();
-    Ok(json(&object!({ "sessions": all })))
+    Ok(json(&OpenSessions { sessions: all.iter().map(|session| shown(session, current)).collect() }))
 }
+
+pub(super) const END_SESSIONS: Says = says("endSessionsOfUser", USERS, "Ends all sessions of a user")
+    .gives::<Ended>(200, "How many there were")
+    .refuses(&[UNFIT]);
 
 /// `POST /api/v1/users/{name}/sessions/end`
 pub(super) async fn end_sessions(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -238,5 +333,5 @@ pub(super) async fn end_sessions(desk: Arc<Desk>, call: Call) -> Result<Answer, 
     let ended = live_sessions(&desk, Some(user.clone())).await?.len();
     let end = AccountChange::EndSessions { user: user.clone(), keep: None };
     change(&desk, &call, "session.end", Some(format!("all of {user}")), vec![end]).await?;
-    Ok(json(&object!({ "ended": ended })))
+    Ok(json(&Ended { ended }))
 }

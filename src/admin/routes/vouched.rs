@@ -8,7 +8,8 @@ use warp::http::header::{HeaderMap, LOCATION, SET_COOKIE};
 use warp::reply::Response as Answer;
 
 use super::call::Call;
-use super::enter::{brake, let_in, taken_over};
+use super::enter::{BRAKED, brake, let_in, taken_over};
+use super::says::{ACCESS, Says, says};
 use crate::access::{TokenHash, oidc};
 use crate::admin::answer::{Problem, empty, with_header};
 use crate::admin::desk::Desk;
@@ -31,6 +32,10 @@ fn forget(answer: Answer) -> Answer {
     let cookie = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
     with_header(answer, SET_COOKIE, &cookie)
 }
+
+pub(super) const BEGIN: Says = says("beginOidc", ACCESS, "Sends the browser to the OpenID Connect provider")
+    .does(303, "To the provider, or back to the desk when it cannot be asked")
+    .refuses(&[(404, "There is none"), (409, "The first user is still to be made")]);
 
 /// `GET /api/v1/oidc/begin`
 pub(super) async fn begin(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
@@ -56,6 +61,11 @@ pub(super) async fn begin(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
     Ok(with_header(see(&format!("{endpoint}{joint}{}", departure.query)), SET_COOKIE, &cookie))
 }
 
+pub(super) const BACK: Says =
+    says("returnOidc", ACCESS, "Where the OpenID Connect provider sends the browser back to")
+        .does(303, "To the desk, with a session or with `?refused=` and why")
+        .refuses(&[(403, "The name cannot be one of this box"), (404, "There is none"), BRAKED]);
+
 /// `GET /api/v1/oidc/return?code=&state=&iss=`
 pub(super) async fn back(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     if desk.services.federation.provider.is_none() {
@@ -65,8 +75,11 @@ pub(super) async fn back(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     match come_back(&desk, &call).await {
         Ok(mut answer) => {
             desk.throttle().succeeded(ACCOUNT, call.peer);
-            *answer.status_mut() = StatusCode::SEE_OTHER;
-            Ok(forget(with_header(answer, LOCATION, "/")))
+            let mut home = see("/");
+            if let Some(cookie) = answer.headers_mut().remove(SET_COOKIE) {
+                home.headers_mut().append(SET_COOKIE, cookie);
+            }
+            Ok(forget(home))
         }
         Err(Away::Refused(code, why)) => {
             tracing::warn!(why, "a log-in by OpenID Connect was refused");

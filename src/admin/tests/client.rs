@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::described;
 use crate::admin::guard::{COOKIE_NAME, CSRF_HEADER};
 
 pub(super) type Connection = TlsStream<TcpStream>;
@@ -30,6 +31,10 @@ pub(super) struct Reply {
 }
 
 impl Reply {
+    pub(super) fn of(status: u16, media: &str, body: &str) -> Self {
+        Self { status, headers: vec![("content-type".into(), media.into())], body: body.into() }
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
@@ -98,7 +103,9 @@ impl Client {
         let mut bytes = Vec::new();
         // A server that closes early may do so without TLS's own goodbye.
         connection.read_to_end(&mut bytes).await.ok();
-        parsed(&bytes)
+        let reply = parsed(&bytes);
+        described::hold(method, path, &reply);
+        reply
     }
 
     pub(super) fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {

@@ -3,6 +3,7 @@
 mod act;
 mod associate;
 mod client;
+mod described;
 mod enter;
 mod factor;
 mod live;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::Rig;
 use crate::access::Role;
 use crate::admin::command::Refusal;
-use crate::admin::outgoing::{Act, DestinationView, MessageBytes, MessageView, Outgoing};
+use crate::admin::outgoing::{Act, DestinationView, MainView, MessageBytes, MessageView, Outgoing};
 use crate::buffer::{NewAudit, OutgoingFilter};
 use crate::clock::Timestamp;
 use crate::connector::Later;
@@ -36,13 +36,18 @@ fn message(id: i64) -> MessageView {
 }
 
 impl Outgoing for Rack {
-    fn main(&self) -> serde_json::Value {
-        serde_json::Value::Null
+    fn main(&self) -> Option<MainView> {
+        None
     }
 
     fn destinations(&self) -> Later<'_, Result<Vec<DestinationView>, Refusal>> {
         let done = self.0.lock().unwrap().join(", ");
-        let view = DestinationView { name: "ehr".into(), trouble: Some(done), ..DestinationView::default() };
+        let view = DestinationView {
+            name: "ehr".into(),
+            trouble: Some(done),
+            state: "up",
+            ..DestinationView::default()
+        };
         Box::pin(std::future::ready(Ok(vec![view])))
     }
 

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::client::{Client, token_of};
 use super::{PASSWORD, Rig};
 use crate::access::{Grants, Role};
-use crate::admin::routes::table;
 use crate::buffer::AccountChange;
 
 fn login(username: &str, password: &str) -> String {
@@ -118,29 +117,6 @@ async fn sessions_are_listed_and_ended_ones_own_and_others() {
     assert_eq!(rig.client.get("/api/v1/users/bob/sessions").await.json()["sessions"][0]["user"], "bob");
     assert_eq!(rig.client.post("/api/v1/users/bob/sessions/end", "").await.json()["ended"], 1);
     assert_eq!(bob.get("/api/v1/session").await.status, 401);
-}
-
-/// Every role at every route: exactly those may pass whom the permission beside the route names.
-#[tokio::test]
-async fn every_role_at_every_route_gets_what_the_table_says() {
-    let rig = Rig::with_anna().await;
-    for role in Role::ALL {
-        rig.add_user(role.as_str(), role);
-    }
-    for (method, path, permission) in table::permissions() {
-        if path == "/api/v1/live" {
-            continue;
-        }
-        for role in Role::ALL {
-            let client = rig.logged_in(role.as_str()).await;
-            let reply = match method.as_str() {
-                "GET" => client.get(&path).await,
-                _ => client.post(&path, "").await,
-            };
-            let refused = reply.status == 403 && reply.code() == "role";
-            assert_eq!(!refused, role.may(permission), "{} {method} {path}: {}", role.as_str(), reply.status);
-        }
-    }
 }
 
 #[tokio::test]
@@ -285,7 +261,7 @@ async fn in_an_emergency_a_clinician_sees_everything_for_a_while_and_loudly() {
     assert_eq!(alarms[0]["code"], "break-glass");
     let trail = rig.store.trail();
     assert!(trail.contains(&"nina break-glass.begin 30 minutes done".to_string()), "{trail:?}");
-    assert!(trail.contains(&"nina break-glass.use /api/v1/entries/{} done".to_string()), "{trail:?}");
+    assert!(trail.contains(&"nina break-glass.use /api/v1/entries/{id} done".to_string()), "{trail:?}");
     let uses = rig.client.get("/api/v1/break-glass").await.json();
     assert_eq!(uses["uses"][0]["reason"], "resuscitation in bay 4");
     assert_eq!(nina.get("/api/v1/break-glass").await.status, 403, "who looked is for the auditor");

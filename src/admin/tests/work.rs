@@ -72,13 +72,18 @@ async fn an_order_is_put_on_the_list_once_and_taken_back() {
     assert_eq!(rig.client.post("/api/v1/worklist/7/cancel", "").await.status, 204);
     assert_eq!(rig.client.post("/api/v1/worklist/8/cancel", "").await.status, 404);
     assert_eq!(rig.client.post("/api/v1/worklist/x/cancel", "").await.status, 404);
-    let page = rig.client.get("/api/v1/worklist?state=open&q=S-1").await.json();
+    let wanted = json!({ "state": "open", "text": "S-1" }).to_string();
+    let page = rig.client.post("/api/v1/worklist/find", &wanted).await.json();
     assert_eq!(
         page["counts"],
         json!({ "open": 2, "sent": 0, "done": 2, "cancelled": 0 }),
         "two lines of the trail"
     );
+    assert_eq!(rig.client.get("/api/v1/worklist?state=open").await.json()["counts"]["open"], 1);
     assert_eq!(rig.client.get("/api/v1/worklist?state=lost").await.status, 400);
+    for body in [json!({ "state": "lost", "text": "" }), json!({ "text": "x".repeat(201) }), json!({})] {
+        assert_eq!(rig.client.post("/api/v1/worklist/find", &body.to_string()).await.status, 400, "{body}");
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Frames that are kept as DEFLATE are, to everyone who asks, the frames that were said.
+//! Frames that are kept packed are, to everyone who asks, the frames that were said.
 
 use rusqlite::Connection;
 
@@ -11,7 +11,7 @@ fn long(n: usize) -> String {
 
 fn on_disk(rig: &Rig, id: i64) -> (usize, Option<i64>) {
     let conn = Connection::open(rig.dir.path().join("bedside.db")).unwrap();
-    conn.query_row("SELECT length(bytes), deflated FROM frame WHERE id = ?1", [id], |row| {
+    conn.query_row("SELECT length(bytes), packed FROM frame WHERE id = ?1", [id], |row| {
         Ok((row.get::<_, i64>(0)?.unsigned_abs() as usize, row.get(1)?))
     })
     .unwrap()
@@ -35,8 +35,8 @@ async fn a_long_frame_takes_less_room_and_reads_back_as_it_was_said() {
         assert_eq!(rig.buffer.keep(frame("ward", said.clone())).await.unwrap(), Kept { id, duplicate: true });
         rig.reopen().await;
     }
-    let (stored, deflated) = on_disk(&rig, id);
-    assert!(stored < said.len() / 2 && deflated == Some(said.len() as i64), "{stored} of {}", said.len());
+    let (stored, packed) = on_disk(&rig, id);
+    assert!(stored < said.len() / 2 && packed == Some(-(said.len() as i64)), "{stored} of {}", said.len());
     assert_eq!(on_disk(&rig, short).1, None);
 }
 
@@ -50,7 +50,7 @@ async fn damage_to_a_packed_frame_is_found_and_held_and_the_others_are_salvaged(
     let path = rig.dir.path().join("bedside.db");
     let conn = Connection::open(&path).unwrap();
     conn.execute("UPDATE frame SET bytes = substr(bytes, 1, 100) WHERE id = 3", []).unwrap();
-    conn.execute("UPDATE frame SET deflated = 1 << 40 WHERE id = 4", []).unwrap();
+    conn.execute("UPDATE frame SET packed = 1 << 40 WHERE id = 4", []).unwrap();
     conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     drop(conn);
     // A page that is no frame's own makes the whole file damaged.

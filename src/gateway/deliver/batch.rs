@@ -7,6 +7,7 @@ use crate::buffer::{Change, Mark, Stored, Transition};
 use crate::fhir::Resource;
 use crate::firmware_profile::Arrival;
 use crate::gateway::association::{Associations, doubt_of};
+use crate::gateway::background;
 use crate::gateway::translated::Translated;
 use crate::gateway::triage::said;
 use crate::gateway::understand::{Meaning, Understanding};
@@ -100,7 +101,11 @@ pub(super) fn prepare(
         walked,
     };
     for batch in batches {
-        let ready = batch.iter().filter_map(|one| chosen(one, kitchen, &mut round)).collect();
+        let ready = batch.iter().filter_map(|one| {
+            background::let_senders_pass();
+            chosen(one, kitchen, &mut round)
+        });
+        let ready = ready.collect();
         round.batches.push(ready);
     }
     round

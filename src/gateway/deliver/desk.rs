@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::admin::command::Refusal;
-use crate::admin::outgoing::{AnswerView, DeliveryView, DestinationView, ReplayWanted, RouteView};
+use crate::admin::outgoing::{AnswerView, DeliveryView, DestinationView, MainView, ReplayWanted, RouteView};
 use crate::buffer::{Buffer, BufferError, Change, DestinationRow, FeedChange, Mark, NewAudit, Transition};
 use crate::clock::Timestamp;
 use crate::config::Send;
@@ -73,12 +73,10 @@ impl Feeds {
     }
 
     /// The main server.
-    pub(in crate::gateway) fn main_view(&self) -> Option<serde_json::Value> {
+    pub(in crate::gateway) fn main_view(&self) -> Option<MainView> {
         let main = self.main.as_ref()?;
         let paused = main.standing.seen().paused;
-        Some(serde_json::json!({
-            "name": main.name, "paused": paused, "delivery": delivery(&main.sink, &main.standing),
-        }))
+        Some(MainView { name: main.name.clone(), paused, delivery: delivery(&main.sink, &main.standing) })
     }
 
     /// Stops or goes on with the main server if that is what `name` means.

@@ -2,8 +2,8 @@
 
 use crate::admin::command::Refusal;
 use crate::admin::outgoing::{
-    Act, AnswerView, ConnectionView, DestinationView, LeftOutView, MessageBytes, MessageView, Outgoing,
-    RouteView,
+    Act, AnswerView, ConnectionView, DestinationView, LeftOutView, MainView, MessageBytes, MessageView,
+    Outgoing, RouteView,
 };
 use crate::buffer::{
     BufferError, Change, DestinationRow, NewAudit, OutgoingChange, OutgoingFilter, OutgoingStep, State,
@@ -23,8 +23,8 @@ impl Outgoing for Routes {
         })
     }
 
-    fn main(&self) -> serde_json::Value {
-        self.feeds.main_view().into()
+    fn main(&self) -> Option<MainView> {
+        self.feeds.main_view()
     }
 
     fn messages(&self, filter: OutgoingFilter) -> Later<'_, Result<Vec<MessageView>, Refusal>> {

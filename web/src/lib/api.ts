@@ -1,197 +1,46 @@
-// The gateway's HTTP contract, typed, in one place. Times are RFC 3339 UTC strings.
+// The gateway's HTTP contract, typed by the gateway's own description of it (`openapi.json`, of which `npm run gen` makes
+// `described.ts`). Times are RFC 3339 UTC strings.
 
+import type { components, paths } from './described';
 import { Problem, problemFrom } from './problem';
 import { parseExact, type ExactJson } from './json';
 
-export type Severity = 'warning' | 'critical';
-export type EntryState = 'waiting' | 'sent' | 'accepted' | 'held';
-export type LinkState = 'starting' | 'up' | 'retrying' | 'quiet' | 'stopped';
-export type UpstreamState = 'up' | 'down' | 'unconfigured' | 'refusing';
+/** The types of the contract, by the names the gateway gives them. */
+export type Told = components['schemas'];
+
+export type Setup = Told['SetupState'];
+export type Session = Told['Session'];
+export type Severity = Told['Severity'];
+export type Counts = Told['EntryCounts'];
+export type Ledger = Told['Ledger'];
+export type LastValue = Told['LastValue'];
+export type Device = Told['Device'];
+export type DeviceDetail = Told['DeviceDetail'];
+export type DeviceClock = Told['DeviceClock'];
+export type Metric = Told['Metric'];
+export type Link = Told['Link'];
+export type LinkState = Link['state'];
+export type UpstreamState = Told['UpstreamState'];
+export type UpstreamSummary = Told['UpstreamSummary'];
+export type Alarm = Told['Alarm'];
+export type Overview = Told['Overview'];
+export type LivePoint = Told['LivePoint'];
+export type Trend = Told['Trend'];
+export type EntryState = Told['EntryState'];
+export type Entry = Told['Entry'];
+export type EntryPage = Told['EntryPage'];
+export type EntryMeasurement = Told['Measurement'];
+export type Hl7Message = Told['Hl7Message'];
+export type Upstream = Told['Upstream'];
+export type TestStep = Told['TestStep'];
+/** A number of the gateway, or the same as it stands in an address. */
 export type EntryId = number | string;
-export type Counts = Record<EntryState, number>;
 
-/** What anybody may know before they log in. */
-export interface Setup {
-  needed: boolean;
-  simulated: boolean;
-  site: string;
-  /** SHA-256 of the gateway's certificate, `AA:BB:…`. */
-  fingerprint: string;
-  version: string;
-  /** Another system that logs people in. */
-  oidc?: { name: string } | null;
-  directory?: boolean;
-}
-
-export interface Session {
-  username: string;
-  role: string;
-  source: 'local' | 'ldap' | 'oidc';
-  /** How far the log-in has come; only "in" opens the desk. */
-  stage: 'in' | 'factor' | 'password' | 'enrol';
-  factors: ('totp' | 'passkey' | 'recovery')[];
-  permissions: string[];
-  /** Only devices in these places are shown; null: all. */
-  places: string[] | null;
-  devices: string[] | null;
-  break_glass: { until: string; reason: string } | null;
-  site: string;
-  simulated: boolean;
-  version: string;
-}
-
-/** The last measurement of one metric: `value` or, when there is none, why (`absent`). */
-export interface LastValue {
-  code: string;
-  label: string;
-  value: string | null;
-  /** UCUM. */
-  unit: string | null;
-  absent: string | null;
-  taken: string;
-  abnormal: boolean;
-}
-
-export interface Device {
-  key: string;
-  label: string;
-  manufacturer: string | null;
-  model: string | null;
-  link: string;
-  /** Who has checked this device's page: simulator, bench or clinic. */
-  verified: string;
-  last_seen: string | null;
-  patient: string | null;
-  values: LastValue[];
-}
-
-export interface Metric {
-  code: string;
-  label: string;
-  unit: string | null;
-}
-
-/** How the device's clock stands against the box's; seconds ahead, negative behind. */
-export interface DeviceClock {
-  offset_s: number;
-  drift_s_per_day: number | null;
-  samples: number;
-  since: string;
-  verdict: string;
-  wrong: boolean;
-}
-
-export interface DeviceDetail extends Device {
-  caveats: string[];
-  metrics: Metric[];
-  identifiers: string[];
-  clock: DeviceClock | null;
-}
-
-export interface Link {
-  name: string;
-  kind: string;
-  profile: string | null;
-  state: LinkState;
-  since: string;
-  detail: string | null;
-  connections: number;
-  frames: number;
-  refused: number;
-  notes: number;
-  /** The newest note: something odd that was still taken. */
-  last_note?: string | null;
-}
-
-export interface UpstreamSummary {
-  name: string | null;
-  base: string | null;
-  state: UpstreamState;
-  since: string | null;
-  last_success: string | null;
-  detail: string | null;
-}
-
-export interface Alarm {
-  code: string;
-  severity: Severity;
-  title: string;
-  next_step: string;
-  since: string;
-}
-
-/** Where everything went that came: received = acknowledged + refused + noise. */
-export interface Ledger {
-  received: number;
-  acknowledged: number;
-  refused: number;
-  noise: number;
-  delivered: number;
-  queued: number;
-  held: number;
-  repeated: number;
-  lost: number;
-}
-
-/** The verification of what is kept. */
-export interface Scrub {
-  passed: string | null;
-  through: number;
-  changed: number;
-}
-
-export interface Overview {
-  simulated: boolean;
-  site: string;
-  now: string;
-  clock_synchronised: boolean;
-  verdict: string;
-  counts: Counts;
-  ledger: Ledger;
-  scrub: Scrub;
-  oldest_waiting: string | null;
-  bytes: number;
-  quota_bytes: number;
-  upstream: UpstreamSummary;
-  links: Link[];
-  devices: Device[];
-  alarms: Alarm[];
-}
-
-/** One fresh point of a trend, as the live stream tells it. */
-export interface LivePoint {
-  device: string;
-  code: string;
-  taken: string;
-  value: number;
-}
-
-export interface Trend {
-  label: string;
-  unit: string | null;
-  /** Epoch milliseconds and the value; null is a gap. */
-  points: [number, number | null][];
-}
-
-export interface Entry {
-  id: EntryId;
-  received: string;
-  link: string;
-  peer: string | null;
-  device: string | null;
-  state: EntryState;
-  reason: string | null;
-  bytes: number;
-  summary: string | null;
-  attempts: number;
-  repeats: number;
-}
-
-export interface EntryPage {
-  entries: Entry[];
-  next: EntryId | null;
-  counts: Counts;
-}
+/** With numbers as the gateway wrote them: 2.0 stays 2.0. */
+export type EntryDetail = Omit<Told['EntryDetail'], 'fhir' | 'answer'> & {
+  fhir: ExactJson[];
+  answer: (Omit<Told['UpstreamAnswer'], 'body'> & { body: ExactJson }) | null;
+};
 
 export interface EntryFilter {
   state?: string;
@@ -200,53 +49,35 @@ export interface EntryFilter {
   before?: string;
 }
 
-export interface EntryMeasurement {
-  label: string;
-  codes: { system: string; code: string; display?: string | null }[];
-  value: string | null;
-  unit: string | null;
-  absent: string | null;
-  taken: string | null;
-  status: string[];
-  place: string | null;
-}
-
-export interface EntryDetail extends Entry {
-  /** Text and hex of the first 64 KiB; `bytes` is the size of all. */
-  raw: { text: string; hex: string; sha256: string; bytes: number };
-  /** False when the stored bytes no longer match their SHA-256: nothing is derived from them then. */
-  intact?: boolean;
-  warnings: string[];
-  profile: string | null;
-  measurements: EntryMeasurement[];
-  findings: { code: string; place: string | null; text: string }[];
-  /** `status` is null when no HTTP answer came. */
-  answer: { at: string; status: number | null; body: ExactJson } | null;
-  timeline: { at: string; what: string }[];
-  /** Numbers as the gateway wrote them: 2.0 stays 2.0. */
-  fhir: ExactJson[];
-}
-
-/** An HL7 v2 message taken apart; empty fields are left out. */
-export interface Hl7Message {
-  segments: {
-    segment: string;
-    /** Which segment of that name, from 1. */
-    occurrence: number;
-    title: string | null;
-    fields: {
-      /** The place, e.g. `OBX[3]-5`. */
-      path: string;
-      title: string | null;
-      /** HL7's null: the sender says that there is no value. */
-      null: boolean;
-      /** Repetitions, components, subcomponents. */
-      parts: string[][][];
-    }[];
-  }[];
-  /** False when only its beginning was taken apart. */
-  whole: boolean;
-}
+type Method = 'get' | 'post';
+/** Addresses that take this method. */
+type Address<M extends Method> = {
+  [A in keyof paths]: paths[A] extends Record<M, { responses: unknown }> ? A : never;
+}[keyof paths];
+type Json<R> = R extends { content: { 'application/json': infer T } } ? T : undefined;
+type Good<R> = Json<R[keyof R & (200 | 201 | 202 | 204)]>;
+/** What an operation answers in JSON when it does as it was asked. */
+type Answer<A extends Address<M>, M extends Method> = paths[A][M] extends { responses: infer R }
+  ? Good<R>
+  : never;
+/** In an address or a query a number may stand as it came from this page's own address. */
+type Loose<T> = { [K in keyof T]: T[K] extends number | undefined ? T[K] | string : T[K] };
+type InPath<O> = O extends { parameters: { path: infer P } } ? { path: Loose<P> } : { path?: undefined };
+type InQuery<O> = O extends { parameters: { query: infer Q } }
+  ? { query: Loose<Q> }
+  : O extends { parameters: { query?: infer Q } }
+    ? { query?: Loose<NonNullable<Q>> }
+    : { query?: undefined };
+type InBody<O> = O extends { requestBody: { content: { 'application/json': infer B } } }
+  ? { body: B }
+  : O extends { requestBody?: { content: { 'application/json': infer B } } }
+    ? { body?: B }
+    : { body?: undefined };
+type Asked<A extends Address<M>, M extends Method> = InPath<paths[A][M]> &
+  InQuery<paths[A][M]> &
+  InBody<paths[A][M]>;
+/** Nothing has to be said where nothing is needed. */
+type Given<T> = Partial<Record<keyof T, undefined>> extends T ? [asked?: T] : [asked: T];
 
 /** Whether the first lines of a frame, as text, begin an HL7 v2 message, batch or file. */
 export function looksLikeHl7(text: string): boolean {
@@ -337,42 +168,86 @@ export function query(terms: Record<string, string | number | undefined | null>)
 
 export const seg = encodeURIComponent;
 
+type Terms = Record<string, string | number | undefined | null>;
+interface Said {
+  path?: Terms | undefined;
+  query?: Terms | undefined;
+  body?: object | undefined;
+}
+
+/** The address below `/api/v1` with its parameters filled in and its query behind it. */
+function filled(address: string, { path = {}, query: terms = {} }: Said): string {
+  const at = address.replace(ROOT, '').replace(/\{(\w+)\}/g, (_, name: string) => seg(String(path[name])));
+  return at + query(terms);
+}
+
+const inJson = { headers: { Accept: 'application/json' } };
+
+/** What an address answers; typed by the description of it. */
+export async function read<A extends Address<'get'>>(
+  address: A,
+  ...[asked]: Given<Asked<A, 'get'>>
+): Promise<Answer<A, 'get'>> {
+  const response = await call(filled(address, (asked ?? {}) as Said), inJson);
+  return (response.status === 204 ? undefined : await response.json()) as Answer<A, 'get'>;
+}
+
+/** Asks for a change; what was answered as it came. */
+export async function ask<A extends Address<'post'>>(
+  address: A,
+  asked: Asked<A, 'post'>,
+  patience_ms?: number,
+): Promise<Response> {
+  const said = asked as Said;
+  return change(filled(address, said), said.body, patience_ms);
+}
+
+/** Asks for a change and gives what was answered. */
+export async function write<A extends Address<'post'>>(
+  address: A,
+  asked: Asked<A, 'post'>,
+  patience_ms?: number,
+): Promise<Answer<A, 'post'>> {
+  const response = await ask(address, asked, patience_ms);
+  const text = await response.text();
+  return (text === '' ? undefined : JSON.parse(text)) as Answer<A, 'post'>;
+}
+
 export const api = {
-  setup: () => load<Setup>('/setup'),
+  setup: () => read('/api/v1/setup'),
   async finishSetup(code: string, username: string, password: string) {
-    await change('/setup', { code, username, password });
+    await write('/api/v1/setup', { body: { code, username, password } });
   },
   async login(username: string, password: string) {
-    await change('/login', { username, password });
+    await write('/api/v1/login', { body: { username, password } });
   },
   async logout() {
-    await change('/logout');
+    await write('/api/v1/logout', {});
   },
-  session: () => load<Session>('/session'),
-  overview: () => load<Overview>('/overview'),
+  session: () => read('/api/v1/session'),
+  overview: () => read('/api/v1/overview'),
   live: (signal: AbortSignal) => call('/live', { headers: { Accept: 'text/event-stream' }, signal }),
-  device: (key: string) => load<DeviceDetail>(`/devices/${seg(key)}`),
+  device: (key: string) => read('/api/v1/devices/{key}', { path: { key } }),
   trend: (key: string, code: string, minutes: number) =>
-    load<Trend>(`/devices/${seg(key)}/trend${query({ code, minutes })}`),
-  entries: (filter: EntryFilter, limit = 50) => load<EntryPage>(`/entries${query({ ...filter, limit })}`),
+    read('/api/v1/devices/{key}/trend', { path: { key }, query: { code, minutes } }),
+  entries: (filter: EntryFilter, limit = 50) =>
+    read('/api/v1/entries', { query: { ...filter, state: filter.state as EntryState, limit } }),
   async entry(id: EntryId): Promise<EntryDetail> {
-    const response = await call(`/entries/${seg(String(id))}`, { headers: { Accept: 'application/json' } });
+    const response = await call(filled('/entries/{id}', { path: { id } }), inJson);
     const text = await response.text();
-    const detail = JSON.parse(text) as EntryDetail;
+    const detail = JSON.parse(text) as Told['EntryDetail'];
     const exact = parseExact(text) as unknown as Pick<EntryDetail, 'fhir' | 'answer'>;
     const answer = detail.answer && { ...detail.answer, body: exact.answer?.body ?? null };
     return { ...detail, fhir: exact.fhir ?? [], answer };
   },
-  hl7: (id: EntryId) => load<Hl7Message>(`/entries/${seg(String(id))}/hl7`),
+  hl7: (id: EntryId) => read('/api/v1/entries/{id}/hl7', { path: { id } }),
   async release(id: EntryId) {
-    await change(`/entries/${seg(String(id))}/release`);
+    await write('/api/v1/entries/{id}/release', { path: { id } });
   },
   async replay(id: EntryId) {
-    await change(`/entries/${seg(String(id))}/replay`);
+    await write('/api/v1/entries/{id}/replay', { path: { id } });
   },
-  upstream: () => load<Upstream>('/upstream'),
-  async testUpstream(): Promise<TestStep[]> {
-    const response = await change('/upstream/test', undefined, TEST_PATIENCE_MS);
-    return ((await response.json()) as { steps: TestStep[] }).steps;
-  },
+  upstream: () => read('/api/v1/upstream'),
+  testUpstream: async (): Promise<TestStep[]> =>
+    (await write('/api/v1/upstream/test', {}, TEST_PATIENCE_MS)).steps,
 };

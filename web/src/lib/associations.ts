@@ -1,176 +1,45 @@
 // The association part of the gateway's HTTP contract, typed: which patient a device is with, and since when.
 
-import { change, load, query, seg, type EntryId } from './api';
+import { read, write, type EntryId, type Told } from './api';
 import { Problem } from './problem';
 
-export type DoubtState = 'orphan' | 'conflict' | 'review';
-export type DoubtCounts = Record<DoubtState, number>;
-
-export interface Person {
-  id: string;
-  /** Who gave the number: a URI, or empty. */
-  system: string;
-  family: string | null;
-  given: string | null;
-  birth_date: string | null;
-  gender: string | null;
-  /** The patient index knows the person. */
-  known: boolean;
-}
-
-export interface Place {
-  facility: string | null;
-  point_of_care: string | null;
-  room: string | null;
-  bed: string | null;
-  label: string;
-}
-
-export interface Void {
-  at: string;
-  by: string;
-  why: string;
-  replaced_by: number | null;
-}
-
-export interface Association {
-  id: number;
-  patient: Person;
-  since: string;
-  until: string | null;
-  source: 'manual' | 'scanned';
-  /** It stands above what the device and the bed say. */
-  overrules: boolean;
-  by: string;
-  made: string;
-  reason: string | null;
-  /** A user, or `discharge`, `transfer`, `timeout`. */
-  ended_by: string | null;
-  ended_why: string | null;
-  void: Void | null;
-}
-
-export interface Stand {
-  key: string;
-  label: string;
-  link: string;
-  home: Place | null;
-  /** The association that holds now. */
-  association: Association | null;
-  /** Who is in its home bed now, by the patient index. */
-  in_bed: Person[];
-  waiting: DoubtCounts;
-}
-
-export interface Policy {
-  unknown: 'deliver' | 'hold';
-  timeout_h: number | null;
-  end_on: string[];
-  on_merge: 'leave' | 'relink';
-}
-
-export interface Standing {
-  devices: Stand[];
-  waiting: DoubtCounts;
-  policy: Policy;
-}
-
-export interface Home {
-  place: Place;
-  since: string;
-  until: string | null;
-  by: string;
-}
-
-export interface Timeline {
-  device: Stand;
-  /** The latest first; void ones too. */
-  associations: Association[];
-  homes: Home[];
-}
-
-export interface Doubt {
-  entry: EntryId;
-  device: string;
-  state: DoubtState;
-  why: string;
-  first: string;
-  last: string;
-}
-
-export interface Doubts {
-  doubts: Doubt[];
-  counts: DoubtCounts;
-  next: EntryId | null;
-}
-
+export type DoubtCounts = Told['DoubtCounts'];
+export type Doubt = Told['Doubt'];
+export type DoubtState = Doubt['state'];
+export type Doubts = Told['Doubts'];
+export type Person = Told['Person'];
+export type Place = Told['Place'];
+export type Void = Told['VoidAssociation'];
+export type Association = Told['Association'];
+export type Stand = Told['AssociatedDevice'];
+export type Policy = Told['AssociationPolicy'];
+export type Standing = Told['Associations'];
+export type Home = Told['DeviceHome'];
+export type Timeline = Told['DeviceTimeline'];
 /** What a change did to what was held and what was delivered. */
-export interface Done {
-  id: number | null;
-  released: number;
-  corrected: number;
-  held: number;
-  /** Entries of that time that are no longer kept: they stay as they were delivered. */
-  beyond?: number;
-}
-
-export interface PatientWanted {
-  id: string;
-  system?: string;
-  family?: string;
-  given?: string;
-  birth_date?: string;
-  gender?: string;
-}
-
-export interface AssociationWanted {
-  device: string;
-  patient: PatientWanted;
-  from?: string;
-  until?: string;
-  scanned?: boolean;
-  replace?: boolean;
-  overrules?: boolean;
-  reason?: string;
-  unknown?: boolean;
-}
-
-export interface Correction {
-  reason: string;
-  nobody?: boolean;
-  patient?: PatientWanted;
-  from?: string;
-  until?: string;
-  open?: boolean;
-  overrules?: boolean;
-  unknown?: boolean;
-}
-
-export interface PlaceWanted {
-  facility?: string;
-  point_of_care?: string;
-  room?: string;
-  bed?: string;
-}
-
-const answered = async <T>(response: Response): Promise<T> => (await response.json()) as T;
+export type Done = Told['AssociationDone'];
+export type PatientWanted = Told['PatientWanted'];
+export type AssociationWanted = Told['AssociationWanted'];
+export type Correction = Told['AssociationCorrection'];
+export type PlaceWanted = Told['PlaceWanted'];
 
 /** The gateway re-reads entries before it answers, for at most five seconds. */
 const CHANGE_PATIENCE_MS = 30_000;
-const changed = async (path: string, body: object = {}): Promise<Done> =>
-  answered<Done>(await change(`/associations${path}`, body, CHANGE_PATIENCE_MS));
 
 export const associations = {
-  standing: () => load<Standing>('/associations'),
-  timeline: (key: string) => load<Timeline>(`/associations/devices/${seg(key)}`),
+  standing: () => read('/api/v1/associations'),
+  timeline: (key: string) => read('/api/v1/associations/devices/{key}', { path: { key } }),
   doubts: (terms: { state?: DoubtState; device?: string; after?: EntryId } = {}) =>
-    load<Doubts>(`/associations/doubts${query({ ...terms })}`),
+    read('/api/v1/associations/doubts', { query: terms }),
   /** What was scanned may be a wristband by mistake: it travels in the body, never in the address. */
-  find: async (code: string) => answered<Stand>(await change('/associations/find', { code })),
-  associate: (wanted: AssociationWanted) => changed('', wanted),
-  end: (id: number, wanted: { at?: string; reason?: string }) => changed(`/${id}/end`, wanted),
-  correct: (id: number, wanted: Correction) => changed(`/${id}/correct`, wanted),
-  home: (device: string, place: PlaceWanted | null) => changed('/home', { device, place }),
+  find: (code: string) => write('/api/v1/associations/find', { body: { code } }),
+  associate: (body: AssociationWanted) => write('/api/v1/associations', { body }, CHANGE_PATIENCE_MS),
+  end: (id: number, body: Told['AssociationEnd']) =>
+    write('/api/v1/associations/{id}/end', { path: { id }, body }, CHANGE_PATIENCE_MS),
+  correct: (id: number, body: Correction) =>
+    write('/api/v1/associations/{id}/correct', { path: { id }, body }, CHANGE_PATIENCE_MS),
+  home: (device: string, place: PlaceWanted | null) =>
+    write('/api/v1/associations/home', { body: { device, place } }, CHANGE_PATIENCE_MS),
 };
 
 export function nameOf(person: Pick<Person, 'family' | 'given'>): string {

@@ -1,63 +1,25 @@
 // The worklist part of the gateway's HTTP contract, typed: what laboratory analysers are told when they ask.
 
-import { change, load, query, seg } from './api';
+import { read, write, type Told } from './api';
 
-export type OrderState = 'open' | 'sent' | 'done' | 'cancelled';
-export type Priority = 'routine' | 'stat';
-
-export interface OrderPatient {
-  id: string;
-  family: string | null;
-  given: string | null;
-  birth_date: string | null;
-  gender: string | null;
-}
-
-export interface Order {
-  id: number | string;
-  specimen: string;
-  tests: string[];
-  priority: Priority;
-  patient: OrderPatient | null;
-  specimen_kind: string | null;
-  collected: string | null;
-  source: 'desk' | 'hl7' | 'fhir';
-  number: string | null;
-  created: string;
-  by: string | null;
-  state: OrderState;
-  /** Who asked for it, and what they were told. */
-  asked: { at: string; link: string; outcome: string }[];
-}
-
-export interface Worklist {
-  orders: Order[];
-  counts: Record<OrderState, number>;
-}
-
-export interface NewOrder {
-  specimen: string;
-  tests: string[];
-  priority?: Priority;
-  patient?: {
-    system?: string;
-    id: string;
-    family?: string;
-    given?: string;
-    birth_date?: string;
-    gender?: string;
-  };
-  specimen_kind?: string;
-  collected?: string;
-}
+export type Order = Told['Order'];
+export type OrderState = Order['state'];
+export type Priority = Told['Priority'];
+export type OrderPatient = Told['OrderPatient'];
+export type Worklist = Told['Worklist'];
+export type NewOrder = Told['OrderWanted'];
 
 export const worklist = {
-  list: (state: string, q: string) => load<Worklist>(`/worklist${query({ state, q })}`),
+  /** What is looked for may be a patient's name: it travels in the body, never in the address. */
+  list: (state: string, text: string): Promise<Worklist> =>
+    text
+      ? write('/api/v1/worklist/find', { body: { state: state as OrderState, text } })
+      : read('/api/v1/worklist', { query: { state: state as OrderState } }),
   async add(order: NewOrder) {
-    await change('/worklist', order);
+    await write('/api/v1/worklist', { body: order });
   },
   async cancel(id: Order['id']) {
-    await change(`/worklist/${seg(String(id))}/cancel`);
+    await write('/api/v1/worklist/{id}/cancel', { path: { id } });
   },
 };
 

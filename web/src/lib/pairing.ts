@@ -1,46 +1,14 @@
 // The pairing part of the gateway's HTTP contract, typed.
 
-import { change, load, call, seg, type EntryMeasurement } from './api';
+import { read, write, type Told } from './api';
 import type { ExactJson } from './json';
 
-export interface Sender {
-  link: string;
-  /** HL7: sending application and facility, else the address; MQTT: the topic. */
-  sender: string;
-}
-
+export type Sender = Told['Sender'];
 /** How well a profile reads a candidate. */
-export interface Guess {
-  profile: string;
-  /** The profile's fingerprint recognises the message. */
-  fits: boolean;
-  measurements: number;
-  /** How many of them the profile has no codes for. */
-  unknown: number;
-  held: string | null;
-}
-
-export interface Candidate extends Sender {
-  first_seen: string;
-  last_seen: string;
-  frames: number;
-  /** Its latest entry. */
-  entry: number;
-  /** Best first. */
-  guesses: Guess[];
-}
-
-export interface KnownSender extends Sender {
-  profile: string;
-}
-
-export interface PairedLink {
-  name: string;
-  kind: string;
-  profile: string;
-  /** Made at the desk, else it stands in the configuration file. */
-  desk: boolean;
-}
+export type Guess = Told['Guess'];
+export type Candidate = Told['Candidate'];
+export type KnownSender = Told['KnownSender'];
+export type PairedLink = Told['PairedLink'];
 
 export interface SerialHint {
   baud: number[];
@@ -61,113 +29,45 @@ export interface Transport {
   folder?: { files: string; settle_s: number } | null;
 }
 
-export interface ProfileCard {
-  id: string;
-  manufacturer: string;
-  model: string;
-  verified: string;
-  codec: string;
-  transport: Transport;
-  caveats: string[];
-}
-
-export interface Standing {
-  /** IANA zone of the site. */
-  zone: string;
-  /** Whether the gateway has a broker of its own. */
-  broker: boolean;
-  links: PairedLink[];
-  candidates: Candidate[];
-  senders: KnownSender[];
-  profiles: ProfileCard[];
-}
-
-export interface Finding {
-  code: string;
-  place: string | null;
-  text: string;
-}
-
-export interface Preview {
-  profile: string | null;
-  measurements: EntryMeasurement[];
-  findings: Finding[];
-  fhir: ExactJson[];
-}
-
-export interface Port {
-  /** The lasting name, where there is one. */
-  path: string;
-  device: string;
-  name: string | null;
-  link: string | null;
-}
-
-export type ScanState = 'listening' | 'asking' | 'found' | 'nothing' | 'failed' | 'stopped';
-
-export interface Trial {
-  setting: string;
-  asked: string | null;
-  bytes: number;
-  frames: number;
-  outcome: string;
-}
+/** `transport` as the profile's `[transport]` has it. */
+export type ProfileCard = Omit<Told['ProfileCard'], 'transport'> & { transport: Transport };
+export type Standing = Omit<Told['Pairing'], 'profiles'> & { profiles: ProfileCard[] };
+export type Finding = Told['Finding'];
+export type Preview = Omit<Told['Explained'], 'fhir'> & { fhir: ExactJson[] };
+export type Port = Told['SerialPort'];
+export type Trial = Told['Trial'];
 
 /** The `serial` table of a link. */
 export type SerialTable = { port: string } & Record<string, string | number | boolean>;
-
-export interface ScanFound {
-  guess: Guess;
-  serial: SerialTable;
-  measurements: EntryMeasurement[];
-  findings: Finding[];
-}
-
-export interface Scan {
-  port: string;
-  state: ScanState;
-  detail: string;
-  percent: number;
-  tried: Trial[];
-  text: string;
-  hex: string;
-  found: ScanFound[];
-}
+export type ScanFound = Omit<Told['ScanFound'], 'serial'> & { serial: SerialTable };
+export type Scan = Omit<Told['Scan'], 'found'> & { found: ScanFound[] };
+export type ScanState = Scan['state'];
 
 export const isRunning = (scan: Scan | null): boolean =>
   scan?.state === 'listening' || scan?.state === 'asking';
 
 export const pairing = {
-  standing: () => load<Standing>('/pairing'),
-  async preview({ link, sender }: Sender, profile: string): Promise<Preview> {
-    const response = await change('/pairing/preview', { link, sender, profile });
-    return (await response.json()) as Preview;
-  },
-  async accept({ link, sender }: Sender, profile: string): Promise<{ released: number; still_held: number }> {
-    const response = await change('/pairing/accept', { link, sender, profile });
-    return (await response.json()) as { released: number; still_held: number };
-  },
+  standing: async () => (await read('/api/v1/pairing')) as Standing,
+  preview: async ({ link, sender }: Sender, profile: string) =>
+    (await write('/api/v1/pairing/preview', { body: { link, sender, profile } })) as Preview,
+  accept: ({ link, sender }: Sender, profile: string) =>
+    write('/api/v1/pairing/accept', { body: { link, sender, profile } }),
   async forget({ link, sender }: Sender) {
-    await change('/pairing/forget', { link, sender });
+    await write('/api/v1/pairing/forget', { body: { link, sender } });
   },
   /** The keys of a `[[link]]` section; gives the link's name. */
-  async addLink(link: object): Promise<string> {
-    const response = await change('/pairing/links', link);
-    return ((await response.json()) as { name: string }).name;
-  },
+  addLink: async (link: object): Promise<string> =>
+    (await write('/api/v1/pairing/links', { body: link as Told['LinkWanted'] })).name,
   async removeLink(name: string) {
-    await change(`/pairing/links/${seg(name)}/remove`);
+    await write('/api/v1/pairing/links/{name}/remove', { path: { name } });
   },
-  ports: async () => (await load<{ ports: Port[] }>('/pairing/ports')).ports,
+  ports: async () => (await read('/api/v1/pairing/ports')).ports,
   async scan(port: string, profiles: string[], ask: boolean) {
-    await change('/pairing/scan', { port, profiles, ask });
+    await write('/api/v1/pairing/scan', { body: { port, profiles, ask } });
   },
   /** `null` when there was no scan yet. */
-  async scanning(): Promise<Scan | null> {
-    const response = await call('/pairing/scan', { headers: { Accept: 'application/json' } });
-    return response.status === 204 ? null : ((await response.json()) as Scan);
-  },
+  scanning: async () => ((await read('/api/v1/pairing/scan')) ?? null) as Scan | null,
   async stopScan() {
-    await change('/pairing/scan/stop');
+    await write('/api/v1/pairing/scan/stop', {});
   },
 };

@@ -1,90 +1,27 @@
 // The patient index part of the gateway's HTTP contract, typed: people, where they are, and how they were merged.
 
-import { change, load, type EntryId } from './api';
-import type { Person, Place } from './associations';
+import { read, write, type Told } from './api';
+import type { Person } from './associations';
 import { sameCode } from './scan';
 
-export interface Identifier {
-  system: string;
-  value: string;
-  /** HL7 table 0203, e.g. `MR`. */
-  kind: string | null;
-  /** Used no longer; it still finds the person. */
-  retired: boolean;
-}
-
-export interface Indexed {
-  /** The gateway's own number of the person: it means nothing elsewhere. */
-  id: number;
-  family: string | null;
-  given: string | null;
-  birth_date: string | null;
-  gender: string | null;
-  /** The leading one first. */
-  identifiers: Identifier[];
-  place: Place | null;
-  /** When a source last said anything of them. */
-  told: string;
-  /** Deleted at the source. */
-  removed: boolean;
-}
-
+export type Identifier = Told['Identifier'];
+/** A person of the index; `id` is the gateway's own number and means nothing elsewhere. */
+export type Indexed = Told['IndexedPerson'];
 /** What the answer rests on. */
-export interface Known {
-  persons: number;
-  occupied: number;
-  sources: { name: string; heard: string }[];
-}
-
-export interface Stay {
-  place: Place;
-  visit: string | null;
-  since: string;
-  until: string | null;
-  on_leave: boolean;
-}
-
-export interface Merge {
-  id: number;
-  survivor: number;
-  gone: number;
-  at: string;
-  entry: EntryId | null;
-  undone: string | null;
-  undone_by: string | null;
-}
-
-export interface IndexedDetail extends Indexed {
-  stays: Stay[];
-  merges: Merge[];
-  sources: { entry: EntryId; event: string; told: string }[];
-}
-
-export interface Occupant {
-  id: number;
-  number: string | null;
-  family: string | null;
-  given: string | null;
-  birth_date: string | null;
-  since: string;
-  on_leave: boolean;
-}
-
-export interface Occupied extends Place {
-  occupants: Occupant[];
-  conflict: boolean;
-}
+export type Known = Told['PeopleKnown'];
+export type Stay = Told['Stay'];
+export type Merge = Told['Merge'];
+export type IndexedDetail = Told['IndexedPersonDetail'];
+export type Occupant = Told['Occupant'];
+export type Occupied = Told['OccupiedPlace'];
 
 export const patients = {
   /** What is searched for names a patient: it travels in the body, never in the address. */
-  async search(text: string): Promise<{ people: Indexed[]; known: Known }> {
-    const response = await change('/people', { text });
-    return (await response.json()) as { people: Indexed[]; known: Known };
-  },
-  person: (id: number) => load<IndexedDetail>(`/people/${id}`),
-  places: () => load<{ places: Occupied[]; known: Known }>('/places'),
+  search: (text: string) => write('/api/v1/people', { body: { text } }),
+  person: (id: number) => read('/api/v1/people/{id}', { path: { id } }),
+  places: () => read('/api/v1/places'),
   async unmerge(merge: number) {
-    await change(`/people/merges/${merge}/undo`);
+    await write('/api/v1/people/merges/{id}/undo', { path: { id: merge } });
   },
 };
 

@@ -1,28 +1,19 @@
 // The recording part of the gateway's HTTP contract, typed: a link's bytes with their timing, in a capture file.
 
-import { change, load, seg } from './api';
+import { read, seg, write, type Told } from './api';
 
-export interface Recording {
-  name: string;
-  link: string;
-  profile: string;
-  started: string;
-  /** `null` while it runs. */
-  ended: string | null;
-  bytes: number;
-  chunks: number;
-}
+export type Recording = Told['Recording'];
 
 export const recordings = {
-  list: async () => (await load<{ recordings: Recording[] }>('/recordings')).recordings,
+  list: async () => (await read('/api/v1/recordings')).recordings,
   async start(link: string, masked: boolean, minutes: number) {
-    await change('/recordings', { link, masked, minutes });
+    await write('/api/v1/recordings', { body: { link, masked, minutes } });
   },
   async stop(name: string) {
-    await change(`/recordings/${seg(name)}/stop`);
+    await write('/api/v1/recordings/{name}/stop', { path: { name } });
   },
   async remove(name: string) {
-    await change(`/recordings/${seg(name)}/remove`);
+    await write('/api/v1/recordings/{name}/remove', { path: { name } });
   },
   /** Address of the capture file. */
   file: (name: string) => `/api/v1/recordings/${seg(name)}`,

@@ -1,83 +1,16 @@
 // The HL7 routes part of the gateway's HTTP contract, typed: systems that take HL7 v2, and their queues.
 
 import { count } from './words';
-import { change, load, query, seg, type EntryId, type EntryState } from './api';
+import { read, write, type EntryState, type Told } from './api';
 
-export type DestinationState = 'up' | 'idle' | 'retrying' | 'paused' | 'gone';
-
-export interface Route {
-  name: string;
-  /** Links; none named: all. */
-  from: string[];
-  messages: string[];
-  when: string | null;
-  how: 'pass' | 'filtered' | 'measurements';
-  /** The gateway's own sentence of it. */
-  says: string;
-  /** What messages built of measurements had no place for, since the gateway started. */
-  left_out: { waveforms: number; alarms: number };
-}
-
-export interface Destination {
-  name: string;
-  address: string | null;
-  tls: boolean;
-  acknowledge: 'original' | 'enhanced' | null;
-  in_order: 'patient' | 'device' | 'none' | null;
-  /** The configuration names it; if not, only its queue is left. */
-  configured: boolean;
-  state: DestinationState;
-  /** Why it is tried again, for people. */
-  trouble: string | null;
-  connections: { connected: boolean; trouble: string | null }[];
-  waiting: number;
-  sent: number;
-  held: number;
-  /** When the message was queued that waits longest. */
-  oldest: string | null;
-  age_s: number | null;
-  /** Since the gateway started. */
-  accepted: number;
-  accepted_at: string | null;
-  /** Acknowledgements that fitted no message. */
-  foreign: number;
-  /** The last acknowledgement. */
-  answer: { at: string; text: string } | null;
-  routes: Route[];
-}
-
+export type Route = Told['Route'];
+export type Destination = Told['Destination'];
+export type DestinationState = Destination['state'];
 /** A message in the queue of a destination. */
-export interface Outgoing {
-  id: number;
-  destination: string;
-  entry: EntryId;
-  part: number;
-  route: string;
-  state: EntryState;
-  attempts: number;
-  revision: number;
-  queued: string;
-  next_try: string | null;
-  sent_at: string | null;
-  /** The receiver took it over and has not said yet what it makes of it. */
-  committed: string | null;
-  answered_at: string | null;
-  reason: string | null;
-  /** MSH-10. */
-  control_id: string | null;
-  answer: string | null;
-}
-
-export interface OutgoingPage {
-  messages: Outgoing[];
-  next: number | null;
-}
-
+export type Outgoing = Told['OutgoingMessage'];
+export type OutgoingPage = Told['OutgoingPage'];
 /** With its bytes as sent or as they would be built now; without them, why. */
-export interface OutgoingDetail extends Outgoing {
-  bytes: string | null;
-  why: string | null;
-}
+export type OutgoingDetail = Told['OutgoingDetail'];
 
 /** What a route left out, in words; nothing: null. */
 export function leftOut({ waveforms, alarms }: Route['left_out']): string | null {
@@ -88,27 +21,28 @@ export function leftOut({ waveforms, alarms }: Route['left_out']): string | null
 }
 
 export const routing = {
-  destinations: async () => (await load<{ destinations: Destination[] }>('/destinations')).destinations,
-  messages: (destination: string, terms: { state?: string; before?: number | undefined }) =>
-    load<OutgoingPage>(`/destinations/${seg(destination)}/messages${query(terms)}`),
-  message: (id: number) => load<OutgoingDetail>(`/outgoing/${id}`),
+  destinations: async () => (await read('/api/v1/destinations')).destinations,
+  messages: (name: string, terms: { state?: string; before?: number | undefined }) =>
+    read('/api/v1/destinations/{name}/messages', {
+      path: { name },
+      query: { ...terms, state: terms.state as EntryState },
+    }),
+  message: (id: number) => read('/api/v1/outgoing/{id}', { path: { id } }),
   async pause(name: string) {
-    await change(`/destinations/${seg(name)}/pause`);
+    await write('/api/v1/destinations/{name}/pause', { path: { name } });
   },
   async resume(name: string) {
-    await change(`/destinations/${seg(name)}/resume`);
+    await write('/api/v1/destinations/{name}/resume', { path: { name } });
   },
-  async releaseAll(name: string): Promise<number> {
-    const response = await change(`/destinations/${seg(name)}/release`);
-    return ((await response.json()) as { released: number }).released;
-  },
+  releaseAll: async (name: string): Promise<number> =>
+    (await write('/api/v1/destinations/{name}/release', { path: { name } })).released,
   async release(id: number) {
-    await change(`/outgoing/${id}/release`);
+    await write('/api/v1/outgoing/{id}/release', { path: { id } });
   },
   async rebuild(id: number) {
-    await change(`/outgoing/${id}/rebuild`);
+    await write('/api/v1/outgoing/{id}/rebuild', { path: { id } });
   },
   async drop(id: number, reason: string) {
-    await change(`/outgoing/${id}/drop`, { reason });
+    await write('/api/v1/outgoing/{id}/drop', { path: { id }, body: { reason } });
   },
 };
