@@ -1,7 +1,7 @@
 # The one door. `make demo` and `make test` do everything on a fresh Debian with Rust and Node.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults soak desk api static bench audit packages package release clean
+.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults long soak desk api static bench audit packages package release clean
 
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
@@ -61,6 +61,10 @@ test-faults: deps ## The fault rigs alone, at length: make test-faults ROUNDS=20
 	cp target/debug/bedside target/debug/bedside-sabotaged
 	cargo build --bin bedside
 	BEDSIDE_ROUNDS=$(or $(ROUNDS),1) BEDSIDE_KILLS=$$((200 * $(or $(ROUNDS),1))) cargo test --no-fail-fast --test power_cut --test faults -- --nocapture --test-threads 2 --skip soak::
+
+long: deps       ## A release's figures, hours each; goes on where it was interrupted: make long RIG=kills|cuts|errors|points|blocks
+	cargo build --bin bedside
+	$(if $(COUNT),BEDSIDE_COUNT=$(COUNT) )cargo test --test faults -- --ignored --exact --nocapture long::$(or $(RIG),kills)
 
 soak: deps       ## Traffic for hours with a fault every half minute: make soak HOURS=8 (needs root)
 	BEDSIDE_SOAK_HOURS=$(or $(HOURS),0.1) cargo test --test faults -- --nocapture soak::

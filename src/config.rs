@@ -4,8 +4,10 @@
 //! see the whole.
 
 pub mod association;
+pub mod audit;
 mod delivery;
 mod destinations;
+mod intake;
 mod library;
 mod patients;
 mod system;
@@ -31,6 +33,7 @@ use crate::{access, admin, buffer, upstream};
 
 pub use delivery::{Delivery, Hours, Send};
 pub use destinations::{Destination, Feed, FeedTo};
+pub use intake::Intake;
 pub use library::{library, templates};
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
@@ -57,12 +60,16 @@ pub struct Config {
     pub library: Arc<Library>,
     /// How messages of hospital systems become FHIR.
     pub templates: Arc<crate::template::Library>,
+    pub intake: Intake,
     pub delivery: Delivery,
     pub worklist: Worklist,
     pub association: association::Policy,
     pub patients: Patients,
     pub telemetry: Option<upstream::otlp::Config>,
+    pub audit: audit::Audit,
     pub log: Log,
+    /// SHA-256 of the file, in hex: whether it is another one than at the last start.
+    pub digest: String,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
 }
@@ -245,6 +252,8 @@ struct File {
     #[serde(default, rename = "route")]
     routes: Vec<destinations::RouteFile>,
     #[serde(default)]
+    intake: Intake,
+    #[serde(default)]
     delivery: Delivery,
     #[serde(default)]
     worklist: Worklist,
@@ -253,6 +262,8 @@ struct File {
     #[serde(default)]
     patients: Patients,
     telemetry: Option<upstream::otlp::Config>,
+    #[serde(default)]
+    audit: audit::Audit,
     #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
@@ -359,13 +370,16 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         routes,
         library,
         templates,
+        intake: file.intake,
         delivery: file.delivery,
         worklist: file.worklist,
         access: file.access,
         association: file.association,
         patients: file.patients,
         telemetry: file.telemetry,
+        audit: file.audit,
         log: file.log,
+        digest: buffer::sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
         secrets: file.secrets,
     })
 }
@@ -382,10 +396,12 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;
+    file.intake.check().map_err(|(key, message)| fault("[intake]", key, message))?;
     file.delivery.check().map_err(|(key, message)| fault("[delivery]", key, message))?;
     if let Some(telemetry) = &file.telemetry {
         telemetry.check().map_err(|(key, message)| fault("[telemetry]", key, message))?;
     }
+    file.audit.check().map_err(|(key, message)| fault("[audit]", key, message))?;
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;
     }

@@ -24,12 +24,16 @@ mod floor;
 mod message;
 #[path = "bench/parse.rs"]
 mod parse;
+#[path = "bench/report.rs"]
+mod report;
 #[path = "bench/size.rs"]
 mod size;
 #[path = "bench/templates.rs"]
 mod templates;
 #[path = "bench/trace.rs"]
 mod trace;
+#[path = "bench/ways.rs"]
+mod ways;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +43,7 @@ use std::time::{Duration, Instant};
 use common::{Bedside, FhirServer};
 use floor::Floor;
 use message::{Figures, load};
+use report::{Aim, Report};
 
 const ROUNDS: usize = 3;
 const SPAN: Duration = Duration::from_secs(4);
@@ -107,7 +112,7 @@ fn row(name: &str, rounds: &[Round]) -> f64 {
     rate
 }
 
-async fn durable_answers(numbers: &Arc<AtomicU64>, connections: &[usize]) {
+async fn durable_answers(report: &mut Report, numbers: &Arc<AtomicU64>, connections: &[usize]) {
     println!("\nDurable answers: closed loop, {ROUNDS} rounds of {} s in turn, medians", SPAN.as_secs());
     for &connections in connections {
         let (mut floors, mut ours) = (Vec::new(), Vec::new());
@@ -125,11 +130,18 @@ async fn durable_answers(numbers: &Arc<AtomicU64>, connections: &[usize]) {
         println!("{connections} connection(s)");
         let (floor, own) = (row("floor", &floors), row("bedside", &ours));
         println!("  share    {:>7.0} %", own / floor * 100.0);
+        let aim = if matches!(connections, 8 | 64) { Aim::Share(0.85) } else { Aim::None };
+        report.add(format!("durable answers, {connections} connection(s)"), "msg/s", (Some(floor), own), aim);
+        if connections == 64 {
+            let written = |rounds: &[Round]| median(rounds.iter().map(|r| r.written));
+            let figures = (Some(written(&floors)), written(&ours));
+            report.add("written to disk, 64 connections", "bytes/msg", figures, Aim::AtMost(8192.0));
+        }
     }
 }
 
 /// Time from the start of the process until its port is open, and memory after two quiet seconds.
-async fn at_rest() {
+async fn at_rest(report: &mut Report) {
     let (mut first, mut again, mut bare, mut full) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let server = FhirServer::start().await;
     let open_and_rest = async |dir: &Path, config: &str, port: u16| {
@@ -152,27 +164,26 @@ async fn at_rest() {
         again.push(opened);
         full.push(resident);
     }
+    let (first, again, bare, full) = (median(first), median(again), median(bare), median(full));
     println!("\nAt rest (medians of {ROUNDS})");
-    println!(
-        "  port open after {:.0} ms in a new folder, {:.0} ms in a used one",
-        median(first),
-        median(again)
-    );
-    println!(
-        "  resident when idle: {:.1} MB with one MLLP link, {:.1} MB with desk and upstream",
-        median(bare),
-        median(full)
-    );
+    println!("  port open after {first:.0} ms in a new folder, {again:.0} ms in a used one");
+    println!("  resident when idle: {bare:.1} MB with one MLLP link, {full:.1} MB with desk and upstream");
+    let size = std::fs::metadata(common::binary()).unwrap().len() as f64 / 1e6;
+    report.add("port open, used folder", "ms", (None, again), Aim::AtMost(200.0));
+    report.add("resident when idle, one link", "MB", (None, bare), Aim::AtMost(15.0));
+    report.add("resident when idle, desk and upstream", "MB", (None, full), Aim::None);
+    report.add("binary of this profile, not stripped", "MB", (None, size), Aim::None);
 }
 
-/// Stored, translated, and on the FHIR + SMART server of this process.
-async fn end_to_end() {
+/// Stored, translated, and on the FHIR + SMART server of this process; beside the floor, which posts to one like it.
+async fn end_to_end(report: &mut Report) -> f64 {
     println!(
         "\nEnd to end at 8 connections ({ROUNDS} rounds of {} s and until all is delivered)",
         SPAN.as_secs()
     );
-    let mut rates = Vec::new();
+    let (mut floors, mut rates, mut costs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        floors.push(floor_end_to_end().await);
         let (dir, numbers) = (common::scratch("bench"), Arc::new(AtomicU64::new(0)));
         let server = FhirServer::start().await;
         let gateway = Bedside::start_with_upstream(dir.path(), &server).await;
@@ -184,6 +195,7 @@ async fn end_to_end() {
         let cpu = (used(gateway.child.id()).cpu_us - before.cpu_us) / figures.answered as f64;
         assert_eq!(accepted, figures.answered, "answered and not accepted upstream");
         rates.push(accepted as f64 / seconds);
+        costs.push(cpu);
         println!(
             "  {:>6.0} msg/s answered meanwhile, p99 {:.1} ms; {accepted} on the server after {seconds:.1} s in {} requests: {:>5.0} msg/s, {cpu:.0} µs CPU/msg",
             figures.per_second,
@@ -192,11 +204,29 @@ async fn end_to_end() {
             accepted as f64 / seconds,
         );
     }
-    println!("  median {:.0} messages (each 10 measurements) a second", median(rates));
+    let (floor, rate, cost) = (median(floors), median(rates), median(costs));
+    println!("  median {rate:.0} messages (each 10 measurements) a second; floor {floor:.0}");
+    report.add("end to end, 8 connections", "msg/s", (Some(floor), rate), Aim::Share(0.6));
+    report.add("end to end, processor", "µs/msg", (None, cost), Aim::AtMost(250.0));
+    rate
+}
+
+async fn floor_end_to_end() -> f64 {
+    let (dir, numbers) = (common::scratch("bench"), Arc::new(AtomicU64::new(0)));
+    let server = FhirServer::start_with(|config| config.clients.clear()).await;
+    let me = std::env::current_exe().unwrap();
+    let floor = Floor::start_as(&me, dir.path(), Some(&server.running.base_url));
+    let began = Instant::now();
+    let figures = load(floor.port, 8, SPAN, &numbers).await;
+    let all = || async {
+        server.running.store.count_of("Observation") as u64 >= figures.answered * message::ROWS.len() as u64
+    };
+    common::until(Duration::from_secs(300), "the floor did not deliver", all).await;
+    figures.answered as f64 / began.elapsed().as_secs_f64()
 }
 
 /// Traces the real binary: no answer without a sync after its message came; how many syncs an answer costs.
-async fn proof(numbers: &Arc<AtomicU64>) {
+async fn proof(report: &mut Report, numbers: &Arc<AtomicU64>) {
     println!("\nSystem-call trace");
     if std::process::Command::new("strace").arg("-V").output().is_err() {
         println!("  NOT DONE: strace is not installed");
@@ -221,6 +251,8 @@ async fn proof(numbers: &Arc<AtomicU64>) {
         syncs / figures.answered as f64,
         figures.per_second
     );
+    let each = syncs / figures.answered as f64;
+    report.add("syncs an answer, 64 connections", "syncs", (None, each), Aim::AtMost(0.05));
 }
 
 async fn traced_load(calls: &str, connections: usize, numbers: &Arc<AtomicU64>) -> (String, Figures) {
@@ -245,15 +277,33 @@ fn main() {
         let numbers = Arc::new(AtomicU64::new(0));
         let parts: Vec<String> = std::env::args().skip(1).filter(|part| !part.starts_with("--")).collect();
         let wanted = |part: &str| parts.is_empty() || parts.iter().any(|named| named == part);
+        let mut report = Report::default();
         if wanted("rest") {
-            at_rest().await;
+            at_rest(&mut report).await;
         }
         if wanted("answers") {
             let named: Vec<usize> = parts.iter().filter_map(|part| part.parse().ok()).collect();
-            durable_answers(&numbers, if named.is_empty() { &CONNECTIONS } else { &named }).await;
+            let connections = if named.is_empty() { CONNECTIONS.to_vec() } else { named };
+            durable_answers(&mut report, &numbers, &connections).await;
         }
+        if wanted("flash") {
+            ways::slow_flash(&mut report, &numbers).await;
+        }
+        if wanted("open") {
+            ways::open_loop(&mut report, &numbers).await;
+        }
+        let mut rate = None;
         if wanted("delivery") {
-            end_to_end().await;
+            rate = Some(end_to_end(&mut report).await);
+        }
+        if wanted("far") {
+            ways::far_away(&mut report, &numbers).await;
+        }
+        if wanted("backlog") {
+            ways::backlog(&mut report, &numbers, rate).await;
+        }
+        if wanted("mqtt") {
+            ways::mqtt(&mut report).await;
         }
         if wanted("decode") {
             decode::run();
@@ -272,7 +322,8 @@ fn main() {
             size::run(&parts).await;
         }
         if wanted("trace") {
-            proof(&numbers).await;
+            proof(&mut report, &numbers).await;
         }
+        report.write();
     });
 }

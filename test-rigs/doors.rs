@@ -27,6 +27,10 @@ mod attribution;
 mod alarms;
 #[path = "doors/astm.rs"]
 mod astm;
+#[path = "doors/audited.rs"]
+mod audited;
+#[path = "doors/handshakes.rs"]
+mod handshakes;
 #[path = "doors/config.rs"]
 mod config;
 #[path = "doors/disk.rs"]

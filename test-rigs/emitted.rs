@@ -79,6 +79,65 @@ fn what_every_capture_becomes_is_fhir() {
     assert!(resources > captures, "captures that become nothing prove nothing");
 }
 
+/// Every word the audit trail has, as it would be written.
+const TRAIL: [(&str, &str, &str); 24] = [
+    ("bedside", "box.start", "done version 0.1.0"),
+    ("bedside", "box.stop", "done"),
+    ("bedside", "config.change", "done configuration file sha256 0123456789abcdef"),
+    ("ada", "setup", "done from 10.0.0.7"),
+    ("ada", "login", "done from 10.0.0.7"),
+    ("unknown", "login", "refused ada from 2001:db8::7; too many tries"),
+    ("ada", "logout", "done from 10.0.0.7"),
+    ("ada", "user.add", "done bob from 10.0.0.7"),
+    ("ada", "token.create", "done scraper from 10.0.0.7"),
+    ("ada", "emergency.start", "done from 10.0.0.7; with a reason"),
+    ("ada", "patient.view", "done patient 3 from 10.0.0.7"),
+    ("ada", "patient.search", "done 2 found from 10.0.0.7"),
+    ("ada", "patient.unmerge", "done merge 1 from 10.0.0.7"),
+    ("ada", "entry.view", "done entry 4 from 10.0.0.7"),
+    ("ada", "entry.replay", "failed 4 from 10.0.0.7"),
+    ("ada", "association.make", "done scanned from 10.0.0.7"),
+    ("ada", "worklist.add", "done an order of 2 tests from 10.0.0.7"),
+    ("ada", "pairing.accept", "done X of ward as a/b from 10.0.0.7"),
+    ("ada", "recording.export", "done tape, masked from 10.0.0.7"),
+    ("ada", "certificate.upload", "done from 10.0.0.7"),
+    ("ada", "audit.export", "done FHIR AuditEvent from 10.0.0.7"),
+    ("ada", "update.install", "done 0.2.0 from 10.0.0.7"),
+    ("command line", "restored", "from a copy made 2026-11-22"),
+    ("ada", "something.else", "done"),
+];
+
+#[test]
+fn the_audit_trail_is_fhir() {
+    use bedside::admin::{balp::audit_event, trail::Observer};
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/emitted-audit");
+    fs::create_dir_all(&folder).unwrap();
+    let mut lines = String::new();
+    for simulated in [false, true] {
+        let observer = Observer {
+            identifier: "urn:uuid:6f2c0f5e-0000-4000-8000-000000000001".into(),
+            site: "Ward 3".into(),
+            host: "ward-3".into(),
+            version: "0.1.0",
+            simulated,
+        };
+        for (id, (who, what, detail)) in (1..).zip(TRAIL) {
+            let row = bedside::buffer::AuditRow {
+                id,
+                at: bedside::clock::Timestamp::from_micros(1_795_348_800_000_000, true),
+                who: who.into(),
+                what: what.into(),
+                detail: detail.into(),
+                hash: vec![0xAB; 32],
+            };
+            lines.push_str(audit_event(&row, &observer).json.get());
+            lines.push('\n');
+        }
+    }
+    fs::write(folder.join("audit.ndjson"), lines).unwrap();
+    assert_eq!(validate(&folder), 2 * u32::try_from(TRAIL.len()).unwrap());
+}
+
 #[test]
 fn the_goldens_of_translation_are_fhir() {
     assert!(validate(&rigs().join("golden/translate")) > 100);

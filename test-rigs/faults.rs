@@ -15,10 +15,14 @@ mod proof;
 
 #[path = "faults/blocks.rs"]
 mod blocks;
+#[path = "faults/bridge.rs"]
+mod bridge;
 #[path = "faults/calls.rs"]
 mod calls;
 #[path = "faults/clock.rs"]
 mod clock;
+#[path = "faults/crowd.rs"]
+mod crowd;
 #[path = "faults/cuts.rs"]
 mod cuts;
 #[path = "faults/disk.rs"]
@@ -29,6 +33,8 @@ mod folder;
 mod kills;
 #[path = "faults/lines.rs"]
 mod lines;
+#[path = "faults/long.rs"]
+mod long;
 #[path = "faults/net.rs"]
 mod net;
 #[path = "faults/process.rs"]

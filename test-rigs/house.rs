@@ -295,3 +295,79 @@ fn every_alarm_is_explained_in_the_desks_help_and_nothing_else_is() {
     assert!(raised.len() >= 10, "the calls that raise an alarm are no longer found: {raised:?}");
     assert_eq!(raised, explained, "left: raised by the box; right: explained in web/src/lib/alarms.ts");
 }
+
+/// The sources of the rigs, without what npm brought.
+fn rigs(dir: &Path, into: &mut String) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("node_modules") {
+            rigs(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_attack_names_tests_that_exist() {
+    let table = fs::read_to_string("test-rigs/attacks.md").unwrap();
+    let mut code = String::new();
+    rigs(Path::new("src"), &mut code);
+    rigs(Path::new("test-rigs"), &mut code);
+    let rows: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("- **")).collect();
+    let wanted = (1..=12).map(|n| format!("A{n} "));
+    let wanted = wanted.chain((1..=5).map(|n| format!("S{n} "))).chain((1..=4).map(|n| format!("T{n} ")));
+    for wanted in wanted.chain((1..=18).map(|n| format!("I{n} "))) {
+        assert_eq!(rows.iter().filter(|row| row.starts_with(&wanted)).count(), 1, "row {wanted}");
+    }
+    for row in rows {
+        let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let there = if name.contains('/') {
+                Path::new(name).exists()
+            } else {
+                code.contains(&format!("fn {name}("))
+            };
+            assert!(there, "{name} is gone: {row}");
+        }
+    }
+}
+
+/// Names of query parameters a route may take. None holds a patient's name, number or birth date: what is searched for comes in
+/// a body. `who` is a user of the desk, `code` a code of a metric.
+const QUERY: [&str; 20] = [
+    "after", "before", "code", "device", "entry", "from", "kind", "limit", "link", "minutes", "name",
+    "outcome", "profile", "state", "to", "unmasked", "until", "what", "who", "zone",
+];
+
+#[test]
+fn no_address_asks_for_a_patient() {
+    let mut found = 0;
+    for source in sources().iter().filter(|source| source.path.starts_with("src/admin/routes")) {
+        for call in [".asked(\"", ".number(\"", ".query.get(\"", "time(&call, \""] {
+            for after in source.code.split(call).skip(1) {
+                let name = after.split('"').next().unwrap();
+                assert!(
+                    QUERY.contains(&name),
+                    "{}: ?{name}= may hold a patient: take it in a body",
+                    source.path.display()
+                );
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 15, "the calls that read a query are no longer found: {found}");
+}
+
+#[test]
+fn nothing_is_exported_as_a_spreadsheet() {
+    // A cell that begins with = + - @ is run by spreadsheets: who adds an export of rows escapes them and says so here.
+    for source in
+        sources().iter().filter(|source| ["admin", "cli", "gateway"].contains(&source.room.as_str()))
+    {
+        for kind in ["text/csv", "spreadsheetml", "tab-separated-values"] {
+            assert!(!source.code.contains(kind), "{}: exports {kind}", source.path.display());
+        }
+    }
+}

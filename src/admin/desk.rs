@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::constant_time;
 use tokio::sync::{Semaphore, watch};
@@ -14,8 +14,10 @@ use super::Services;
 use super::admission::Sight;
 use super::answer::Problem;
 use super::live::Overview;
+use super::pace::Pace;
 use super::pages::Pages;
 use super::pending::Pending;
+use super::routes::{Call, Looks};
 use super::store::{AuditRow, Outcome};
 use crate::access::oidc::Attempts;
 use crate::access::{Attempt, SetupCode, Throttle, hash_password, verify_password};
@@ -44,8 +46,6 @@ pub(super) struct Arrival {
 pub(super) struct Desk {
     pub(super) services: Services,
     pub(super) pages: Pages,
-    /// SHA-256 of the certificate.
-    pub(super) fingerprint: String,
     pub(super) seats: Arc<Semaphore>,
     /// `true` when the desk is closing: streams end.
     pub(super) stopping: watch::Receiver<bool>,
@@ -55,6 +55,8 @@ pub(super) struct Desk {
     setup_code: Mutex<Option<SetupCode>>,
     hashing: Semaphore,
     braked: Mutex<Braked>,
+    looks: Mutex<Looks>,
+    pace: Mutex<Pace>,
 }
 
 /// Lets so many braked tries into the audit trail and counts the rest.
@@ -67,7 +69,6 @@ struct Braked {
 impl Desk {
     pub(super) fn new(services: Services, pages: Pages, stopping: watch::Receiver<bool>) -> Self {
         Self {
-            fingerprint: services.identity.fingerprint().into(),
             braked: Mutex::new(Braked { left: BRAKED_BURST, refilled: services.clock.now(), unwritten: 0 }),
             services,
             pages,
@@ -78,6 +79,8 @@ impl Desk {
             leaving: Mutex::default(),
             setup_code: Mutex::default(),
             hashing: Semaphore::new(HASHING_AT_ONCE),
+            looks: Mutex::default(),
+            pace: Mutex::default(),
         }
     }
 
@@ -97,6 +100,14 @@ impl Desk {
     /// Who is on the way to the provider that vouches for users.
     pub(super) fn leaving(&self) -> MutexGuard<'_, Attempts> {
         lock(&self.leaving)
+    }
+
+    /// Lets a request of this address pass, unless it makes far too many.
+    pub(super) fn passes(&self, from: IpAddr) -> Result<(), Problem> {
+        lock(&self.pace).pass(from, Instant::now()).map_err(|wait| {
+            let detail = "this address asks too often; wait a moment";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail).wait(wait.as_secs())
+        })
     }
 
     /// Everything on the first page.
@@ -224,6 +235,25 @@ impl Desk {
     /// Writes it down. An error refuses the action: what cannot be written down is not done.
     pub(super) async fn audit(&self, row: AuditRow) -> Result<(), Problem> {
         Ok(self.services.store.audit(row).await?)
+    }
+
+    /// Writes down that somebody looks at patients' data, unless the same look was written down a moment ago. An error
+    /// refuses the look.
+    pub(super) async fn looked(
+        &self,
+        call: &Call,
+        action: &'static str,
+        target: String,
+    ) -> Result<(), Problem> {
+        let (user, now) = (&call.presence()?.user, self.now());
+        let from = call.peer.to_canonical();
+        if !lock(&self.looks).is_new(user, from, action, &target, now) {
+            return Ok(());
+        }
+        let line = self.line(Some(user), action, Outcome::Done, call.peer);
+        self.audit(AuditRow { target: Some(target.clone()), ..line }).await?;
+        lock(&self.looks).written(user, from, action, target, now);
+        Ok(())
     }
 
     /// Writes down a try that was braked; of a flood the first ones, and then how many were not written.

@@ -8,8 +8,11 @@
 mod admission;
 mod answer;
 pub mod association;
+pub mod balp;
+pub mod certificate;
 pub mod command;
 mod desk;
+mod dressing;
 pub mod explain;
 mod guard;
 mod identity;
@@ -18,6 +21,7 @@ mod kept;
 mod listener;
 pub mod live;
 pub mod outgoing;
+mod pace;
 mod pages;
 pub mod pairing;
 mod pending;
@@ -32,6 +36,7 @@ mod stopgap;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod trail;
 pub mod worklist;
 
 use std::net::SocketAddr;
@@ -53,7 +58,7 @@ use association::Associations;
 use command::Command;
 use desk::Desk;
 use explain::Explain;
-pub use identity::Identity;
+pub use identity::{Identity, Source};
 pub use kept::Kept;
 use listener::Patience;
 use live::Live;
@@ -64,6 +69,7 @@ use people::People;
 use recording::Recording;
 pub use stopgap::serve_why_not;
 use store::Store;
+use trail::Trail;
 use worklist::Worklist;
 
 /// Sessions that are over are forgotten this often.
@@ -115,6 +121,7 @@ pub struct Services {
     pub outgoing: Arc<dyn Outgoing>,
     pub associations: Arc<dyn Associations>,
     pub people: Arc<dyn People>,
+    pub trail: Arc<dyn Trail>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,
@@ -212,10 +219,11 @@ async fn purge(desk: Arc<Desk>) {
 /// For the fuzzing rig: what the desk itself takes apart. The first byte chooses.
 pub fn fuzz(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else { return };
-    match choice % 4 {
+    match choice % 5 {
         0 => routes::fuzz(rest),
         1 => guard::fuzz(rest),
         2 => raw::fuzz(rest),
+        4 => certificate::fuzz(rest),
         _ => segments::fuzz(rest),
     }
 }

@@ -87,7 +87,7 @@ pub struct DeliveryView {
     /// `fhir` or `ndjson`.
     #[schema(schema_with = delivery_kind)]
     pub kind: &'static str,
-    /// `closed`: it answers; `open`: it is only tried now and then.
+    /// `closed`: it answers; `open`: it is left alone for a while; `half-open`: one request tries whether it answers.
     #[schema(schema_with = delivery_breaker)]
     pub breaker: &'static str,
     /// In a row.
@@ -113,7 +113,7 @@ fn delivery_sends() -> Object {
 }
 
 fn delivery_breaker() -> Object {
-    words(&["closed", "open"])
+    words(&["closed", "open", "half-open"])
 }
 
 fn delivery_kind() -> Object {

@@ -22,10 +22,23 @@ pub(super) struct Progress {
     pub(super) copied: i64,
 }
 
+impl Progress {
+    /// Somebody else is copying, or a lock of theirs is left: nothing is known of the log.
+    const UNKNOWN: Self = Self { log: 1, copied: 0 };
+
+    /// Whether the database has all of the log.
+    pub(super) const fn all(self) -> bool {
+        self.copied == self.log
+    }
+}
+
 /// Copies as much of the log as nobody is reading, and syncs it.
 pub(super) fn copy_log(conn: &Connection) -> rusqlite::Result<Progress> {
-    conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
-        .query_row([], |row| Ok(Progress { log: row.get(1)?, copied: row.get(2)? }))
+    conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |row| {
+        let (busy, progress): (bool, _) = (row.get(0)?, Progress { log: row.get(1)?, copied: row.get(2)? });
+        // Where it could not even begin, SQLite says minus one for both.
+        Ok(if busy && progress.log < 0 { Progress::UNKNOWN } else { progress })
+    })
 }
 
 /// The thread and what it says of its work.
@@ -135,7 +148,29 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         let last = checkpointer.last().unwrap();
-        assert_eq!(last.copied, last.log);
-        assert!(last.log > 0 && !checkpointer.failed());
+        assert!(last.all() && last.log > 0 && !checkpointer.failed());
+    }
+
+    #[test]
+    fn a_copy_that_could_not_begin_is_not_taken_for_a_whole_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        std::fs::write(&path, b"").unwrap();
+        let mut conn = schema::connect_writing(&path).unwrap();
+        schema::migrate(&mut conn).unwrap();
+        let other = schema::connect_writing(&path).unwrap();
+        other.execute_batch("PRAGMA busy_timeout = 0").unwrap();
+        // A backup's reader is behind, so this one copies and waits for it, with the lock of all who copy.
+        let reader = schema::connect_querying(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM setting").unwrap();
+        conn.execute("INSERT INTO setting VALUES ('a', 'b')", []).unwrap();
+        let waits = std::thread::spawn(move || {
+            conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, bool>(0)).unwrap()
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!copy_log(&other).unwrap().all());
+        drop(reader);
+        waits.join().unwrap();
+        assert!(copy_log(&other).unwrap().all());
     }
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::examine::{self, Examined, Progress};
 use super::folder::{DATABASE, Folder, with_suffix};
-use super::{BufferError, health, registry, schema};
+use super::{BufferError, audit, health, registry, schema};
 use crate::clock::Timestamp;
 
 /// Pages copied in one step; between two steps the copy rests as long as the step took.
@@ -246,6 +246,7 @@ pub fn restore(
     if aside.is_none() {
         folder.take_replacement()?;
     }
+    audit::put_seal_aside(dir).map_err(failed(dir))?;
     Ok(Restored { examined, manifest, aside, outgoing })
 }
 
@@ -303,12 +304,12 @@ fn make_usable(
     let told = serde_json::to_string(&told).unwrap_or_default();
     tx.execute("INSERT OR REPLACE INTO setting (key, value) VALUES (?1, ?2)", [RESTORED, &told])
         .map_err(fail)?;
-    let row = registry::NewAudit {
+    let row = audit::NewAudit {
         who: "command line".into(),
         what: "restored".into(),
         detail: format!("from a copy made {made}"),
     };
-    registry::append_audit(&tx, &row, now).map_err(fail)?;
+    audit::append(&tx, &row, now).map_err(fail)?;
     let outgoing: i64 =
         tx.query_row("SELECT count(*) FROM outgoing WHERE state < 2", [], |row| row.get(0)).map_err(fail)?;
     tx.commit().map_err(fail)?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::folder::DATABASE;
 use super::ledger::{self, Ledger};
-use super::{BufferError, health, registry, schema, scrub};
+use super::{BufferError, audit, health, schema, scrub};
 
 /// Faults of one kind that are listed.
 const LISTED: usize = 20;
@@ -128,9 +128,9 @@ pub(super) fn whole(conn: &Connection, progress: &mut dyn FnMut(Progress)) -> ru
         }
     }
     tallies(&snapshot, &mut found)?;
-    let audit = registry::verify_audit(&snapshot)?;
-    found.audit_rows = audit.rows;
-    if let Some((row, why)) = audit.broken {
+    let trail = audit::verify(&snapshot, None)?;
+    found.audit_rows = trail.rows;
+    if let Some((row, why)) = trail.broken {
         found.faults.push(format!("the audit trail is broken at row {row}: {why}"));
     }
     Ok(found)

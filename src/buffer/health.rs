@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::Config;
 use super::entry::State;
 use super::ledger::{Ledger, Since};
+use super::lending::Lending;
 use crate::clock::{SharedClock, Timestamp};
 use crate::sabotage::{Sabotage, commits};
 
@@ -152,6 +153,7 @@ pub(super) struct Shared {
     counts: Mutex<Counts>,
     figures: Mutex<Figures>,
     pub(super) since: Since,
+    pub(super) lending: Lending,
     alarms: Mutex<BTreeMap<&'static str, Alarm>>,
     full: AtomicBool,
     writing: AtomicBool,
@@ -175,6 +177,7 @@ impl Shared {
             counts: Mutex::default(),
             figures: Mutex::default(),
             since: Since::default(),
+            lending: Lending::default(),
             alarms: Mutex::default(),
             full: AtomicBool::new(false),
             writing: AtomicBool::new(false),

@@ -28,6 +28,15 @@ impl Sealed {
 
 type Reply<T> = oneshot::Sender<T>;
 
+/// What a reader met that the writer has to see to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// The database looks damaged.
+    Damage,
+    /// A lock is left that nobody lets go.
+    Lock,
+}
+
 /// What callers ask of the writer. The permit is their share of the queue; it goes back with the job.
 pub(super) enum Job {
     Keep {
@@ -62,7 +71,7 @@ pub(super) enum Job {
         id: i64,
     },
     /// A reader met damage; the database is to be checked.
-    Suspect,
+    Suspect(Suspicion),
     /// Lets a test do to the connection what a disk would do.
     #[cfg(test)]
     Meddle(Box<dyn FnOnce(&mut Store) + Send>),
@@ -126,7 +135,7 @@ impl Job {
             Self::Break { reply, permit, .. } => drop((reply.send(Err(why)), permit)),
             Self::Mark { reply, permit, .. } => drop((reply.send(Err(why.into())), permit)),
             Self::Change { reply, permit, .. } => drop((reply.send(Err(why.into())), permit)),
-            Self::Quarantine { .. } | Self::Suspect => {}
+            Self::Quarantine { .. } | Self::Suspect(_) => {}
             #[cfg(test)]
             Self::Meddle(_) => {}
         }

@@ -15,7 +15,7 @@
 //! - No second process uses the folder.
 //! - No lone sender waits on a timer: a group is what arrived while the last sync ran.
 //! - No repetition is stored twice, and none is answered before its original is on the disk.
-//! - No change of users or settings is written without the audit row handed over with it.
+//! - No change of users or settings is written without the audit row handed over with it; no audit row is ever changed.
 //! - No file here can be read by another user of the box.
 //!
 //! # How it is built
@@ -28,6 +28,7 @@
 
 mod account;
 mod association;
+mod audit;
 mod browse;
 mod carve;
 mod checkpoint;
@@ -43,6 +44,7 @@ mod header;
 mod health;
 mod job;
 mod ledger;
+mod lending;
 mod outbox;
 mod outgoing;
 mod queued;
@@ -82,6 +84,10 @@ pub use association::{
     AssociationChange, AssociationRow, AttributedRow, Doubt, DoubtRow, HomeRow, LookRow, NewAssociation,
     OnwardRow,
 };
+pub use audit::{
+    AuditCheck, AuditFilter, AuditRow, AuditSeal, NewAudit, SealError, Told, identity_of, verify_trail,
+    walk_trail,
+};
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
 pub use copy::{Manifest, Restored, back_up, restore};
 pub use entry::{IllegalMark, Mark, State, Transition};
@@ -97,7 +103,7 @@ pub use people::{
 };
 pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow, look_at_destinations};
 pub use reader::{Reader, Stored, Waiting};
-pub use registry::{AuditCheck, AuditRow, Change, DeviceRow, NewAudit};
+pub use registry::{Change, DeviceRow};
 pub use scrub::{Scrub, Verified};
 
 pub use work::{
@@ -106,7 +112,7 @@ pub use work::{
 pub use worklist::look_at_orders;
 
 use health::Shared;
-use job::{Job, Sealed};
+use job::{Job, Sealed, Suspicion};
 
 /// Where frames are kept, how much of it, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -438,9 +444,9 @@ impl Inner {
         drop(self.queue(Job::Quarantine { id }));
     }
 
-    /// Tells the writer that reading met damage.
-    fn suspect(&self) {
-        drop(self.queue(Job::Suspect));
+    /// Tells the writer what reading met.
+    fn suspect(&self, what: Suspicion) {
+        drop(self.queue(Job::Suspect(what)));
     }
 
     /// Ends the writer and waits for it.

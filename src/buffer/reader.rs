@@ -2,17 +2,20 @@
 //! write, used on threads that may block.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, watch};
 
+use super::audit::{self, AuditCheck, AuditFilter, AuditRow, AuditSeal};
 use super::browse::{self, EntryDetail, EntryFilter, Page};
 use super::health::{Counts, Figures, Health, Shared};
+use super::job::Suspicion;
 use super::ledger::Ledger;
-use super::registry::{self, AuditCheck, AuditRow, DeviceRow};
-use super::{BufferError, Refused, Wanted, Writer, compact, schema, sha256, store};
+use super::lending::Pool;
+use super::registry::{self, DeviceRow};
+use super::{BufferError, Refused, Wanted, Writer, compact, sha256, store};
 use crate::clock::Timestamp;
 use crate::sabotage::{Sabotage, commits};
 
@@ -25,11 +28,6 @@ pub struct Reader {
     shared: Arc<Shared>,
     writer: Writer,
     pool: Arc<Pool>,
-}
-
-/// Connections that are not in use, each with the generation of the file it was opened on.
-struct Pool {
-    idle: Mutex<Vec<(u64, Connection)>>,
     permits: Arc<Semaphore>,
 }
 
@@ -79,8 +77,8 @@ pub(super) const NEXT_WAITING: &str =
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
-        let pool = Pool { idle: Mutex::default(), permits: Arc::new(Semaphore::new(CONNECTIONS)) };
-        Self { shared, writer, pool: Arc::new(pool) }
+        let pool = shared.lending.pool();
+        Self { shared, writer, pool, permits: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
 
     /// Runs `ask` on a connection of the pool, on a thread that may block.
@@ -89,21 +87,27 @@ impl Reader {
         doing: &'static str,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, BufferError> {
-        let permit = Arc::clone(&self.pool.permits).acquire_owned().await.map_err(|_| Refused::closed())?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Refused::closed())?;
         let (pool, shared) = (Arc::clone(&self.pool), Arc::clone(&self.shared));
         let answered = tokio::task::spawn_blocking(move || {
-            let answer = pool.with_connection(&shared, ask);
+            let answer = pool.ask(&shared, ask);
             drop(permit);
             answer
         });
-        answered.await.map_err(|_| Refused::closed())?.map_err(|source| {
-            if store::damaged(&source)
-                && let Some(writer) = self.writer.upgrade()
-            {
-                writer.suspect();
-            }
-            BufferError::Storage { doing, source }
-        })
+        answered.await.map_err(|_| Refused::closed())?.map_err(|source| self.failed(doing, source))
+    }
+
+    /// Reading failed: the writer hears of what it has to see to.
+    fn failed(&self, doing: &'static str, source: rusqlite::Error) -> BufferError {
+        let suspicion = match () {
+            () if store::damaged(&source) => Some(Suspicion::Damage),
+            () if store::locked(&source) => Some(Suspicion::Lock),
+            () => None,
+        };
+        if let Some((what, writer)) = suspicion.zip(self.writer.upgrade()) {
+            writer.suspect(what);
+        }
+        BufferError::Storage { doing, source }
     }
 
     /// Runs `ask` at once, on the caller's thread: for a few rows by their key, where the caller cannot wait.
@@ -112,14 +116,7 @@ impl Reader {
         doing: &'static str,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, BufferError> {
-        self.pool.with_connection(&self.shared, ask).map_err(|source| {
-            if store::damaged(&source)
-                && let Some(writer) = self.writer.upgrade()
-            {
-                writer.suspect();
-            }
-            BufferError::Storage { doing, source }
-        })
+        self.pool.ask(&self.shared, ask).map_err(|source| self.failed(doing, source))
     }
 
     /// Entries waiting for delivery after `after`, in the order they came, at most `limit` of them and about
@@ -218,7 +215,33 @@ impl Reader {
     /// # Errors
     /// [`BufferError::Storage`].
     pub async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditRow>, BufferError> {
-        self.read("reading the audit trail", move |conn| registry::read_audit(conn, before, limit)).await
+        let wanted = AuditFilter { before, limit, ..AuditFilter::default() };
+        Ok(self.audit_page(wanted).await?.0)
+    }
+
+    /// The audit rows that are wanted, newest first, and the id to ask on from when there may be more.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn audit_page(&self, wanted: AuditFilter) -> Result<(Vec<AuditRow>, Option<i64>), BufferError> {
+        self.read("reading the audit trail", move |conn| audit::page(conn, &wanted)).await
+    }
+
+    /// The audit rows behind `after`, oldest first.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRow>, BufferError> {
+        self.read("reading the audit trail", move |conn| audit::after(conn, after, limit)).await
+    }
+
+    /// How many rows the audit trail has, and the hash of the last one.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn audit_head(&self) -> Result<(u64, Vec<u8>), BufferError> {
+        let (rows, head) = self.read("reading the audit trail", audit::head).await?;
+        Ok((rows.unsigned_abs(), head))
     }
 
     /// Checks the whole audit trail.
@@ -226,7 +249,20 @@ impl Reader {
     /// # Errors
     /// [`BufferError::Storage`].
     pub async fn verify_audit(&self) -> Result<AuditCheck, BufferError> {
-        self.read("checking the audit trail", registry::verify_audit).await
+        self.verify_audit_with(None).await
+    }
+
+    /// The same, against the seal too.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn verify_audit_with(&self, seal: Option<AuditSeal>) -> Result<AuditCheck, BufferError> {
+        let check = move |conn: &Connection| {
+            // The rows and their count are of one moment.
+            let snapshot = conn.unchecked_transaction()?;
+            audit::verify(&snapshot, seal.as_ref())
+        };
+        self.read("checking the audit trail", check).await
     }
 
     pub(super) fn shared_clock(&self) -> &crate::clock::SharedClock {
@@ -256,31 +292,6 @@ impl Reader {
     /// Changes with every commit; the deliverer and the live view wait on it.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.shared.changed.subscribe()
-    }
-}
-
-impl Pool {
-    fn with_connection<T>(
-        &self,
-        shared: &Shared,
-        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let generation = shared.generation();
-        let conn = loop {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            match idle {
-                Some((opened, conn)) if opened == generation => break conn,
-                // Opened on a file that was exchanged since.
-                Some(_) => {}
-                None => break schema::connect_querying(&shared.database)?,
-            }
-        };
-        let answer = ask(&conn);
-        // A connection that met a fault is not used again.
-        if answer.is_ok() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((generation, conn));
-        }
-        answer
     }
 }
 

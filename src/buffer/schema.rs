@@ -73,7 +73,7 @@ use crate::sabotage::{Sabotage, commits};
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     FIRST,
     PACKED,
     WORKLIST,
@@ -83,6 +83,7 @@ const STEPS: [&str; 10] = [
     super::association::LOOKS,
     super::feed::TABLES,
     SIZE,
+    super::audit::APPEND_ONLY,
     super::account::TABLES,
 ];
 

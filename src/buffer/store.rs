@@ -282,7 +282,7 @@ fn harden(conn: &Connection, folder: &Folder, why: Why) -> rusqlite::Result<()> 
     }
     for _ in 0..HARDEN_TRIES {
         match checkpoint::copy_log(conn) {
-            Ok(progress) if progress.copied == progress.log => return Ok(()),
+            Ok(progress) if progress.all() => return Ok(()),
             Ok(_) => std::thread::sleep(HARDEN_PAUSE),
             Err(error) if no_room(&error) && why == Why::Start => {
                 tracing::warn!(
@@ -310,6 +310,12 @@ pub(super) fn damaged(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
         || error.sqlite_extended_error_code() == Some(ffi::SQLITE_IOERR_SHORT_READ)
         || matches!(error, rusqlite::Error::SqlInputError { .. } | rusqlite::Error::InvalidColumnType(..))
+}
+
+/// A lock was not to be had for as long as SQLite tries: seconds, where nobody of this process holds one for longer than
+/// a commit takes.
+pub(super) fn locked(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::FileLockingProtocolFailed))
 }
 
 /// The disk does not give the file back.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::Checkpointer;
 use super::folder::Folder;
 use super::health::Shared;
-use super::job::{Done, Job};
+use super::job::{Done, Job, Suspicion};
 use super::retention::{Pages, Purged, Which};
 use super::store::{self, Store, Why};
 use super::{BufferError, Config, Kept, Refused, registry};
@@ -66,10 +66,12 @@ pub(super) fn start(
         reopen_at: now,
         reopen_pause: trouble::REOPEN_PAUSE,
         suspected_at: None,
+        unlocked_at: None,
         last_sizes: [1, 1],
         last_commit: Duration::ZERO,
         log_bytes: 0,
         log_asked: None,
+        log_stuck: None,
         purge_at: now,
         ride_at: now,
         ledger_at: now,
@@ -103,12 +105,16 @@ struct Writer {
     reopen_pause: Duration,
     /// When a reader last said that the database looks damaged.
     suspected_at: Option<Instant>,
+    /// When the database was last opened because a reader met a lock.
+    unlocked_at: Option<Instant>,
     last_sizes: [usize; 2],
     last_commit: Duration,
     /// Estimate of what is in the log and not in the database.
     log_bytes: u64,
     /// `log_bytes` and the checkpointer's count of runs when it was last asked.
     log_asked: Option<(u64, u64)>,
+    /// Since when the log could not be copied as a whole.
+    log_stuck: Option<Instant>,
     purge_at: Instant,
     /// When the search for what may go beside new frames is worth while again, and when the ledger is next written.
     ride_at: Instant,
@@ -159,8 +165,12 @@ impl Writer {
 
     /// Writes a group and answers it, one way or another.
     fn serve(&mut self, mut jobs: Vec<Job>) {
-        if jobs.extract_if(.., |job| matches!(job, Job::Suspect)).count() > 0 {
-            self.suspect();
+        let suspected = jobs.extract_if(.., |job| matches!(job, Job::Suspect(_)));
+        for what in suspected.collect::<Vec<_>>() {
+            match what {
+                Job::Suspect(Suspicion::Damage) => self.suspect(),
+                _ => self.lock_is_left(),
+            }
         }
         if self.open.as_ref().is_some_and(|open| open.checkpointer.failed()) {
             self.fault("copying the log", None);
@@ -350,6 +360,6 @@ fn apply(store: &mut Store, job: &mut Job) -> rusqlite::Result<Done> {
         }
         #[cfg(test)]
         Job::Meddle(_) => Done::Nothing,
-        Job::Suspect => Done::Nothing,
+        Job::Suspect(_) => Done::Nothing,
     })
 }

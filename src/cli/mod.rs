@@ -4,6 +4,7 @@
 //! 0 done · 1 it failed · 2 the command line is wrong · 75 another Bedside has the folder · 78 the configuration
 //! or a profile is wrong (sysexits.h).
 
+mod audit;
 mod backup;
 mod config;
 mod console;
@@ -93,6 +94,9 @@ enum Command {
     Destinations(destinations::Command),
     /// Say what waits, what is held and what was accepted
     Status(status::Arguments),
+    /// Is the audit trail whole, and all of it as FHIR AuditEvent
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Verify everything kept: pages, SHA-256 of every frame, references, tallies, the audit trail
     Check(backup::CheckArguments),
     /// Copy everything kept into one file, while the box runs, and verify the copy
@@ -174,6 +178,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::User(command) => user::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
+        Command::Audit(command) => audit::main(command),
         Command::Check(arguments) => backup::check(&arguments),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),

@@ -18,6 +18,7 @@ pub mod serial;
 mod stream;
 pub mod tcp;
 pub mod udp;
+pub mod unfinished;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -82,6 +83,10 @@ pub trait Intake: Send + Sync {
     /// over MQTT a message with its topic. Called often: does nothing where nobody records.
     fn crossed(&self, link: &Arc<str>, peer: &Arc<str>, way: Way, topic: Option<&str>, bytes: &[u8]) {
         let _ = (link, peer, way, topic, bytes);
+    }
+    /// The bound of what all connections hold at once; each asks once, when its link begins.
+    fn unfinished(&self) -> Arc<unfinished::Unfinished> {
+        Arc::default()
     }
     /// After a frame is kept, on links that carry messages to the device: what answers it, if it is a query.
     /// Asked for a repeated query too. Where a frame is acknowledged by a message of its own (HL7), asked before that.

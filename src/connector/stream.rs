@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 
 use super::mllp::Acknowledger;
+use super::unfinished::{Place, Unfinished};
 use super::{Frame, Intake, Later, LinkState, Receipt, Reply, Stop};
 use crate::clock::{SharedClock, Timestamp};
 use crate::wire::tape::Way;
@@ -38,24 +38,8 @@ pub(super) struct Connection {
     pub(super) quiet: Option<Quiet>,
     /// How long the other side may leave its answers unread.
     pub(super) patience: Duration,
-    /// Shared by all connections of the link.
+    /// Shared by all connections of the box.
     pub(super) unfinished: Arc<Unfinished>,
-}
-
-/// Bytes of messages that have begun and not ended, of all connections of a link: a thousand senders that each stop
-/// in the middle of a great message must not fill the memory.
-#[derive(Debug, Default)]
-pub(super) struct Unfinished(AtomicUsize);
-
-impl Unfinished {
-    /// One connection holds `now` where it held `before`; whether there is room for that.
-    fn moved(&self, before: usize, now: usize) -> bool {
-        if now <= before {
-            self.0.fetch_sub(before - now, Ordering::Relaxed);
-            return true;
-        }
-        self.0.fetch_add(now - before, Ordering::Relaxed).saturating_add(now - before) <= UNFINISHED_MAX
-    }
 }
 
 /// When and how to say that nothing comes any more.
@@ -92,7 +76,7 @@ impl Connection {
             idle: None,
             quiet: None,
             patience: Duration::from_secs(30),
-            unfinished: Arc::default(),
+            unfinished: intake.unfinished(),
         }
     }
 
@@ -115,7 +99,7 @@ impl Connection {
             replies: HashMap::new(),
             ended: None,
             is_quiet: false,
-            holds: 0,
+            place: self.unfinished.place(),
             in_flight_bytes: 0,
         };
         self.crossed(Way::Open, &[]);
@@ -199,14 +183,8 @@ struct Drive<'a, S> {
     ended: Option<Ended>,
     is_quiet: bool,
     /// What of [`Connection::unfinished`] is of this connection.
-    holds: usize,
+    place: Place,
     in_flight_bytes: usize,
-}
-
-impl<S> Drop for Drive<'_, S> {
-    fn drop(&mut self) {
-        self.connection.unfinished.moved(self.holds, 0);
-    }
 }
 
 /// What woke a connection.
@@ -214,6 +192,8 @@ enum Woken {
     Settled(Settled),
     Read(std::io::Result<usize>),
     Time,
+    /// There is too much of everybody's, and this connection has most of it.
+    Crowded,
     Stop,
 }
 
@@ -248,6 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
                 }
                 Woken::Read(Err(error)) => self.end(Ended::Failed(error.to_string())),
                 Woken::Time => self.time_passed(),
+                Woken::Crowded => self.crowded(),
                 Woken::Stop => self.end(Ended::Stopped),
             }
         }
@@ -264,7 +245,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
         {
             timer.as_mut().reset(deadline);
         }
+        let great = open && self.place.is_great();
         tokio::select! {
+            () = self.place.has_to_go(), if great => Woken::Crowded,
             Some(settled) = self.in_flight.next(), if !self.in_flight.is_empty() => Woken::Settled(settled),
             read = self.io.read_buf(buffer), if reading => Woken::Read(read),
             () = timer, if deadline.is_some() => Woken::Time,
@@ -300,10 +283,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
         let now = self.now();
         self.framer.wall_clock(self.received);
         self.framer.feed(bytes, now);
-        let holds = self.framer.holds();
-        let before = std::mem::replace(&mut self.holds, holds);
-        // Who holds little is not the one to go.
-        if !self.connection.unfinished.moved(before, holds) && holds > READ_BYTES {
+        if !self.place.holds(self.framer.holds(), self.heard) {
+            self.crowded();
+        }
+    }
+
+    fn crowded(&mut self) {
+        if self.ended.is_none() {
             let text = String::from("Too many unfinished messages at once: this connection was closed.");
             self.connection.note(&Warning { code: "unfinished", text });
             self.end(Ended::GivenUp);
@@ -362,6 +348,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
         match step {
             Step::Send(bytes) => self.out.extend_from_slice(&bytes),
             Step::Note(warning) => self.connection.note(&warning),
+            Step::Frame { ticket, bytes, .. } if !self.place.takes(bytes.len(), self.heard) => {
+                let reason = String::from("Too many great messages at once: send this one again.");
+                self.connection.note(&Warning { code: "unfinished", text: reason.clone() });
+                self.answer(ticket, &Receipt::Refused { full: true, reason }, Some(&bytes), None);
+            }
             Step::Frame { ticket, bytes, warnings } => {
                 let frame = self.frame(bytes, warnings);
                 self.start(Job::Frame(ticket, frame));
@@ -415,6 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
             Settled::Receipt { ticket, receipt, frame, reply } => {
                 let settled = frame.as_ref().map_or(0, |frame| frame.bytes.len());
                 self.in_flight_bytes = self.in_flight_bytes.saturating_sub(settled);
+                self.place.settled(settled);
                 let (body, follows) = match reply.map(|reply| *reply) {
                     Some(Reply { acknowledgement, message, reference }) => {
                         (acknowledgement, Some((message, reference)))
@@ -503,8 +495,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Drive<'_, S> {
 const IN_FLIGHT: usize = 64;
 /// Nothing more is read of a connection while so many bytes of it wait.
 const IN_FLIGHT_BYTES: usize = 32 << 20;
-/// For [`Unfinished`].
-const UNFINISHED_MAX: usize = 128 << 20;
 const READ_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ mod value;
 mod astm;
 mod astm_orders;
 mod flat;
+#[cfg(test)]
+mod hostile_tests;
 mod hl7;
 mod hl7_alarm;
 mod hl7_control;

@@ -195,6 +195,12 @@ impl Tree {
         }
     }
 
+    /// What the root itself says, for tests of what must not be said.
+    #[cfg(test)]
+    pub(super) fn own_text(&self) -> &str {
+        self.node(0).map_or("", |root| &root.text)
+    }
+
     fn node(&self, at: usize) -> Option<&Node> {
         self.nodes.get(at)
     }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::admin::live::Live;
 use crate::buffer::{Buffer, NewFrame, Reader};
+use crate::connector::unfinished::Unfinished;
 use crate::connector::{Frame, Intake, Later, LinkState, Receipt, Reply};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::numbers::Numbers;
@@ -27,7 +28,7 @@ use crate::wire::tape::Way;
 const REMEMBERED_ENTRIES: u32 = 4_096;
 const REMEMBERED_BYTES: usize = 16 << 20;
 /// Notes of something that began on a link and never became a frame.
-const NEVER_WHOLE: [&str; 9] = [
+const NEVER_WHOLE: [&str; 10] = [
     "noise",
     "half-frame",
     "oversize",
@@ -37,6 +38,7 @@ const NEVER_WHOLE: [&str; 9] = [
     "bad-checksum",
     "bad-length",
     "aborted-frame",
+    "unfinished",
 ];
 
 /// The gateway's end of every connector.
@@ -51,6 +53,7 @@ pub(super) struct Ingest {
     /// Birth certificates in force, by link.
     births: Mutex<HashMap<Arc<str>, Births>>,
     numbers: Numbers,
+    unfinished: Arc<Unfinished>,
     /// Woken when there is something new to understand.
     pub arrived: Arc<Notify>,
 }
@@ -75,8 +78,14 @@ impl Ingest {
             people,
             births: Mutex::default(),
             numbers: Numbers::default(),
+            unfinished: Arc::default(),
             arrived: Arc::new(Notify::new()),
         }
+    }
+
+    /// With this bound of what all connections hold at once.
+    pub(super) fn bounded(self, unfinished: Arc<Unfinished>) -> Self {
+        Self { unfinished, ..self }
     }
 
     /// Whether identical bytes on this link are the same message sent again.
@@ -259,6 +268,10 @@ impl Intake for Ingest {
 
     fn replied(&self, link: Arc<str>, reference: Arc<str>, outcome: Result<(), String>) -> Later<'_, ()> {
         Box::pin(async move { self.worklist.replied(&link, &reference, outcome).await })
+    }
+
+    fn unfinished(&self) -> Arc<Unfinished> {
+        self.unfinished.clone()
     }
 
     fn note(&self, link: &str, code: &'static str, text: &str) {

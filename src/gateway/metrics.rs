@@ -61,6 +61,8 @@ pub(super) struct Metrics {
     outgoing: Outgoing,
     ledger: Family<OfPlace, Gauge>,
     scrub: Scrubbed,
+    unfinished: Gauge,
+    turned_away: Gauge,
 }
 
 /// Verification of what is kept.
@@ -154,6 +156,16 @@ impl Metrics {
             "Where everything went that came: received = acknowledged + refused + noise, acknowledged = delivered + queued + held + repeated + lost",
             self.ledger.clone(),
         );
+        registry.register(
+            "bedside_unfinished_bytes",
+            "Bytes of messages that have begun and not ended, or wait for the disk",
+            self.unfinished.clone(),
+        );
+        registry.register(
+            "bedside_unfinished_turned_away",
+            "Great messages turned away for want of room since the start",
+            self.turned_away.clone(),
+        );
         let scrub = &self.scrub;
         registry.register(
             "bedside_scrub_through",
@@ -171,6 +183,11 @@ impl Metrics {
             scrub.passed.clone(),
         );
         self.outgoing.register(registry);
+    }
+
+    pub(super) fn unfinished(&self, bytes: usize, turned_away: u64) {
+        self.unfinished.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.turned_away.set(i64::try_from(turned_away).unwrap_or(i64::MAX));
     }
 
     pub(super) fn ledger(&self, ledger: &Ledger) {

@@ -2,8 +2,10 @@
 
 pub mod accounts;
 pub(crate) mod association;
+mod audit;
 mod background;
 mod by_template;
+mod certificate;
 mod deliver;
 mod desk;
 mod ingest;
@@ -36,6 +38,7 @@ use crate::buffer::{Buffer, BufferError};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::connector::Stop;
+use crate::connector::unfinished::Unfinished;
 use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
@@ -43,6 +46,8 @@ use crate::upstream::Upstream;
 use crate::upstream::otlp::{self, Exporter};
 use association::Associations;
 use association::witness::Witness;
+use audit::Auditing;
+pub use audit::SEAL_KEY;
 use background::Background;
 use deliver::Feeds;
 pub use deliver::{pause_of_main, replay_main};
@@ -133,6 +138,9 @@ pub async fn run(
     let mut figures = Registry::default();
     metrics.register(&mut figures);
     let figures = Arc::new(figures);
+    let auditing = auditing(&buffer, &config, &me_id, &secrets, &clock, &live);
+    let receivers = audit::receivers(&config, &secrets, &clock)
+        .map_err(|fault| GatewayError::Config(fault.to_string()))?;
     let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
@@ -140,9 +148,10 @@ pub async fn run(
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
-        feeds, upstream, clock, stop,
+        feeds, upstream, clock, stop, auditing,
     };
 
+    parts.auditing.started(&config).await;
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let (intake, seen) = parts.start_flow(&mut tasks, &background, &config, wake.clone()).await;
@@ -152,8 +161,18 @@ pub async fn run(
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     if let Some(opened) = opened {
         up.desk = Some(opened.address);
-        up.fingerprint = Some(opened.identity.fingerprint().into());
+        up.fingerprint = Some(opened.identity.fingerprint());
+        tasks.spawn(certificate::run(
+            opened.identity.clone(),
+            parts.live.clone(),
+            parts.clock.clone(),
+            parts.stop.clone(),
+        ));
         parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
+    }
+    background.spawn(&mut tasks, parts.auditing.clone().watch(parts.stop.clone()));
+    for receiver in receivers {
+        background.spawn(&mut tasks, parts.auditing.clone().forward(receiver, parts.stop.clone()));
     }
     if let Some(exporter) = telling {
         background.spawn(&mut tasks, telemetry::run(exporter, parts.figures.clone(), parts.stop.clone()));
@@ -170,7 +189,7 @@ pub async fn run(
     tasks.spawn(roster.supervise());
     parts.live.ready(true);
     console.up(&up);
-    finish(tasks, parts.stop, &parts.buffer).await;
+    finish(tasks, parts.stop, &parts.buffer, &parts.auditing).await;
     Ok(())
 }
 
@@ -191,6 +210,7 @@ struct Parts {
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
+    auditing: Arc<Auditing>,
 }
 
 impl Parts {
@@ -202,7 +222,7 @@ impl Parts {
         config: &Config,
         wake: Arc<Notify>,
     ) -> (Arc<Ingest>, tokio::sync::watch::Receiver<i64>) {
-        let intake = Arc::new(Ingest::new(
+        let intake = Ingest::new(
             self.buffer.clone(),
             self.live.clone(),
             self.metrics.clone(),
@@ -210,7 +230,9 @@ impl Parts {
             self.recordings.clone(),
             self.worklist.clone(),
             self.people.clone(),
-        ));
+        );
+        let unfinished = Arc::new(Unfinished::new(config.intake.unfinished_bytes));
+        let intake = Arc::new(intake.bounded(unfinished.clone()));
         let (seen, seen_up_to) = tokio::sync::watch::channel(0);
         let translated = Arc::new(Translated::default());
         let triage = Triage {
@@ -241,7 +263,8 @@ impl Parts {
         background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
-        tasks.spawn(watch::run(buffer, live, metrics, upstream, feeds, self.stop.clone()));
+        let watch = watch::Watch { buffer, live, metrics, upstream, feeds, unfinished };
+        tasks.spawn(watch.run(self.stop.clone()));
         (intake, seen_up_to)
     }
 
@@ -285,6 +308,7 @@ impl Parts {
             outgoing: self.routes.clone(),
             associations: self.associations.clone(),
             people: self.people.clone(),
+            trail: self.auditing.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,
@@ -306,7 +330,7 @@ pub fn fuzz_fhir(bytes: &[u8]) {
 }
 
 /// Waits for the word, then for everybody to put down what they hold, then closes the buffer last.
-async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer) {
+async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer, auditing: &Auditing) {
     let stopping = async {
         stop.wait().await;
         tracing::info!("Stopping.");
@@ -327,6 +351,7 @@ async fn finish(mut tasks: JoinSet<()>, mut stop: Stop, buffer: &Buffer) {
         }
     }
     tasks.abort_all();
+    auditing.stopped().await;
     buffer.close().await;
     tracing::info!("Stopped.");
 }
@@ -344,6 +369,18 @@ fn associations(
     let issuers = understanding.issuers().clone();
     let witness = Witness::new(buffer.reader(), policy, issuers, config.site.clock_limit_s);
     Arc::new(Associations::new(buffer.clone(), understanding.clone(), witness, clock.clone(), wake.clone()))
+}
+
+/// What keeps the audit trail sealed and forwards it.
+fn auditing(
+    buffer: &Buffer,
+    config: &Config,
+    me: &str,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+    live: &Arc<Live>,
+) -> Arc<Auditing> {
+    Arc::new(Auditing::new(buffer.clone(), config, me, secrets, clock.clone(), live.clone()))
 }
 
 /// This box, as FHIR names it: a UUID made at the first start and kept with what it kept.

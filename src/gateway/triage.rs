@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::live::{Live, ProfileView, Sighting};
-use crate::buffer::{Buffer, Change, EntryFilter, Mark, Reader, State, Stored, Transition};
+use crate::buffer::{Buffer, BufferError, Change, EntryFilter, Mark, Reader, State, Stored, Transition};
 use crate::clock::Timestamp;
 use crate::connector::Stop;
 use crate::device::{Finding, Report};
@@ -125,8 +125,28 @@ impl Triage {
         let reason = "there is no FHIR server to deliver it to; see Routes for where it goes";
         let done = |id| Mark { id, to: Transition::Ignored { reason: reason.into() } };
         marks.extend(understood.into_iter().map(done));
-        if let Err(fault) = self.buffer.mark(marks).await {
-            tracing::error!(%fault, "What the first look found could not be written down.");
+        self.write_down(marks).await;
+    }
+
+    /// Until the buffer takes it: an entry whose device nobody wrote down is in no order with the others of that device.
+    async fn write_down(&self, marks: Vec<Mark>) {
+        let mut told = false;
+        loop {
+            match self.buffer.mark(marks.clone()).await {
+                Ok(()) => return,
+                Err(BufferError::IllegalMarks(illegal)) => {
+                    return tracing::warn!(
+                        count = illegal.len(),
+                        "Entries changed while they were looked at."
+                    );
+                }
+                Err(fault) if !told => {
+                    tracing::error!(%fault, "What the first look found could not be written down; tried again.");
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(ASKED_AFTER).await;
         }
     }
 

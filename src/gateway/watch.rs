@@ -2,50 +2,86 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::admin::live::{Live, Severity, UpstreamStanding, UpstreamState};
 use crate::buffer::Buffer;
 use crate::connector::Stop;
+use crate::connector::unfinished::Unfinished;
 use crate::gateway::deliver::Feeds;
 use crate::gateway::metrics::Metrics;
 use crate::upstream::{self, Upstream};
 
 const EVERY: Duration = Duration::from_secs(1);
+/// How long somebody has to see that senders were turned away.
+const CROWD_TOLD_FOR: Duration = Duration::from_secs(600);
 
-/// Runs until told to stop.
-pub(super) async fn run(
-    buffer: Buffer,
-    live: Arc<Live>,
-    metrics: Arc<Metrics>,
-    upstream: Option<Arc<Upstream>>,
-    feeds: Arc<Feeds>,
-    mut stop: Stop,
-) {
-    let reader = buffer.reader();
-    loop {
-        let counts = reader.counts();
-        metrics.buffer(
-            reader.health().bytes,
-            [
-                ("waiting", counts.waiting),
-                ("sent", counts.sent),
-                ("accepted", counts.accepted),
-                ("held", counts.held),
-            ],
-        );
-        metrics.ledger(&reader.ledger());
-        held(&live, counts.held);
-        queues(&buffer, &live, &metrics, &feeds).await;
-        feeds.figures(&metrics);
-        clocks(&live, &metrics);
-        if let Some(upstream) = &upstream {
-            show_upstream(&live, upstream);
+/// What it looks at.
+pub(super) struct Watch {
+    pub(super) buffer: Buffer,
+    pub(super) live: Arc<Live>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) upstream: Option<Arc<Upstream>>,
+    pub(super) feeds: Arc<Feeds>,
+    pub(super) unfinished: Arc<Unfinished>,
+}
+
+impl Watch {
+    /// Runs until told to stop.
+    pub(super) async fn run(self, mut stop: Stop) {
+        let Self { buffer, live, metrics, upstream, feeds, unfinished } = self;
+        let reader = buffer.reader();
+        let mut crowd = Crowd::default();
+        loop {
+            let counts = reader.counts();
+            metrics.buffer(
+                reader.health().bytes,
+                [
+                    ("waiting", counts.waiting),
+                    ("sent", counts.sent),
+                    ("accepted", counts.accepted),
+                    ("held", counts.held),
+                ],
+            );
+            metrics.ledger(&reader.ledger());
+            held(&live, counts.held);
+            queues(&buffer, &live, &metrics, &feeds).await;
+            feeds.figures(&metrics);
+            metrics.unfinished(unfinished.bytes(), unfinished.turned_away());
+            crowd.look(&live, unfinished.turned_away(), Instant::now());
+            clocks(&live, &metrics);
+            if let Some(upstream) = &upstream {
+                show_upstream(&live, upstream);
+            }
+            let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            tokio::select! {
+                () = stop.wait() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
         }
-        let _no_systemd = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-        tokio::select! {
-            () = stop.wait() => return,
-            () = tokio::time::sleep(EVERY) => {}
+    }
+}
+
+/// Great messages that were turned away for want of room, and when that was last seen.
+#[derive(Debug, Default)]
+struct Crowd {
+    known: u64,
+    last: Option<Instant>,
+}
+
+impl Crowd {
+    fn look(&mut self, live: &Live, turned_away: u64, now: Instant) {
+        if turned_away > self.known {
+            self.known = turned_away;
+            self.last = Some(now);
+            let title =
+                format!("Too many great messages at once: {turned_away} were turned away since the start");
+            let next = "Links says which: look for a sender that begins messages and does not end them. If all are meant, allow \
+                        more (intake.unfinished_bytes).";
+            live.alarm("unfinished", Severity::Warning, &title, next);
+        } else if self.last.is_some_and(|last| now.saturating_duration_since(last) >= CROWD_TOLD_FOR) {
+            self.last = None;
+            live.clear_alarm("unfinished");
         }
     }
 }
@@ -167,6 +203,20 @@ mod tests {
             &report,
             &Sighting { link: "ward", profile: &profile, received, bound_patient: None, distrusted: false },
         );
+    }
+
+    #[test]
+    fn senders_that_were_turned_away_are_an_alarm_for_ten_minutes() {
+        let live = Live::with_clock_limit(TestClock::at(NOW), 120);
+        let alarms = || live.overview("x", false, &crate::admin::store::Backlog::default()).alarms;
+        let (mut crowd, now) = (Crowd::default(), Instant::now());
+        crowd.look(&live, 0, now);
+        assert!(alarms().is_empty());
+        crowd.look(&live, 3, now);
+        crowd.look(&live, 3, now);
+        assert!(alarms()[0].title.contains("3 were turned away"), "{:?}", alarms());
+        crowd.look(&live, 3, now + CROWD_TOLD_FOR);
+        assert!(alarms().is_empty());
     }
 
     #[test]

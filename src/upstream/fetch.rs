@@ -44,7 +44,10 @@ impl Upstream {
         let url = Url::options().base_url(Some(&self.url("metadata"))).parse(next);
         let url =
             url.map_err(|_| String::from("the server names its next page by something that is no address"))?;
-        let ours = url.origin() == base.origin() && url.path().starts_with(base.path());
+        let root = base.path().trim_end_matches('/');
+        let below =
+            url.path().strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let ours = url.origin() == base.origin() && below;
         match ours {
             true => Ok(Some(url)),
             false => Err(format!(
@@ -95,5 +98,47 @@ fn refused(answer: &Answer, kind: &str) -> String {
              these resources refer to"
         ),
         _ => format!("the server did not answer the search ({words})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Auth, Config};
+    use super::*;
+    use crate::clock::TestClock;
+    use crate::secret::SecretStore;
+
+    #[test]
+    fn a_next_page_anywhere_else_is_not_followed() {
+        let config = Config { auth: Auth::None, ..Config::new("http://127.0.0.1:8080/fhir") };
+        let upstream = Upstream::new(config, &SecretStore::default(), TestClock::at(0)).unwrap();
+        let next = |url: &str| upstream.next(&json!({ "link": [{ "relation": "next", "url": url }] }));
+        for own in [
+            "http://127.0.0.1:8080/fhir?page=2",
+            "http://127.0.0.1:8080/fhir/Encounter?page=2",
+            "Encounter?page=2",
+        ] {
+            let url = next(own).unwrap().unwrap();
+            assert!(url.as_str().starts_with("http://127.0.0.1:8080/fhir"), "{url}");
+        }
+        for foreign in [
+            "http://169.254.169.254/latest/meta-data",
+            "http://127.0.0.1:9090/fhir?page=2",
+            "https://127.0.0.1:8080/fhir?page=2",
+            "http://localhost:8080/fhir?page=2",
+            "http://127.0.0.1:8080@evil.example/fhir",
+            "//evil.example/fhir",
+            "http://[::ffff:127.0.0.1]:8080/fhir",
+            "/fhir/../admin",
+            "/fhir%2f..%2fadmin",
+            "http://127.0.0.1:8080/fhirevil",
+            "file:///etc/passwd",
+            "gopher://127.0.0.1:8080/fhir",
+        ] {
+            assert!(next(foreign).is_err(), "{foreign}");
+        }
+        assert_eq!(upstream.next(&json!({ "link": [] })), Ok(None));
     }
 }

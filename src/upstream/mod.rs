@@ -42,6 +42,7 @@ pub mod otlp;
 mod piece;
 mod scope;
 mod search;
+pub mod syslog;
 mod token;
 mod trial;
 

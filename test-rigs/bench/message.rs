@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 const MONITORS: u64 = 64;
 
 /// Code, place, value, unit and range of the ten OBX of a message.
-const ROWS: [(&str, &str, &str, &str, &str); 10] = [
+pub(crate) const ROWS: [(&str, &str, &str, &str, &str); 10] = [
     ("147842^MDC_ECG_HEART_RATE^MDC", "1.1.1.1", "72", "264864^MDC_DIM_BEAT_PER_MIN^MDC", "50-120"),
     ("150456^MDC_PULS_OXIM_SAT_O2^MDC", "1.2.1.1", "97", "262688^MDC_DIM_PERCENT^MDC", "90-100"),
     ("149530^MDC_PULS_OXIM_PULS_RATE^MDC", "1.2.1.2", "71", "264864^MDC_DIM_BEAT_PER_MIN^MDC", "50-120"),
@@ -73,14 +73,20 @@ pub(crate) async fn load(port: u16, connections: usize, span: Duration, numbers:
     for task in tasks {
         took.extend(task.await.unwrap());
     }
-    let elapsed = began.elapsed().as_secs_f64();
-    took.sort_unstable();
-    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-    Figures {
-        answered: took.len() as u64,
-        per_second: took.len() as f64 / elapsed,
-        p50_ms: at(0.5),
-        p99_ms: at(0.99),
+    Figures::of(took, began.elapsed())
+}
+
+impl Figures {
+    /// Of answers that took so long, within a time.
+    pub(crate) fn of(mut took: Vec<Duration>, within: Duration) -> Self {
+        took.sort_unstable();
+        let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+        Self {
+            answered: took.len() as u64,
+            per_second: took.len() as f64 / within.as_secs_f64(),
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+        }
     }
 }
 

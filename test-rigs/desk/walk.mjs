@@ -2,6 +2,7 @@
 //
 //   node walk.mjs --base https://localhost:8443 --code CODE [--devices 6] [--shots DIR]
 //   node walk.mjs --base URL --login --user anna --password '…'      a gateway that is already set up
+//   node walk.mjs … --only overview,languages          some parts of it
 //   node walk.mjs --mock --base http://localhost:4180 --code WARD-2026   against web/mock/server.mjs
 //
 // Prints one line a check, closes with "N passed, M failed", and ends with 0 only when nothing failed.
@@ -10,6 +11,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { LanguageWalk, budget } from "./languages.mjs";
 import { PairWalk } from "./pair.mjs";
 import { PeopleWalk } from "./people.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
@@ -26,6 +28,7 @@ const { values: flags } = parseArgs({
     "wait-s": { type: "string", default: "60" },
     shots: { type: "string", default: "" },
     mock: { type: "boolean", default: false },
+    only: { type: "string", default: "" },
     chromium: {
       type: "string",
       default: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -53,7 +56,7 @@ const ARGS = [
 const SIZES = {
   desktop: { width: 1440, height: 900 },
   tablet: { width: 820, height: 1180 },
-  phone: { width: 390, height: 844 },
+  phone: { width: 360, height: 780 },
 };
 const STEP_MS = 15_000;
 
@@ -386,6 +389,62 @@ async function device(simulated) {
   await look("device-table", simulated);
 }
 
+/** The list of devices, the tablet's view of one, and the labels to print. */
+async function devices(simulated) {
+  await toPage("Devices");
+  const rows = () => page.locator("tbody tr").count();
+  await tally.check("the devices are listed, searched and sorted", async () => {
+    await page.locator("tbody tr").first().waitFor();
+    const all = await rows();
+    must(all >= Number(flags.devices), `${all} devices`);
+    const name = await page.locator("tbody th a").first().innerText();
+    await page.getByRole("searchbox").fill(name);
+    await eventually(STEP_MS, "fewer rows", async () => (await rows()) < all);
+    await page.getByRole("searchbox").fill("");
+    await page.getByLabel("Order").selectOption("name");
+    const names = await page.locator("tbody th a.tap").allInnerTexts();
+    const sorted = [...names].sort((a, b) => a.localeCompare(b));
+    must(names.join() === sorted.join(), names.join());
+  });
+  await look("devices", simulated);
+  await tally.check(
+    "labels have a code each, and paper has nothing else",
+    async () => {
+      await page.getByRole("link", { name: "Print labels" }).click();
+      await page.locator(".labels svg").first().waitFor();
+      await page
+        .getByLabel("Beds, one a line")
+        .fill("ICU^4^BED-3\nICU^4^BED-4");
+      const codes = await page.locator(".labels li svg path").count();
+      must(codes >= Number(flags.devices) + 2, `${codes} labels`);
+      await page.emulateMedia({ media: "print" });
+      for (const gone of ["nav[aria-label=Pages]", "header", "textarea"])
+        must(
+          !(await page.locator(gone).first().isVisible()),
+          `${gone} would be printed`,
+        );
+      await shoot("labels-paper");
+      await page.emulateMedia({ media: "screen" });
+    },
+  );
+  await look("labels", simulated);
+  await tally.check(
+    "the bedside view says that it is no monitor, and how old each value is",
+    async () => {
+      await page.goto(`${origin}/bedside`);
+      await page.locator(".choice a").first().click();
+      await page.getByText("NOT A MONITOR").waitFor();
+      await page.locator(".values .number").first().waitFor();
+      const ages = await page.locator(".values .age time").count();
+      must(
+        ages === (await page.locator(".values li").count()),
+        "a value without its age",
+      );
+    },
+  );
+  await look("bedside", simulated);
+}
+
 async function messages(simulated) {
   await toPage("Messages");
   await tally.check(
@@ -554,6 +613,10 @@ async function people(simulated) {
   }).all(simulated);
 }
 
+async function languages() {
+  await new LanguageWalk({ page, tally, shoot, origin }).all();
+}
+
 async function theRest(simulated) {
   await toPage("Help");
   await look("help", simulated);
@@ -617,26 +680,38 @@ async function stale() {
 }
 
 try {
+  // The mock compresses nothing.
+  const kB = flags.mock ? 400 : 200;
+  await budget(page, tally, flags.base, { kB, ms: 1000 });
   await answers();
   const setup = await (
     await context.request.get(`${origin}/api/v1/setup`)
   ).json();
   if (!flags.login) await setUp(setup);
   await logIn(setup);
-  await overview(setup.simulated);
-  await keyboard();
   // An older gateway cannot record: its device page asks in vain.
   if (
     (await context.request.get(`${origin}/api/v1/recordings`)).status() === 404
   )
     watch.expect(/404.*\/api\/v1\/recordings/);
-  await device(setup.simulated);
-  await messages(setup.simulated);
-  await segments(setup.simulated);
-  await upstream(setup.simulated);
-  await pairing(setup.simulated);
-  await people(setup.simulated);
-  await theRest(setup.simulated);
+  const parts = {
+    overview,
+    keyboard,
+    device,
+    devices,
+    messages,
+    segments,
+    upstream,
+    pairing,
+    people,
+    languages,
+    theRest,
+  };
+  const wanted = flags.only ? flags.only.split(",") : Object.keys(parts);
+  for (const part of wanted) {
+    await parts[part](setup.simulated);
+    await page.goto(flags.base);
+  }
 } catch (fault) {
   await tally.check("the walk reaches its end", () => Promise.reject(fault));
   await shoot("where-it-stopped");

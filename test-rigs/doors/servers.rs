@@ -113,7 +113,7 @@ async fn a_dead_server_and_a_missing_stick_hold_up_nobody_and_get_everything_onc
         research["state"] == "retrying" && stick["trouble"].to_string().contains("plug the stick in")
     })
     .await;
-    assert_eq!(destination(&clinic, "research").await["delivery"]["breaker"], "open");
+    assert_ne!(destination(&clinic, "research").await["delivery"]["breaker"], "closed");
     let (before, began) = (second.running.requests(), std::time::Instant::now());
     tokio::time::sleep(Duration::from_secs(4)).await;
     let asked = second.running.requests() - before;
@@ -247,6 +247,68 @@ async fn a_person_pauses_a_server_goes_on_and_sends_a_span_of_time_again() {
     assert_eq!(answer.status, 404);
 
     by_command(clinic).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_away_is_tried_with_one_request_and_the_figures_say_how_much_goes() {
+    let port = common::free_port();
+    let mut clinic = Clinic::open("doors-servers-tried", link(port)).await;
+    delivering(&mut clinic, &[port], "entries_max = 16\nage_ms = 0\n");
+    let main = async || clinic.desk.get("/api/v1/destinations").await.json()["main"].clone();
+    let figure = async |what: &str| clinic.metric(&format!("bedside_delivery_{what}"), "Rig server").await;
+    let faults = &clinic.server.running.faults;
+    faults.always(On::Transaction, Fault::Status(503));
+    let mut line = Line::to(port).await;
+    for n in 1..=20 {
+        assert_eq!(line.say(&oru(&format!("T{n}"), "P-1", &n.to_string(), "")).await.code, "AA");
+    }
+    common::until(PATIENCE, "it is left alone", async || main().await["delivery"]["breaker"] == "open").await;
+    common::until(PATIENCE, "the figures say so", async || figure("breaker_open").await == 1).await;
+    common::until(PATIENCE, "next to nothing goes", async || figure("batch_entries").await == 1).await;
+    assert_eq!(figure("in_flight").await, 1);
+    // It takes its time with the one that tries.
+    faults.clear();
+    faults.always(On::Transaction, Fault::Late(Duration::from_secs(2)));
+    common::until(PATIENCE, "one is on its way", async || main().await["delivery"]["breaker"] == "half-open")
+        .await;
+    assert_eq!(figure("breaker_open").await, 1, "it has not answered yet");
+    faults.clear();
+    clinic.settled(20, 0).await;
+    assert_eq!(values(&clinic.server.running.store), each_once(1..21));
+    common::until(PATIENCE, "more goes again", async || figure("batch_entries").await > 1).await;
+    let delivery = main().await["delivery"].clone();
+    assert_eq!(delivery["breaker"], "closed");
+    common::until(PATIENCE, "every byte is counted", async || {
+        figure("bytes_sent").await == main().await["delivery"]["bytes_sent"].as_u64().unwrap()
+    })
+    .await;
+    assert!(figure("bytes_sent").await > 1_000 && figure("breaker_open").await == 0, "{delivery:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_had_to_be_sent_again_is_not_the_last_one_there() {
+    let port = common::free_port();
+    let mut clinic = Clinic::open("doors-servers-versions", link(port)).await;
+    delivering(&mut clinic, &[port], "entries_max = 16\nage_ms = 0\n");
+    let store = clinic.server.running.store.clone();
+    let mut line = Line::to(port).await;
+    for round in 0..4_u32 {
+        assert_eq!(clinic.desk.post("/api/v1/destinations/Rig%20server/pause", "").await.status, 204);
+        // One and the same minute: versions of one Observation.
+        for n in 0..12 {
+            let message =
+                oru(&format!("V{round}-{n}"), "P-1", &(1_000 + (round * 12 + n) * 60).to_string(), "");
+            assert_eq!(line.say(&message).await.code, "AA");
+        }
+        let some = vec![(On::Transaction, Fault::Status(409)), (On::Transaction, Fault::Status(500))];
+        clinic.server.running.faults.random(u64::from(round) + 1, 500, some);
+        clinic.desk.post("/api/v1/destinations/Rig%20server/resume", "").await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        clinic.server.running.faults.clear();
+        clinic.settled(u64::from(round + 1) * 12, 0).await;
+        let last = (1_000 + (round * 12 + 11) * 60).to_string();
+        assert_eq!(values(&store), BTreeMap::from([(last, vec!["final".to_owned()])]), "round {round}");
+    }
 }
 
 /// The same on the command line, of a box that stands still.

@@ -11,6 +11,7 @@ use bedside::demo::template::Dice;
 
 use crate::common;
 use crate::proof::clinic::{Clinic, Plan};
+use crate::proof::devices::SENDERS;
 use crate::proof::oracle::{Wrong, frames};
 use crate::tools::{Disk, run, tool, tried};
 use crate::{nothing_is, rounds, seed};
@@ -19,7 +20,7 @@ const SECTOR: usize = 512;
 const FLUSH: u64 = 1;
 const DISCARD: u64 = 4;
 /// Of so many images one file system may be beyond repair.
-const LOST_OF: u32 = 50;
+const LOST_OF: usize = 50;
 
 /// One logged write.
 struct Write {
@@ -97,7 +98,7 @@ impl Drop for Logged {
 }
 
 /// What each monitor was acknowledged, and how long the log was then.
-type Told = Vec<(u64, [u64; 7])>;
+type Told = Vec<(u64, [u64; SENDERS.len()])>;
 
 /// Runs the box on the logged device; what was acknowledged when.
 async fn logged(clinic: &mut Clinic, dir: &Path, messages: u64) -> Told {
@@ -122,11 +123,11 @@ async fn logged(clinic: &mut Clinic, dir: &Path, messages: u64) -> Told {
 }
 
 /// What must be there when the disk holds everything up to `end` of the log.
-fn promised(told: &Told, end: u64) -> [u64; 7] {
+fn promised(told: &Told, end: u64) -> [u64; SENDERS.len()] {
     told.iter()
         .take_while(|(length, _)| *length <= end)
         .last()
-        .map_or([0; 7], |(_, acknowledged)| *acknowledged)
+        .map_or([0; SENDERS.len()], |(_, acknowledged)| *acknowledged)
 }
 
 /// What became of the file system itself.
@@ -151,7 +152,7 @@ fn mounted(image: &Path, at: &Path) -> Mounted {
 }
 
 /// Looks what is in the database of the mounted disk after SQLite's own recovery.
-fn found(at: &Path, promised: &[u64; 7]) -> Vec<Wrong> {
+fn found(at: &Path, promised: &[u64; SENDERS.len()]) -> Vec<Wrong> {
     let path = at.join("data/bedside.db");
     let none = std::collections::BTreeSet::new();
     let looked = || -> rusqlite::Result<Vec<Wrong>> {
@@ -176,74 +177,123 @@ fn found(at: &Path, promised: &[u64; 7]) -> Vec<Wrong> {
     wrong
 }
 
+/// A disk as it could be found after a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cut {
+    /// Before which write.
+    at: usize,
+    /// Whole up to the flush before it, and of the rest whatever came to the disk; else whole up to the cut.
+    torn: bool,
+}
+
+/// What was written while a box ran, the disk before that, and what was acknowledged when.
+struct Recording {
+    dir: tempfile::TempDir,
+    writes: Vec<Write>,
+    told: Told,
+}
+
+impl Recording {
+    async fn make() -> Self {
+        let dir = common::scratch("blocks");
+        let path = |name: &str| dir.path().join(name);
+        run("truncate", &["-s", "40M", path("base").to_str().unwrap()]);
+        Disk::format(&path("base"));
+        std::fs::copy(path("base"), path("disk")).unwrap();
+        let data = Some(path("mnt/data"));
+        let plan = Plan { data, pace: Duration::from_millis(15), upstream: false, ..Plan::of("blocks") };
+        let mut clinic = Clinic::open(plan).await;
+        clinic.allow(0);
+        let told = logged(&mut clinic, dir.path(), 60).await;
+        let writes = log(&path("log"));
+        let flushes = writes.iter().filter(|write| write.flush).count();
+        println!("{} writes, {flushes} flushes, {} acknowledgements", writes.len(), told.len());
+        Self { dir, writes, told }
+    }
+
+    /// Makes each image and looks at what is on it. The disk before is written to: once only.
+    fn look(&self, mut cuts: Vec<Cut>, dice: &mut Dice) -> Vec<Wrong> {
+        cuts.sort_unstable();
+        let path = |name: &str| self.dir.path().join(name);
+        let (began, images, mut wrong) = (Instant::now(), cuts.len(), Vec::new());
+        let (mut promised_some, mut lost, mut applied) = (0, 0, 0);
+        let base = OpenOptions::new().write(true).open(path("base")).unwrap();
+        for (number, cut) in cuts.into_iter().enumerate() {
+            let flushed = || self.writes[..cut.at].iter().rposition(|write| write.flush);
+            let whole = if cut.torn { flushed().map_or(0, |at| at + 1) } else { cut.at }.max(applied);
+            for write in &self.writes[applied..whole] {
+                base.write_all_at(&write.bytes, write.at).unwrap();
+            }
+            applied = whole;
+            run("cp", &["--sparse=always", path("base").to_str().unwrap(), path("image").to_str().unwrap()]);
+            if cut.torn {
+                let image = OpenOptions::new().write(true).open(path("image")).unwrap();
+                scatter(&image, &self.writes[whole..cut.at.max(whole)], dice);
+            }
+            let end = self.writes[..whole].last().map_or(0, |write| write.end);
+            let promised = promised(&self.told, end);
+            promised_some += u32::from(promised[0] > 0);
+            if mounted(&path("image"), &path("mnt")) == Mounted::Never {
+                println!("image {number} ({cut:?}): its file system is beyond repair");
+                lost += 1;
+                continue;
+            }
+            let of = |one: Wrong| Wrong::of(one.promise, format!("image {number} ({cut:?}): {}", one.text));
+            wrong.extend(found(&path("mnt"), &promised).into_iter().map(of));
+        }
+        println!(
+            "{images} images, {promised_some} of which promised something, {lost} beyond repair, in {:.1?}; {} things wrong",
+            began.elapsed(),
+            wrong.len()
+        );
+        // Such a file system says nothing of what was promised, so there must not be many.
+        if lost * LOST_OF > images {
+            wrong.push(Wrong::of("I12", format!("{lost} of {images} file systems are beyond repair")));
+        }
+        wrong
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_at_any_write_with_writes_torn_and_reordered_it_keeps_what_it_promised() {
-    let images = 200 * rounds();
     let mut dice = Dice(seed());
-    let dir = common::scratch("blocks");
+    let recording = Recording::make().await;
+    let any = |dice: &mut Dice| dice.below(recording.writes.len() as u64) as usize;
+    let cuts = (0..200 * rounds()).map(|number| Cut { at: any(&mut dice), torn: number % 2 == 1 }).collect();
+    nothing_is(&recording.look(cuts, &mut dice));
+}
+
+/// A log of its own, cut before its every write, and so many torn ones besides: how many images, and what was wrong.
+pub(crate) async fn cut_at_every_write(seed: u64, torn: u32) -> (u32, Vec<Wrong>) {
+    let mut dice = Dice(seed);
+    let recording = Recording::make().await;
+    let count = recording.writes.len();
+    let any = |dice: &mut Dice| dice.below(count as u64) as usize;
+    let mut cuts: Vec<Cut> = (0..=count).map(|at| Cut { at, torn: false }).collect();
+    cuts.extend((0..torn).map(|_| Cut { at: any(&mut dice), torn: true }));
+    let images = cuts.len() as u32;
+    (images, recording.look(cuts, &mut dice))
+}
+
+/// A mark that a write would leave is torn on purpose: the block that says what the file system is. A boot mends that from
+/// its copies, and so does the rig.
+#[test]
+fn a_file_system_that_does_not_mount_is_mended_as_a_boot_does_it() {
+    let dir = common::scratch("mended");
     let path = |name: &str| dir.path().join(name);
-    run("truncate", &["-s", "40M", path("base").to_str().unwrap()]);
-    Disk::format(&path("base"));
-    std::fs::copy(path("base"), path("disk")).unwrap();
-    let data = dir.path().join("mnt/data");
-    let plan =
-        Plan { data: Some(data), pace: Duration::from_millis(15), upstream: false, ..Plan::of("blocks") };
-    let mut clinic = Clinic::open(plan).await;
-    clinic.allow(0);
-    let told = logged(&mut clinic, dir.path(), 60).await;
-    let writes = log(&path("log"));
-    let flushes = writes.iter().filter(|write| write.flush).count();
-    println!("{} writes, {flushes} flushes, {} acknowledgements", writes.len(), told.len());
-    let mut cuts: Vec<usize> = (0..images).map(|_| dice.below(writes.len() as u64) as usize).collect();
-    cuts.sort_unstable();
-    let (began, mut wrong, mut torn, mut promised_some) = (Instant::now(), Vec::new(), 0, 0);
-    let (mut mended, mut lost) = (0, 0);
-    let base = OpenOptions::new().write(true).open(path("base")).unwrap();
-    let mut applied = 0;
-    for (number, cut) in cuts.into_iter().enumerate() {
-        let torn_one = number % 2 == 1;
-        // Whole up to the cut; or whole up to the flush before it, and of the rest whatever came to the disk.
-        let whole = if torn_one {
-            writes[..cut].iter().rposition(|write| write.flush).map_or(0, |at| at + 1)
-        } else {
-            cut
-        };
-        let whole = whole.max(applied);
-        for write in &writes[applied..whole] {
-            base.write_all_at(&write.bytes, write.at).unwrap();
-        }
-        applied = whole;
-        run("cp", &["--sparse=always", path("base").to_str().unwrap(), path("image").to_str().unwrap()]);
-        if torn_one {
-            torn += 1;
-            let image = OpenOptions::new().write(true).open(path("image")).unwrap();
-            scatter(&image, &writes[whole..cut.max(whole)], &mut dice);
-        }
-        let end = writes[..whole].last().map_or(0, |write| write.end);
-        let promised = promised(&told, end);
-        promised_some += u32::from(promised[0] > 0);
-        let mount = mounted(&path("image"), &path("mnt"));
-        mended += u32::from(mount == Mounted::Mended);
-        if mount == Mounted::Never {
-            println!("image {number} (write {cut}, torn: {torn_one}): its file system is beyond repair");
-            lost += 1;
-            continue;
-        }
-        let of = |one: Wrong| {
-            let text = format!("image {number} (write {cut}, torn: {torn_one}, {mount:?}): {}", one.text);
-            Wrong::of(one.promise, text)
-        };
-        wrong.extend(found(&path("mnt"), &promised).into_iter().map(of));
-    }
-    println!(
-        "{images} images, {torn} of them torn, {promised_some} of which promised something, {mended} mended by e2fsck, {lost} beyond \
-         repair, in {:.1?}; {} things wrong",
-        began.elapsed(),
-        wrong.len()
-    );
-    // Such a file system says nothing of what was promised, so there must not be many.
-    assert!(lost * LOST_OF <= images, "{lost} of {images} file systems are beyond repair");
-    nothing_is(&wrong);
+    run("truncate", &["-s", "40M", path("image").to_str().unwrap()]);
+    Disk::format(&path("image"));
+    std::fs::create_dir(path("mnt")).unwrap();
+    let at = path("mnt");
+    assert_eq!(mounted(&path("image"), &at), Mounted::AtOnce);
+    run("umount", &[at.to_str().unwrap()]);
+    let image = OpenOptions::new().write(true).open(path("image")).unwrap();
+    // The primary superblock lies at 1024 (Linux, Documentation/filesystems/ext4/super.rst).
+    image.write_all_at(&[0; 1024], 1024).unwrap();
+    assert_eq!(mounted(&path("image"), &at), Mounted::Mended);
+    run("umount", &[at.to_str().unwrap()]);
+    image.set_len(0).unwrap();
+    assert_eq!(mounted(&path("image"), &at), Mounted::Never);
 }
 
 /// Half of the writes in any order, some of them only in part: a disk that lost its power among them.

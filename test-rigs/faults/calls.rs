@@ -1,10 +1,12 @@
 //! Every system call of the write path: the process is killed at it, or it fails.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bedside::demo::template::Dice;
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -23,10 +25,10 @@ fn plan(name: &'static str) -> Plan {
     Plan { delivery: "pause_max_s = 1\nage_ms = 20", pace: Duration::from_millis(2), ..Plan::of(name) }
 }
 
-/// strace in the background: the process that was started becomes Bedside's. (With `--seccomp-bpf` it would be faster,
-/// and injects nothing into further threads.)
-fn strace(call: &str, injection: &str) -> Vec<String> {
-    let words = [&*tool("strace"), "-D", "-f", "-qq", "-o", "/dev/null"];
+/// strace in the background, with a list of the calls: the process that was started becomes Bedside's. (With
+/// `--seccomp-bpf` it would be faster, and injects nothing into further threads.)
+fn strace(list: &Path, call: &str, injection: &str) -> Vec<String> {
+    let words = [&*tool("strace"), "-D", "-f", "-qq", "-o", list.to_str().unwrap()];
     let mut words: Vec<String> = words.map(String::from).into();
     words.extend(["-e".into(), format!("trace={call}"), "-e".into(), format!("inject={call}:{injection}")]);
     words
@@ -62,7 +64,7 @@ enum End {
 
 /// Since when calls are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
+pub(crate) enum Since {
     /// The process began: opening the folder is part of it.
     Start,
     /// Its ports are open: what follows is the path of the messages.
@@ -71,11 +73,11 @@ enum Since {
 
 /// One life under an injection, until it ends, is done, or `patience` is over.
 async fn live(clinic: &Clinic, since: Since, call: &str, injection: &str, patience: Duration) -> End {
-    let list = clinic.dir.path().join("calls");
+    let list = list_of(clinic);
     let (mut running, mut watcher) = match since {
         Since::Start => {
             clinic.allow(NUMBERS);
-            let words = strace(call, injection);
+            let words = strace(&list, call, injection);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             (clinic.start_under(&words), None)
         }
@@ -101,7 +103,7 @@ async fn live(clinic: &Clinic, since: Since, call: &str, injection: &str, patien
         // Each thread has its own count, and after a fault there are new threads: once is once.
         if !injection.ends_with('+')
             && let Some(watcher) = &watcher
-            && std::fs::read(&list).is_ok_and(|list| memchr::memmem::find(&list, b"(INJECTED)").is_some())
+            && injected(clinic)
         {
             let _gone = kill_process(Pid::from_child(watcher), Signal::INT);
         }
@@ -115,6 +117,15 @@ async fn live(clinic: &Clinic, since: Since, call: &str, injection: &str, patien
         watcher.wait().unwrap();
     }
     end
+}
+
+fn list_of(clinic: &Clinic) -> PathBuf {
+    clinic.dir.path().join("calls")
+}
+
+/// Whether the life before had what was to happen to it.
+fn injected(clinic: &Clinic) -> bool {
+    std::fs::read(list_of(clinic)).is_ok_and(|list| memchr::memmem::find(&list, b"(INJECTED)").is_some())
 }
 
 /// So many of these calls are made before the program itself begins: the system loads its libraries.
@@ -144,6 +155,62 @@ async fn settled(clinic: &Clinic) {
 fn delivered(clinic: &Clinic) -> bool {
     let said: u64 = clinic.acknowledged().iter().sum();
     clinic.server.running.store.count_of("Observation") as u64 >= 2 * said
+}
+
+/// Every call of a life, from its start and from when its ports are open, for a long run.
+pub(crate) const EVERY_CALL: [(Since, &str); 26] = [
+    (Since::Start, "pwrite64"),
+    (Since::Start, "fsync"),
+    (Since::Start, "openat"),
+    (Since::Start, "pread64"),
+    (Since::Start, "fcntl"),
+    (Since::Start, "close"),
+    (Since::Start, "write"),
+    (Since::Start, "ftruncate"),
+    (Since::Start, "fallocate"),
+    (Since::Start, "mmap"),
+    (Since::Start, "munmap"),
+    (Since::Start, "socket"),
+    (Since::Start, "bind"),
+    (Since::Start, "clone3"),
+    (Since::Ready, "pwrite64"),
+    (Since::Ready, "fsync"),
+    (Since::Ready, "pread64"),
+    (Since::Ready, "fcntl"),
+    (Since::Ready, "sendto"),
+    (Since::Ready, "recvfrom"),
+    (Since::Ready, "write"),
+    (Since::Ready, "writev"),
+    (Since::Ready, "close"),
+    (Since::Ready, "epoll_ctl"),
+    (Since::Ready, "accept4"),
+    (Since::Ready, "connect"),
+];
+
+/// Kills at the points of one call from the `n`th on: how many, where to go on, what was wrong.
+pub(crate) async fn killed_from(
+    since: Since,
+    call: &str,
+    n: u32,
+    most: u32,
+) -> (u32, Option<u32>, Vec<Wrong>) {
+    let clinic = Clinic::open(plan("every-call")).await;
+    let (mut next, mut points, mut stuck) = (Some(n), 0, None);
+    while let Some(at) = next.filter(|_| points < most) {
+        next = Some(at + 1);
+        match live(&clinic, since, call, &format!("signal=SIGKILL:when={at}"), LIFE).await {
+            End::Died => points += 1,
+            End::Done => next = None,
+            End::Stuck => {
+                stuck = Some(Wrong::of("I10", format!("stuck at {call} {at}:\n{}", log_of(&clinic))));
+                break;
+            }
+        }
+    }
+    let (mut wrong, told) = clinic.close().await;
+    wrong.extend(stuck);
+    println!("{call} from {n}: {points} points; {told}");
+    (points, next, wrong)
 }
 
 /// Kills at the first, second, third … of each of these calls, until a life comes to its end.
@@ -206,7 +273,9 @@ async fn killed_at_any_call_of_its_start_it_starts_the_next_time() {
 }
 
 /// What fails: the call, how, and whether it may fail for good.
-const ERRORS: [(&str, &str, bool); 16] = [
+type Error = (&'static str, &'static str, bool);
+
+const OF_THE_DISK: [Error; 12] = [
     ("pwrite64", "EIO", true),
     ("pwrite64", "ENOSPC", true),
     ("pwrite64", "EINTR", false),
@@ -214,45 +283,65 @@ const ERRORS: [(&str, &str, bool); 16] = [
     ("fsync", "ENOSPC", true),
     ("fsync", "EINTR", false),
     ("pread64", "EIO", true),
-    ("openat", "EMFILE", true),
-    ("openat", "EIO", true),
-    ("mmap", "ENOMEM", true),
+    ("pread64", "EINTR", false),
+    // SQLite's locks: one that cannot be let go stays until the last connection of the process is closed.
+    ("fcntl", "EIO", true),
+    ("fcntl", "EINTR", false),
     ("ftruncate", "EIO", true),
     ("fallocate", "ENOSPC", true),
+];
+const OTHERS: [Error; 12] = [
+    ("openat", "EMFILE", true),
+    ("openat", "EIO", true),
+    ("openat", "ENOMEM", true),
+    ("openat", "EINTR", false),
+    ("mmap", "ENOMEM", true),
     ("unlink", "EIO", true),
     ("sendto", "ECONNRESET", true),
     ("recvfrom", "ECONNRESET", true),
+    ("recvfrom", "EINTR", false),
     ("accept4", "EMFILE", true),
+    ("socket", "EMFILE", true),
+    ("connect", "ECONNREFUSED", true),
 ];
 /// At which of its calls.
 const AT: [u32; 8] = [1, 2, 3, 4, 7, 12, 20, 33];
 
-/// Each error once and for good at each place. What fails once is over: it must go on without being started again.
-async fn failing(errors: &[(&str, &str, bool)], at: &[u32]) -> Vec<Wrong> {
+/// One life with an error that happens once. What fails once is over: it must go on without being started again.
+async fn once(clinic: &Clinic, (call, error, _): Error, n: u32) -> (End, Option<Wrong>) {
+    // SQLite itself tries a lock for ten seconds before it gives up, a reader and the writer one after the other.
+    let patience = if call == "fcntl" { 2 * LIFE } else { LIFE };
+    let end = live(clinic, Since::Ready, call, &format!("error={error}:when={n}"), patience).await;
+    let stuck = (end == End::Stuck).then(|| {
+        let text = format!("one {error} at {call} {n}, and it does not go on:\n{}", log_of(clinic));
+        Wrong::of("I10", text)
+    });
+    (end, stuck)
+}
+
+/// One life with an error that stays; `loading`: of such calls before the program begins.
+async fn for_good(clinic: &Clinic, (call, error, _): Error, n: u32, loading: u32) {
+    // Without memory for its threads a process ends before it is a box.
+    let since = if n % 2 == 0 || call == "mmap" { Since::Ready } else { Since::Start };
+    let from = if since == Since::Start { n + loading } else { n };
+    let injection = format!("error={error}:when={from}+");
+    live(clinic, since, call, &injection, Duration::from_millis(400)).await;
+}
+
+/// Each error once and for good at each place.
+async fn failing(errors: &[Error], at: &[u32]) -> Vec<Wrong> {
     let clinic = Clinic::open(plan("errors")).await;
     let began = Instant::now();
     let (mut lives, mut ended, mut wrong) = (0, 0, Vec::new());
-    for (call, error, for_good) in errors {
+    for error in errors {
+        let loading = loading(&clinic, error.0);
         for n in at {
-            let once = live(&clinic, Since::Ready, call, &format!("error={error}:when={n}"), LIFE).await;
+            let (end, stuck) = once(&clinic, *error, *n).await;
             lives += 1;
-            ended += u32::from(once == End::Died);
-            if once == End::Stuck {
-                let text = format!("one {error} at {call} {n}, and it does not go on:\n{}", log_of(&clinic));
-                wrong.push(Wrong::of("I10", text));
-            }
-            if *for_good {
-                // Without memory for its threads a process ends before it is a box.
-                let since = if n % 2 == 0 || *call == "mmap" { Since::Ready } else { Since::Start };
-                let from = if since == Since::Start { n + loading(&clinic, call) } else { *n };
-                live(
-                    &clinic,
-                    since,
-                    call,
-                    &format!("error={error}:when={from}+"),
-                    Duration::from_millis(400),
-                )
-                .await;
+            ended += u32::from(end == End::Died);
+            wrong.extend(stuck);
+            if error.2 {
+                for_good(&clinic, *error, *n, loading).await;
                 lives += 1;
             }
         }
@@ -263,18 +352,68 @@ async fn failing(errors: &[(&str, &str, bool)], at: &[u32]) -> Vec<Wrong> {
     wrong
 }
 
+/// How many of each call a life makes at most in one of its threads, by which strace counts.
+pub(crate) async fn most_of_each() -> BTreeMap<&'static str, u32> {
+    let clinic = Clinic::open(plan("counted")).await;
+    let mut most = BTreeMap::new();
+    for (call, ..) in OF_THE_DISK.iter().chain(&OTHERS) {
+        if most.contains_key(call) {
+            continue;
+        }
+        live(&clinic, Since::Ready, call, "error=EIO:when=60000", LIFE).await;
+        let list = std::fs::read_to_string(list_of(&clinic)).unwrap_or_default();
+        let mut threads: BTreeMap<&str, u32> = BTreeMap::new();
+        for line in list.lines().filter(|line| line.contains(&format!(" {call}("))) {
+            *threads.entry(line.split_whitespace().next().unwrap_or_default()).or_default() += 1;
+        }
+        most.insert(*call, threads.into_values().max().unwrap_or(0));
+    }
+    drop(clinic.close().await);
+    most
+}
+
+/// So many lives, each with an error drawn by the seed; how many of them had it, and what was wrong.
+pub(crate) async fn failing_at_random(
+    seed: u64,
+    lives: u32,
+    most: &BTreeMap<&'static str, u32>,
+) -> (u32, Vec<Wrong>) {
+    let mut dice = Dice(seed);
+    let clinic = Clinic::open(plan("errors")).await;
+    let made: Vec<Error> =
+        OF_THE_DISK.into_iter().chain(OTHERS).filter(|(call, ..)| most.get(call) > Some(&0)).collect();
+    let (mut happened, mut wrong) = (0, Vec::new());
+    for _ in 0..lives {
+        let error = made[dice.below(made.len() as u64) as usize];
+        let n = 1 + dice.below(u64::from(most[error.0])) as u32;
+        if error.2 && dice.below(2) == 0 {
+            for_good(&clinic, error, n, loading(&clinic, error.0)).await;
+        } else {
+            wrong.extend(once(&clinic, error, n).await.1);
+        }
+        happened += u32::from(injected(&clinic));
+    }
+    let (more, told) = clinic.close().await;
+    wrong.extend(more);
+    println!("{happened} errors in {lives} lives; {told}");
+    (happened, wrong)
+}
+
+#[test]
+fn a_push_has_three_hundred_errors_at_least() {
+    let lives =
+        |errors: &[Error]| errors.iter().map(|error| if error.2 { 2 } else { 1 }).sum::<usize>() * AT.len();
+    assert!(lives(&OF_THE_DISK) + lives(&OTHERS) >= 300);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_call_of_the_disk_fails_nothing_acknowledged_is_lost() {
-    let more: Vec<u32> = (1..rounds() * 90).collect();
-    let at = if rounds() > 1 { &*more } else { &AT };
-    nothing_is(&failing(&ERRORS[..7], at).await);
+    nothing_is(&failing(&OF_THE_DISK, &AT).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_other_call_fails_nothing_acknowledged_is_lost() {
-    let more: Vec<u32> = (1..rounds() * 90).collect();
-    let at = if rounds() > 1 { &*more } else { &AT };
-    nothing_is(&failing(&ERRORS[7..], at).await);
+    nothing_is(&failing(&OTHERS, &AT).await);
 }
 
 /// Kills at the first of the calls that answer: what they were to acknowledge is kept, and said again.

@@ -11,7 +11,12 @@ use crate::tools::Disk;
 use crate::{Sabotage, nothing_is, rounds, seed};
 
 pub(crate) async fn cut(sabotage: Sabotage, cuts: u32) -> Vec<Wrong> {
-    let mut dice = Dice(seed());
+    cut_by(sabotage, seed(), cuts).await
+}
+
+/// The same by this seed.
+pub(crate) async fn cut_by(sabotage: Sabotage, seed: u64, cuts: u32) -> Vec<Wrong> {
+    let mut dice = Dice(seed);
     let mut disk = Disk::new(64);
     let plan =
         Plan { data: Some(disk.at().join("data")), pace: Duration::from_millis(3), ..Plan::of("cuts") };

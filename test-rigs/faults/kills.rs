@@ -11,10 +11,15 @@ use crate::{Sabotage, seed};
 
 /// So many kills of a box with two monitors. (test-rigs/power_cut.rs does two hundred with every kind of device.)
 pub(crate) async fn killed(sabotage: Sabotage, kills: u32) -> Vec<Wrong> {
-    let mut dice = Dice(seed());
+    killed_of(Plan::of("killed").sabotaged(sabotage), seed(), kills).await
+}
+
+/// The same by this seed.
+pub(crate) async fn killed_of(plan: Plan, seed: u64, kills: u32) -> Vec<Wrong> {
+    let mut dice = Dice(seed);
     // Often on its way to the server, so that a kill finds it there.
-    let plan = Plan { delivery: "pause_max_s = 1\nage_ms = 20", ..Plan::of("killed") };
-    let clinic = Clinic::open(plan.sabotaged(sabotage)).await;
+    let plan = Plan { delivery: "pause_max_s = 1\nage_ms = 20", ..plan };
+    let clinic = Clinic::open(plan).await;
     let faults = vec![
         (On::Transaction, Fault::CommitThenDrop),
         // Killed meanwhile, the next life knows nothing of what the server has.

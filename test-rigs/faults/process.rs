@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use crate::common;
 use crate::disk::Group;
 use crate::proof::clinic::{Clinic, Plan};
+use crate::proof::oracle::Wrong;
 use crate::tools::tool;
 use crate::{nothing_is, rounds, seed};
 
@@ -136,55 +137,67 @@ fn old_folder(clinic: &Clinic) {
     }
 }
 
+/// The calls of a migration.
+pub(crate) const MIGRATING_CALLS: [&str; 10] =
+    ["pwrite64", "fsync", "openat", "ftruncate", "unlink", "pread64", "fcntl", "close", "fallocate", "statx"];
+
+/// Killed at the `n`th of this call while the folder is brought up to date; whether it was up before that.
+async fn killed_at(clinic: &Clinic, call: &str, n: u32, again: bool) -> (bool, Vec<Wrong>) {
+    old_folder(clinic);
+    let injection = format!("inject={call}:signal=SIGKILL:when={n}");
+    let (strace, trace) = (tool("strace"), format!("trace={call}"));
+    let words = [&*strace, "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &injection];
+    let mut running = clinic.start_under(&words);
+    let opened = clinic.ports_open(&mut running, Duration::from_secs(20));
+    clinic.kill(&mut running).await;
+    let of = |text: String| Wrong::of("I12", format!("killed at {call} {n}: {text}"));
+    let mut wrong = Vec::new();
+    if again || opened {
+        let mut again = clinic.start();
+        if !clinic.ports_open(&mut again, Duration::from_secs(20)) || !again.stop().success() {
+            wrong.push(of(again.log()));
+        }
+    }
+    let database = rusqlite::Connection::open(clinic.database()).unwrap();
+    let sound: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    if sound != "ok" {
+        wrong.push(of(sound));
+    }
+    wrong.extend(crate::proof::oracle::frames_of_ten(&database));
+    (opened, wrong)
+}
+
+/// Kills at points of one call from `n` on: how many, where to go on, what was wrong.
+pub(crate) async fn killed_migrating(call: &str, n: u32, most: u32) -> (u32, Option<u32>, Vec<Wrong>) {
+    let clinic = Clinic::open(Plan { upstream: false, ..Plan::of("older") }).await;
+    clinic.allow(0);
+    for at in n..n + most {
+        let (opened, wrong) = killed_at(&clinic, call, at, at % 5 == 0).await;
+        if opened || !wrong.is_empty() {
+            return (at - n, if opened { None } else { Some(at + 1) }, wrong);
+        }
+    }
+    (most, Some(n + most), Vec::new())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_it_brings_an_older_folder_up_to_date_it_does_so_the_next_time() {
     let mut dice = Dice(seed());
     let stride = if rounds() > 1 { 1 } else { 4 };
     let began = Instant::now();
-    let (mut points, mut started) = (0, 0);
+    let mut points = 0;
     let clinic = Clinic::open(Plan { upstream: false, ..Plan::of("older") }).await;
     clinic.allow(0);
-    for call in ["pwrite64", "fsync", "openat", "ftruncate", "unlink"] {
-        let mut n = 1 + dice.below(stride);
+    for call in &MIGRATING_CALLS[..5] {
+        let mut n = 1 + dice.below(stride) as u32;
         loop {
-            old_folder(&clinic);
-            let injection = format!("inject={call}:signal=SIGKILL:when={n}");
-            let strace = tool("strace");
-            let words = [
-                &*strace,
-                "-D",
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                &format!("trace={call}"),
-                "-e",
-                &injection,
-            ];
-            let mut running = clinic.start_under(&words);
-            let opened = clinic.ports_open(&mut running, Duration::from_secs(20));
-            clinic.kill(&mut running).await;
-            if started % 5 == 0 || opened {
-                let mut again = clinic.start();
-                assert!(
-                    clinic.ports_open(&mut again, Duration::from_secs(20)),
-                    "{call} {n}:\n{}",
-                    again.log()
-                );
-                assert!(again.stop().success(), "{call} {n}:\n{}", again.log());
-            }
-            started += 1;
-            let database = rusqlite::Connection::open(clinic.database()).unwrap();
-            let sound: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-            assert_eq!(sound, "ok", "killed at {call} {n}");
-            let wrong = crate::proof::oracle::frames_of_ten(&database);
-            assert!(wrong.is_empty(), "killed at {call} {n}: {wrong:?}");
+            let (opened, wrong) = killed_at(&clinic, call, n, points % 5 == 0).await;
+            nothing_is(&wrong);
             if opened {
                 break;
             }
             points += 1;
-            n += stride;
+            n += stride as u32;
         }
     }
     println!("killed at {points} points of the migration in {:.1?}", began.elapsed());

@@ -28,33 +28,54 @@ const FAULTS: [&str; 8] = [
     "ENOSPC at pwrite64",
 ];
 
-/// What was seen of one life: seconds since its start, resident bytes, open files.
+/// At one moment: seconds since the start, resident bytes, open files.
+type Seen = (f64, f64, f64);
+
+/// What was seen of one life, and when it began in the whole run.
 #[derive(Default)]
-struct Life(Vec<(f64, f64, f64)>);
+struct Life {
+    began: f64,
+    seen: Vec<Seen>,
+}
 
 impl Life {
-    /// Slopes by least squares, an hour: MiB and files. The first ten seconds are its start.
-    fn slopes(&self) -> Option<(f64, f64)> {
-        let seen: Vec<_> = self.0.iter().filter(|(at, ..)| *at > 10.0).collect();
-        if seen.len() < 5 {
-            return None;
-        }
-        let count = seen.len() as f64;
-        let mean = |of: &dyn Fn(&(f64, f64, f64)) -> f64| seen.iter().map(|one| of(one)).sum::<f64>() / count;
-        let (time, memory, files) = (mean(&|one| one.0), mean(&|one| one.1), mean(&|one| one.2));
-        let spread: f64 = seen.iter().map(|one| (one.0 - time).powi(2)).sum();
-        let slope = |of: &dyn Fn(&(f64, f64, f64)) -> f64, middle: f64| {
-            seen.iter().map(|one| (one.0 - time) * (of(one) - middle)).sum::<f64>() / spread * 3_600.0
-        };
-        Some((slope(&|one| one.1, memory) / f64::from(1 << 20), slope(&|one| one.2, files)))
+    /// The first ten seconds of a life are its start.
+    fn settled(&self) -> impl Iterator<Item = Seen> + '_ {
+        self.seen.iter().copied().filter(|(at, ..)| *at > 10.0)
     }
+}
+
+/// Slopes by least squares, an hour: MiB and files.
+fn slopes(seen: &[Seen]) -> Option<(f64, f64)> {
+    if seen.len() < 5 {
+        return None;
+    }
+    let count = seen.len() as f64;
+    let mean = |of: &dyn Fn(&Seen) -> f64| seen.iter().map(of).sum::<f64>() / count;
+    let (time, memory, files) = (mean(&|one| one.0), mean(&|one| one.1), mean(&|one| one.2));
+    let spread: f64 = seen.iter().map(|one| (one.0 - time).powi(2)).sum();
+    let slope = |of: &dyn Fn(&Seen) -> f64, middle: f64| {
+        seen.iter().map(|one| (one.0 - time) * (of(one) - middle)).sum::<f64>() / spread * 3_600.0
+    };
+    Some((slope(&|one| one.1, memory) / f64::from(1 << 20), slope(&|one| one.2, files)))
+}
+
+/// Each life at the same age, over the whole run: what grows from life to life lies on the disk.
+fn from_life_to_life(lives: &[Life]) -> Option<(f64, f64)> {
+    let at_the_same_age = |life: &Life| {
+        let (at, memory, files) = life.settled().find(|(at, ..)| *at > 15.0)?;
+        Some((life.began + at, memory, files))
+    };
+    slopes(&lives.iter().filter_map(at_the_same_age).collect::<Vec<_>>())
 }
 
 struct Soak {
     clinic: Clinic,
     disk: Disk,
     running: Bedside,
+    /// This life, and the whole run.
     began: Instant,
+    since: Instant,
     lives: Vec<Life>,
 }
 
@@ -62,7 +83,7 @@ impl Soak {
     fn start(&mut self) {
         self.running = self.clinic.started();
         self.began = Instant::now();
-        self.lives.push(Life::default());
+        self.lives.push(Life { began: self.since.elapsed().as_secs_f64(), ..Life::default() });
     }
 
     async fn watch(&mut self, span: Duration) {
@@ -74,7 +95,7 @@ impl Soak {
                 self.running.resident_bytes() as f64,
                 self.running.open_files() as f64,
             );
-            self.lives.last_mut().unwrap().0.push(seen);
+            self.lives.last_mut().unwrap().seen.push(seen);
         }
     }
 
@@ -155,7 +176,7 @@ async fn hours_of_traffic_with_a_fault_every_half_minute() {
         Plan { data: Some(disk.at().join("data")), pace: Duration::from_millis(39), ..Plan::of("soak") };
     let mut clinic = Clinic::open(plan).await;
     let (running, began) = (clinic.started(), Instant::now());
-    let mut soak = Soak { clinic, disk, running, began, lives: vec![Life::default()] };
+    let mut soak = Soak { clinic, disk, running, began, since: began, lives: vec![Life::default()] };
     // The longest stretch without being started again shows slopes best: the first.
     while began.elapsed() < whole {
         soak.watch(every).await;
@@ -163,22 +184,28 @@ async fn hours_of_traffic_with_a_fault_every_half_minute() {
         println!("{:>7.0?} {:?} {fault}", began.elapsed(), soak.clinic.acknowledged());
         soak.suffer(fault).await;
     }
-    let longest = soak.lives.iter().max_by_key(|life| life.0.len()).unwrap();
-    let slopes = longest.slopes();
-    let most = soak.lives.iter().flat_map(|life| &life.0).fold(0.0, |most: f64, seen| most.max(seen.1));
+    let longest = soak.lives.iter().max_by_key(|life| life.seen.len()).unwrap();
+    let (watched, within) = (longest.seen.len(), slopes(&longest.settled().collect::<Vec<_>>()));
+    let across = from_life_to_life(&soak.lives);
+    let most = soak.lives.iter().flat_map(|life| &life.seen).fold(0.0, |most: f64, seen| most.max(seen.1));
     println!(
-        "{} lives; the longest, {} s: slopes an hour (MiB resident, open files): {slopes:.2?}; most resident {:.0} MiB",
+        "{} lives, most resident {:.0} MiB; slopes an hour (MiB resident, open files): within the longest, {watched} s, \
+         {within:.2?}; from life to life {across:.2?}",
         soak.lives.len(),
-        longest.0.len(),
         most / f64::from(1 << 20)
     );
-    let watched = longest.0.len();
     let (wrong, told) = soak.clinic.finish(soak.running).await;
     println!("{told}");
     drop(soak.disk);
     nothing_is(&wrong);
     // Only a long life has a slope.
-    if let Some((memory, files)) = slopes.filter(|_| watched > 3_600) {
+    if let Some((memory, files)) = within.filter(|_| watched > 3_600) {
         assert!(memory < 1.0 && files < 1.0, "it grows: {memory} MiB and {files} files an hour");
+    }
+    if let Some((memory, files)) = across.filter(|_| hours >= 1.0) {
+        assert!(
+            memory < 4.0 && files < 1.0,
+            "it grows from life to life: {memory} MiB and {files} files an hour"
+        );
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use super::devices::{
-    Actor, Analyser, Device, Kit, Monitor, Orders, Reader, SENDERS, observation, speak, weighing,
+    Actor, Analyser, BRIDGE, Device, Kit, Monitor, Orders, Reader, SENDERS, observation, speak, weighing,
 };
 use super::oracle::{Oracle, Wrong};
 use crate::common::{self, Bedside, FhirServer};
@@ -30,6 +30,8 @@ const SABOTAGED_WITHIN: Duration = Duration::from_secs(30);
 /// All senders, and those that need nothing but a connection.
 pub(crate) const ALL: [usize; 7] = [0, 1, 2, 3, 4, 5, 6];
 pub(crate) const MONITORS: [usize; 2] = [0, 1];
+/// The monitors, and a kit that speaks to a broker which the box reads.
+pub(crate) const BRIDGED: [usize; 3] = [0, 1, BRIDGE];
 
 /// How a clinic differs from most.
 #[derive(Clone)]
@@ -52,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) upstream: bool,
     /// Whether whole messages may wait for a person.
     pub(crate) may_hold: bool,
+    /// The port of a broker that the box reads, where there is one.
+    pub(crate) bridge: u16,
 }
 
 impl Plan {
@@ -68,6 +72,7 @@ impl Plan {
             delivery: "pause_max_s = 1",
             upstream: true,
             may_hold: false,
+            bridge: 0,
         }
     }
 
@@ -148,12 +153,13 @@ impl Clinic {
                     clinic.says(2, Analyser { line, power, began: Instant::now() }, pace);
                 }
                 3 => {
-                    let (password, sessions) = (password.clone(), counter.clone());
-                    clinic.says(
-                        3,
-                        Kit { port: ports[1], password, line: None, unanswered: None, sessions },
-                        pace,
-                    );
+                    let kit = Kit::new(SENDERS[3].patient, ports[1], password.clone(), counter.clone());
+                    clinic.says(3, kit, pace);
+                }
+                &BRIDGE => {
+                    let (port, sessions) = (clinic.plan.bridge, watch::Sender::default());
+                    let kit = Kit::new(SENDERS[BRIDGE].patient, port, password.clone(), sessions);
+                    clinic.says(BRIDGE, kit, pace);
                 }
                 4 => clinic.says(4, Actor::new("poct1a/device", ports[2], observation), pace),
                 5 => clinic.says(5, Reader { dir: drop_dir.clone() }, FILE_PACE),

@@ -40,7 +40,7 @@ const fn sender(way: &'static str, patient: &'static str, codes: [&'static str; 
     Sender { patient, codes, way }
 }
 
-pub(crate) const SENDERS: [Sender; 7] = [
+pub(crate) const SENDERS: [Sender; 8] = [
     sender("mllp 1", "RIG-MONITOR-1", ["8867-4", "9279-1"]),
     sender("mllp 2", "RIG-MONITOR-2", ["8867-4", "9279-1"]),
     sender("astm", "RIG-ANALYSER", ["6690-2", "777-3"]),
@@ -48,11 +48,13 @@ pub(crate) const SENDERS: [Sender; 7] = [
     sender("poct1a", "RIG-POCT", ["2345-7", "4548-4"]),
     sender("folder", "RIG-READER", ["1988-5", "4548-4"]),
     sender("ieee11073", "RIG-SCALE", ["29463-7", "39156-5"]),
+    sender("broker", "RIG-BRIDGE", ["8310-5", "29463-7"]),
 ];
 
-/// The places of the analyser and of the scale among the senders.
+/// The places of some among the senders.
 pub(crate) const ANALYSER: usize = 2;
 pub(crate) const SCALE: usize = 6;
+pub(crate) const BRIDGE: usize = 7;
 
 /// When number `n` was measured.
 pub(crate) fn taken(n: u64) -> Timestamp {
@@ -210,6 +212,9 @@ impl Device for Analyser {
 
 /// MQTT 3.1.1 by hand, with a session that is kept: CONNECT, PUBLISH with QoS 1, PUBACK.
 pub(crate) struct Kit {
+    /// On whom its numbers are.
+    pub(crate) patient: &'static str,
+    /// Of the box's own broker, or of one that the box reads.
     pub(crate) port: u16,
     pub(crate) password: String,
     pub(crate) line: Option<TcpStream>,
@@ -220,10 +225,20 @@ pub(crate) struct Kit {
 }
 
 impl Kit {
-    pub(crate) fn message(n: u64) -> String {
+    pub(crate) const fn new(
+        patient: &'static str,
+        port: u16,
+        password: String,
+        sessions: watch::Sender<(u32, u32)>,
+    ) -> Self {
+        Self { patient, port, password, line: None, unanswered: None, sessions }
+    }
+
+    pub(crate) fn message(patient: &str, n: u64) -> String {
         let second = taken(n).as_second();
+        let own = patient.len() % 10;
         format!(
-            r#"{{"from":"BLE","to":"CLOUD","time":{second},"mac":"08:F9:E0:00:11:22","type":"reportAttribute","citiz":"RIG-KIT","data":{{"attribute":"KIT","mac":"08:F9:E0:00:11:22","value":{{"device_list":[{{"scan_time":{second},"ble_addr":"c12488000001","temp":{n},"weight":{n}.5}}]}}}}}}"#
+            r#"{{"from":"BLE","to":"CLOUD","time":{second},"mac":"08:F9:E0:00:11:2{own}","type":"reportAttribute","citiz":"{patient}","data":{{"attribute":"KIT","mac":"08:F9:E0:00:11:2{own}","value":{{"device_list":[{{"scan_time":{second},"ble_addr":"c1248800000{own}","temp":{n},"weight":{n}.5}}]}}}}}}"#
         )
     }
 
@@ -255,7 +270,7 @@ impl Device for Kit {
         let mut body = (topic.len() as u16).to_be_bytes().to_vec();
         body.extend_from_slice(topic.as_bytes());
         body.extend_from_slice(&id.to_be_bytes());
-        body.extend_from_slice(Self::message(n).as_bytes());
+        body.extend_from_slice(Self::message(self.patient, n).as_bytes());
         // MQTT 3.1.1 §3.3.1: QoS 1 is 0x02, DUP is 0x08.
         let first = if self.unanswered == Some(n) { 0x3a } else { 0x32 };
         self.unanswered = Some(n);

@@ -15,7 +15,7 @@ use bedside::demo::fhir_server::Store;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::devices::{ANALYSER, Analyser, Monitor, SCALE, SENDERS, taken};
+use super::devices::{ANALYSER, Analyser, BRIDGE, Monitor, SCALE, SENDERS, taken};
 
 /// One measurement: sender, number, which of the two.
 type Fact = (usize, u64, usize);
@@ -192,16 +192,18 @@ impl Oracle<'_> {
         let again = number(
             "SELECT count(*) FROM entry WHERE state = 3 AND reason LIKE 'the analyser sent it again%'",
         );
-        // An agent's frame holds its association too: said again it is another frame of the same Observations.
+        // An agent's frame holds its association too, and a broker passes on without DUP what was said to it again: it is
+        // another frame of the same Observations.
         let agents = number(
-            "SELECT count(*) FROM entry JOIN link ON link.id = entry.link WHERE state = 3 AND link.name = 'scale'",
+            "SELECT count(*) FROM entry JOIN link ON link.id = entry.link WHERE state = 3 AND link.name IN ('scale', 'bridge')",
         );
-        let said = self.acknowledged.iter().sum::<u64>() - self.acknowledged[SCALE];
+        let by_agents = self.acknowledged[SCALE] + self.acknowledged[BRIDGE];
+        let said = self.acknowledged.iter().sum::<u64>() - by_agents;
         let open = number("SELECT count(*) FROM entry WHERE state < 2");
         let others = accepted + gone + open - again - agents + held.numbers.len() as u64 + held.changed;
-        if others != said || agents < self.acknowledged[SCALE] {
+        if others != said || agents < by_agents {
             let text = format!(
-                "{:?} numbers were acknowledged, {others} entries are accepted or held, {agents} besides are the agent's",
+                "{:?} numbers were acknowledged, {others} entries are accepted or held, {agents} besides are the agent's or a broker's",
                 self.acknowledged
             );
             wrong.push(Wrong::of("I4", text));

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { firstLoad, largest } from './budget.js';
 import { takeInventory } from './inventory.js';
 import { noticeOf, packageFolder } from './licences.js';
 
@@ -21,6 +22,29 @@ describe('the inventory', () => {
     expect(version).toBe('1.2.3');
     expect(Object.keys(sha256)).toEqual(['assets/a.js', 'index.html']);
     expect(sha256['index.html']).toBe(createHash('sha256').update('page').digest('hex'));
+  });
+});
+
+describe('the budget', () => {
+  it('counts what the page names and the largest language, and nothing that is loaded later', () => {
+    mkdirSync(join(folder, 'assets'));
+    const noise = (n) =>
+      Array.from({ length: n }, (_, i) => createHash('sha256').update(String(i)).digest('hex')).join('');
+    const html = '<script src="/assets/index-x.js"></script><link href="/assets/index-x.css">';
+    const files = {
+      'index-x.js': 200,
+      'index-x.css': 0,
+      'de-x_y.js': 50,
+      'fr-x.js': 100,
+      'Device-x.js': 900,
+    };
+    writeFileSync(join(folder, 'index.html'), html);
+    for (const [name, n] of Object.entries(files)) writeFileSync(join(folder, 'assets', name), noise(n));
+    const load = firstLoad(folder);
+    expect(Object.keys(load.languages).sort()).toEqual(['de', 'fr']);
+    expect(load.base).toBeGreaterThan(6);
+    expect(load.base).toBeLessThan(10);
+    expect(largest(load)).toBeCloseTo(load.base + load.languages.fr, 1);
   });
 });
 

@@ -89,7 +89,7 @@ describe('the patients page', () => {
     expect(text(taken)).toContain('scanned by beat');
     expect(document.querySelector('img')).toBeNull();
     expect(text()).toContain('does not know is held until somebody looks');
-    expect(text()).toContain('ends by itself after 24 h');
+    expect(text()).toContain('It ends by itself after 24 h');
   });
 
   it('tells what waits as one decision per device and reason, and what to do', async () => {

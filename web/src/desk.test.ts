@@ -250,7 +250,7 @@ describe('an entry', () => {
     await open('/messages/7', { ...live, 'GET /entries/7': ENTRY });
     expect(one('#raw pre').textContent).toContain('‹VT›MSH‹CR›');
     expect(one('#measurements').textContent).toContain('Measuring error');
-    expect(one('#measurements').textContent).toContain('The device gave no time');
+    expect(one('#measurements').textContent).toContain('2026-11-22 14:00:00 UTC');
     expect(one('#answer').textContent).toContain('no server has seen it');
     await press(button('Hex'));
     expect(one('#raw pre').textContent).toContain('0b 4d 53 48 0d');

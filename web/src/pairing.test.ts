@@ -184,7 +184,7 @@ describe('a candidate', () => {
     await press(button('Accept'));
     expect(said).toEqual([{ link: 'door', sender: HOSTILE, profile: 'generic/hl7' }]);
     expect(text()).toContain(
-      '2 held messages were let go; 1 message stays held, each with its reason: see why',
+      '2 held messages were let go. 1 message stays held, each with its reason: see why',
     );
     expect(text()).toContain('Nobody unknown knocks');
   });

@@ -151,6 +151,39 @@ describe('the HL7 routes page', () => {
     expect(said).toEqual([{ reason: 'test message' }]);
   });
 
+  it('says that one request is tried, and sends a span of time again after a yes', async () => {
+    const said: object[] = [];
+    const delivery = {
+      kind: 'fhir',
+      breaker: 'half-open',
+      failures: 3,
+      batch: 1,
+      in_flight: 1,
+      bytes_sent: 10,
+      sends: 'alarms',
+    } as const;
+    await open('/routes', {
+      ...ROUTES,
+      'GET /destinations': { destinations: [{ ...DESTINATION, delivery }] },
+      'POST /destinations/lab%2F1/replay': (body: object) => (said.push(body), { replayed: 2 }),
+    });
+    const card = text(one('article.card'));
+    expect(card).toContain('Trying one request');
+    expect(card).toContain('3 tries in a row');
+    expect(card).toContain('Only alarms at this hour');
+    await press(button('Send a time again', one('article.card')));
+    expect(button('Send again', one('dialog[open]')).disabled).toBe(true);
+    await type('dialog[open] input', '2026-11-22T10:00');
+    await type('dialog[open] .field + .field input', '2026-11-22T09:00');
+    expect(text(one('dialog[open]'))).toContain('It must end after it begins');
+    expect(button('Send again', one('dialog[open]')).disabled).toBe(true);
+    await type('dialog[open] .field + .field input', '2026-11-22T11:30');
+    await press(button('Send again', one('dialog[open]')));
+    const at = (local: string) => new Date(local).toISOString();
+    expect(said).toEqual([{ from: at('2026-11-22T10:00'), until: at('2026-11-22T11:30') }]);
+    expect(text()).toContain('2 entries go to lab/1 again');
+  });
+
   it('teaches when none is set up, and shows no message to who may not read', async () => {
     await open('/routes', { ...ROUTES, 'GET /destinations': { destinations: [] } });
     expect(text()).toContain('No HL7 destination is set up');
@@ -288,12 +321,16 @@ describe('people and beds', () => {
   });
 
   it('takes a merge back after a yes, for who may', async () => {
-    const { asked } = await open('/patients/person?id=2', { ...all, 'POST /people/merges/5/undo': {} });
+    const { asked } = await open('/patients/person?id=2', {
+      ...all,
+      'POST /people/merges/5/undo': { beyond: 3 },
+    });
     expect(text()).toContain('ICU 4-2');
     await press(button('Take it back'));
     expect(asked).not.toContain('POST /people/merges/5/undo');
     await press(button('Take it back', one('dialog[open]')));
     expect(asked).toContain('POST /people/merges/5/undo');
+    expect(text()).toContain('3 entries of that time are no longer kept here and stay upstream as delivered');
     await leave();
     await open('/patients/person?id=2', { ...all, 'GET /session': { ...SESSION, role: 'clinician' } });
     expect(document.querySelector('.rows button')).toBeNull();

@@ -16,13 +16,13 @@ use crate::admin::answer::Problem;
 pub(super) const PARAMETER_MAX: usize = 512;
 
 /// What a route gets to see.
-pub(super) struct Call {
+pub(in crate::admin) struct Call {
     /// The path's parameters, decoded.
     pub(super) parameters: Vec<String>,
     pub(super) query: HashMap<String, String>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    pub(super) peer: IpAddr,
+    pub(in crate::admin) peer: IpAddr,
     /// Host and port the desk was called by.
     pub(super) authority: Option<String>,
     /// Who asks, on routes that need a session.
@@ -31,8 +31,20 @@ pub(super) struct Call {
 
 impl Call {
     /// Who asks; the table says that this route needs a session.
-    pub(super) fn presence(&self) -> Result<&Presence, Problem> {
+    pub(in crate::admin) fn presence(&self) -> Result<&Presence, Problem> {
         self.presence.as_ref().ok_or_else(Problem::unauthenticated)
+    }
+
+    /// Who asks and from where, without what was asked.
+    pub(super) fn looker(&self) -> Self {
+        Self {
+            parameters: Vec::new(),
+            query: HashMap::new(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            peer: self.peer,
+            presence: self.presence.clone(),
+        }
     }
 
     /// The body as JSON.

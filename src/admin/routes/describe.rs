@@ -107,14 +107,13 @@ fn ways_in() -> Json {
 }
 
 /// Statuses that follow from a row, with what they mean.
-const REFUSALS: [(u16, &str, &str); 8] = [
+const REFUSALS: [(u16, &str, &str); 7] = [
     (400, "BadRequest", "The request is not what is expected here, or broke off"),
     (401, "LogInFirst", "There is no session and no token"),
     (403, "Forbidden", "The role may not do that, or the change does not come from the desk's own pages"),
     (404, "NotFound", "There is nothing here"),
     (408, "TooSlow", "The body took too long"),
     (413, "TooLarge", "The body is larger than is taken here"),
-    (429, "TooMany", "Too many requests; wait as `Retry-After` says"),
     (503, "Unavailable", "The box could not do that now"),
 ];
 
@@ -185,6 +184,7 @@ fn statuses(route: &Route) -> impl Iterator<Item = u16> {
         (404, route.path.contains('{')),
         (408, true),
         (413, true),
+        (429, true),
         (503, true),
     ];
     ways.into_iter().filter(|(_, can)| *can).map(|(status, _)| status)
@@ -320,7 +320,7 @@ impl Schemas {
     }
 }
 
-/// A choice of one is that one.
+/// A choice of one is that one; words for people are words for people.
 fn tidy(schema: Json) -> Json {
     match schema {
         Json::Object(mut map) => {
@@ -331,6 +331,10 @@ fn tidy(schema: Json) -> Json {
             if let Some(Json::Object(only)) = only {
                 map.remove("oneOf");
                 map.extend(only);
+            }
+            if let Some(Json::String(words)) = map.get_mut("description") {
+                // Links within the sources and their line ends say nothing here.
+                *words = words.replace("[`", "`").replace("`]", "`").replace('\n', " ");
             }
             Json::Object(map.into_iter().map(|(name, value)| (name, tidy(value))).collect())
         }

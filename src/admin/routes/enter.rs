@@ -124,7 +124,7 @@ pub(super) async fn setup_state(desk: Arc<Desk>, _: Call) -> Result<Answer, Prob
         needed: !services.store.has_users().await?,
         simulated: services.about.simulated,
         site: services.about.site.clone(),
-        fingerprint: desk.fingerprint.clone(),
+        fingerprint: services.identity.fingerprint(),
         version: services.about.version,
         oidc: provider.map(|provider| ProviderName { name: provider.name().into() }),
         directory: services.federation.directory.is_some(),

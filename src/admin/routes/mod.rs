@@ -4,7 +4,9 @@
 mod account;
 mod act;
 mod associate;
+mod audit;
 mod call;
+mod certificate;
 mod describe;
 mod enter;
 mod entrance;
@@ -17,6 +19,7 @@ mod people;
 mod probe;
 mod record;
 mod says;
+mod seen;
 mod users;
 mod vouched;
 mod work;
@@ -40,10 +43,11 @@ use super::answer::Problem;
 use super::desk::{Arrival, Desk};
 use super::guard;
 use crate::access::{Permission, Stage};
-pub(super) use call::fuzz;
-use call::{Call, decoded};
+use call::decoded;
+pub(super) use call::{Call, fuzz};
 pub(super) use describe::document;
 use says::Says;
+pub(super) use seen::Looks;
 
 /// One route.
 struct Route {
@@ -78,6 +82,8 @@ type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 const NO_BODY: usize = 0;
 /// A name and a password, or a code with both.
 const SMALL_BODY: usize = 4096;
+/// A certificate chain and its key.
+const CERTIFICATE_BODY: usize = 64 << 10;
 /// A link with all its settings.
 const LINK_BODY: usize = 16 << 10;
 /// A body must be whole after this long.
@@ -140,6 +146,8 @@ const PAIR: Need = Need::Session(Permission::Pair);
 const WORKLIST: Need = Need::Session(Permission::Worklist);
 const ASSOCIATE: Need = Need::Session(Permission::Associate);
 const PRESENCE: Need = Need::Session(Permission::Presence);
+const SETTINGS: Need = Need::Session(Permission::Settings);
+const AUDIT: Need = Need::Session(Permission::Audit);
 
 /// The table. Tests walk it: every role, every method, every body that is too long.
 ///
@@ -307,6 +315,18 @@ const ROUTES: &[Route] = &[
         Box::pin(people::unmerge(desk, call))
     })
     .says(people::UNMERGE),
+    get("/api/v1/certificate", SETTINGS, |desk, call| Box::pin(certificate::show(desk, call)))
+        .says(certificate::SHOW),
+    post("/api/v1/certificate", SETTINGS, CERTIFICATE_BODY, |desk, call| {
+        Box::pin(certificate::upload(desk, call))
+    })
+    .says(certificate::UPLOAD),
+    post("/api/v1/certificate/own", SETTINGS, NO_BODY, |desk, call| Box::pin(certificate::own(desk, call)))
+        .says(certificate::OWN),
+    get("/api/v1/audit", AUDIT, |desk, call| Box::pin(audit::rows(desk, call))).says(audit::ROWS),
+    post("/api/v1/audit/verify", AUDIT, NO_BODY, |desk, call| Box::pin(audit::verify(desk, call)))
+        .says(audit::VERIFY),
+    get("/api/v1/audit/export", AUDIT, |desk, call| Box::pin(audit::export(desk, call))).says(audit::EXPORT),
     post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call)))
         .says(pair::STOP_SCAN),
 ];
@@ -361,6 +381,9 @@ struct Asked {
 }
 
 async fn answer(desk: Arc<Desk>, asked: Asked, arrival: Arrival) -> Answer {
+    if let Err(problem) = desk.passes(arrival.peer.ip()) {
+        return problem.into_answer();
+    }
     // HEAD is GET without the body (RFC 9110 §9.3.2).
     let head = asked.method == Method::HEAD;
     let method = if head { Method::GET } else { asked.method.clone() };
@@ -418,7 +441,7 @@ async fn run(
     route.says.check(&query)?;
     let authority = guard::authority(arrival.authority.as_deref(), &headers).map(ToOwned::to_owned);
     let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), authority, presence };
-    let answer = (route.run)(desk, call).await;
+    let answer = shown(desk, route, call).await;
     tracing::debug!(
         route = route.path,
         method = %route.method,
@@ -426,6 +449,18 @@ async fn run(
         "the desk answered"
     );
     answer
+}
+
+/// Runs the route; what it shows of patients is written down before it is shown.
+async fn shown(desk: Arc<Desk>, route: &'static Route, call: Call) -> Result<Answer, Problem> {
+    let Some(shows) = seen::shows(&route.method, route.path) else { return (route.run)(desk, call).await };
+    let target = shows.target.replace("{}", call.parameters.first().map_or("", String::as_str));
+    let look = call.looker();
+    let answer = (route.run)(desk.clone(), call).await?;
+    if answer.status().is_success() {
+        desk.looked(&look, shows.action, target).await?;
+    }
+    Ok(answer)
 }
 
 /// Reads a body up to its limit. Nothing beyond is taken, whatever `Content-Length` said.

@@ -108,6 +108,9 @@ pub(super) const DESTINATIONS: Topic =
     Topic { name: "Destinations", what: "Where results go besides, and the queues there" };
 pub(super) const ASSOCIATIONS: Topic = Topic { name: "Associations", what: "Which patient a device is with" };
 pub(super) const PATIENTS: Topic = Topic { name: "Patients", what: "Who is known, and who lies where" };
+pub(super) const AUDIT: Topic =
+    Topic { name: "Audit", what: "Who did what, and whether that is still what was written" };
+pub(super) const CERTIFICATE: Topic = Topic { name: "Certificate", what: "What the desk shows to browsers" };
 pub(super) const API: Topic = Topic { name: "API", what: "This description" };
 
 /// A row that nobody has described yet.

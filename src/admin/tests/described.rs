@@ -35,6 +35,10 @@ pub(super) fn hold(method: &str, path: &str, reply: &Reply) {
         return;
     };
     let operation = &DOCUMENT["paths"][pattern][method.as_str().to_ascii_lowercase()];
+    // A row that nobody has described is found by the test of the description itself.
+    if operation["operationId"] == "" {
+        return;
+    }
     let told = &operation["responses"][reply.status.to_string()];
     assert!(told.is_object(), "{what} is not described");
     let told = match told["$ref"].as_str() {

@@ -50,7 +50,8 @@ async fn from_the_code_on_the_console_to_the_overview_and_out_again() {
 
     let back = rig.client.post("/api/v1/login", &login("ANNA", PASSWORD)).await;
     assert_eq!(back.status, 200);
-    assert_eq!(rig.store.trail(), ["anna setup - done", "anna logout - done", "anna login - done"]);
+    let looked = "anna live.view values of all devices done";
+    assert_eq!(rig.store.trail(), ["anna setup - done", looked, "anna logout - done", "anna login - done"]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod act;
 mod associate;
+mod attack;
 mod client;
 mod described;
 mod enter;
@@ -12,6 +13,7 @@ mod onward;
 mod pair;
 mod people;
 mod record;
+mod trail;
 mod users;
 mod walk;
 mod wire;
@@ -102,6 +104,7 @@ impl Rig {
             outgoing: Arc::new(onward::Rack::default()),
             associations: Arc::new(associate::Ward::default()),
             people: people::index(),
+            trail: Arc::new(trail::Book::of(store.clone())),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             access: Arc::new(access),

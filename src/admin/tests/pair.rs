@@ -89,6 +89,7 @@ async fn a_candidate_is_accepted_with_a_line_in_the_trail() {
             "anna pairing.accept MON|W of door as a/b done",
             "anna pairing.accept other of door as a/b done",
             "anna pairing.accept other of door as a/b failed",
+            "anna pairing.preview a message of an unknown sender done",
         ]
     );
 }

@@ -8,7 +8,7 @@ use crate::admin::routes::table::{self, Row};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-fn assert_dressed(reply: &Reply, of: &str) {
+pub(super) fn assert_dressed(reply: &Reply, of: &str) {
     let expected = [
         ("strict-transport-security", "max-age=31536000"),
         ("x-content-type-options", "nosniff"),

@@ -162,6 +162,9 @@ async fn a_search_finds_by_name_number_and_birth_date() {
         ("", 2),
         ("müller test", 0),
         ("%", 0),
+        ("' OR 1=1 --", 0),
+        ("'; DROP TABLE person; --", 0),
+        ("\" OR \"\"=\"", 0),
     ] {
         assert_eq!(index.reader.search_people(text.into(), 10).await.unwrap().len(), count, "{text}");
     }

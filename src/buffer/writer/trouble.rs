@@ -18,6 +18,9 @@ const REOPEN_LIMIT: Duration = Duration::from_secs(5);
 /// How often a reader's suspicion makes the whole database be checked: that takes time.
 const SUSPECT_PAUSE: Duration = Duration::from_secs(600);
 
+/// How often a reader's lock makes the database be opened anew: those who waited beside it tell of it too.
+const UNLOCK_PAUSE: Duration = Duration::from_secs(15);
+
 const DISK_FULL: &str = "disk-full";
 const QUOTA_FULL: &str = "quota-full";
 const DISK_FAULT: &str = "disk-fault";
@@ -162,12 +165,26 @@ impl Writer {
         }
     }
 
+    /// A reader met a lock that nobody lets go: it goes when everybody has closed.
+    pub(super) fn lock_is_left(&mut self) {
+        if self.open.is_some() && self.unlocked_at.is_none_or(|at| at.elapsed() >= UNLOCK_PAUSE) {
+            self.unlocked_at = Some(Instant::now());
+            self.fault("reading past a lock that is left", None);
+        }
+    }
+
     /// Opens the database anew and verifies it; whether it can be used again.
     pub(super) fn reopen(&mut self) -> bool {
         if Instant::now() < self.reopen_at || commits(Sabotage::NeverReopen) {
             return false;
         }
         let why = Why::Fault { acknowledged: self.acknowledged, corrupt: self.corrupt };
+        // A lock that could not be let go is forgotten only when the last connection is closed.
+        let (recall, all_back) = self.shared.lending.recall();
+        drop(recall);
+        if !all_back {
+            tracing::warn!("Somebody still reads from before the fault; the database is opened beside them.");
+        }
         let opened = Store::open(&self.folder, &self.shared, why).and_then(|store| {
             let path = self.folder.database();
             let checkpointer =

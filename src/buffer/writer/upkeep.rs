@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::checkpoint::Progress;
+use super::super::folder::with_suffix;
 use super::super::health::Shared;
 use super::super::job::Job;
 use super::super::retention::{Purged, Which};
@@ -12,6 +14,9 @@ use super::{COMMIT_BYTES, Open, Writer};
 /// Bytes of log after which it is copied while frames arrive, and when nobody is there.
 const LOG_BUSY_BYTES: u64 = 16 << 20;
 const LOG_IDLE_BYTES: u64 = 1 << 20;
+/// A log that could not be copied as a whole for so long, and is as long as this, is not only being read.
+const LOG_STUCK_BYTES: u64 = 512 << 20;
+const LOG_STUCK_FOR: Duration = Duration::from_secs(1_800);
 /// How often accepted entries are looked through for age.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// Purged beside each new frame where senders leave no idle moment; and how many at most with one group.
@@ -69,13 +74,13 @@ impl Writer {
             Some((asked, runs)) if checkpointer.done() > runs => {
                 self.log_asked = None;
                 self.shared.figure(|figures| figures.checkpoints += 1);
-                let all = checkpointer.last().is_some_and(|last| last.copied == last.log)
-                    && asked == self.log_bytes;
+                let all = checkpointer.last().is_some_and(Progress::all) && asked == self.log_bytes;
                 if all {
                     self.log_bytes = 0;
+                    self.log_stuck = None;
                 } else if self.log_bytes >= LOG_BUSY_BYTES {
                     match checkpoint::copy_log(&store.conn) {
-                        Ok(_) => self.log_bytes = 0,
+                        Ok(progress) => self.copied(progress),
                         Err(error) if store::no_room(&error) => self.log_bytes = 0,
                         Err(error) => self.fault("copying the log", Some(&error)),
                     }
@@ -87,6 +92,22 @@ impl Writer {
                 checkpointer.ask();
             }
             None => {}
+        }
+    }
+
+    /// What is left of the log is begun anew by the next commit, unless somebody keeps it from being copied: a backup
+    /// does for its time. A lock that nobody has any more goes only when every connection is closed.
+    fn copied(&mut self, progress: Progress) {
+        self.log_bytes = 0;
+        if progress.all() {
+            self.log_stuck = None;
+            return;
+        }
+        let since = *self.log_stuck.get_or_insert_with(Instant::now);
+        let log = std::fs::metadata(with_suffix(&self.folder.database(), "-wal")).map_or(0, |log| log.len());
+        if log >= LOG_STUCK_BYTES && since.elapsed() >= LOG_STUCK_FOR {
+            self.log_stuck = None;
+            self.fault("copying the log, which somebody has kept from being copied for too long", None);
         }
     }
 

@@ -70,6 +70,7 @@ impl Trouble {
             Self::LongTopic => "long-topic",
             Self::Protocol(_) | Self::Wire(WireError::Malformed(_)) => "malformed",
             Self::Wire(WireError::TooLarge { .. }) => "oversize",
+            Self::Wire(WireError::Crowded) => "unfinished",
             Self::Wire(_) => "connection-lost",
         }
     }
@@ -79,7 +80,7 @@ impl Trouble {
         match self {
             Self::Silent => reason::KEEP_ALIVE_TIMEOUT,
             Self::TakenOver => reason::SESSION_TAKEN_OVER,
-            Self::NotKept(_) => reason::QUOTA_EXCEEDED,
+            Self::NotKept(_) | Self::Wire(WireError::Crowded) => reason::QUOTA_EXCEEDED,
             Self::LongTopic => reason::TOPIC_NAME_INVALID,
             Self::Wire(WireError::TooLarge { .. }) => reason::PACKET_TOO_LARGE,
             Self::Wire(WireError::Malformed(_)) => reason::MALFORMED,
@@ -107,6 +108,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), Trouble> {
     let mut wire =
         Wire::new(stream, Version::V3, GREETING_BYTES.min(broker.config.max_packet_bytes as usize));
+    wire.within(&broker.unfinished);
     let greeted = tokio::select! {
         greeted = greet(broker, &mut wire) => greeted,
         () = stop.wait() => return Ok(()),

@@ -35,6 +35,7 @@ use self::hub::Hub;
 use super::backoff::Backoff;
 use super::mqtt::packet::{self, Publish};
 use super::mqtt::tls;
+use super::unfinished::Unfinished;
 use super::{Frame, Intake, LinkState, Receipt, Stop};
 use crate::clock::SharedClock;
 use crate::secret::{Secret, SecretStore};
@@ -217,6 +218,8 @@ struct Broker {
     intake: Arc<dyn Intake>,
     clock: SharedClock,
     hub: Hub,
+    /// The bound of what all connections of the box hold.
+    unfinished: Arc<Unfinished>,
     detail: String,
     connections: AtomicU32,
 }
@@ -264,6 +267,7 @@ impl Broker {
             intake: Arc::clone(intake),
             clock: Arc::clone(clock),
             hub,
+            unfinished: intake.unfinished(),
             detail: format!("embedded broker on {address} ({secured})"),
             connections: AtomicU32::new(0),
         };

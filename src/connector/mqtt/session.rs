@@ -159,6 +159,7 @@ impl<'a> Session<'a> {
             if self.config.tls { Box::new(self.secure(tcp).await?) } else { Box::new(tcp) };
         let mut wire = Wire::new(stream, self.config.version, self.config.max_packet_bytes as usize);
         wire.pass_over = true;
+        wire.within(&self.intake.unfinished());
         let connect = Connect {
             client_id: self.client_id.into(),
             clean: false,

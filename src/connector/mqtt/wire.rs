@@ -1,11 +1,14 @@
 //! One MQTT connection as a stream of packets, with limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::packet::{Malformed, Packet, QoS, Version};
+use crate::connector::unfinished::{Place, Unfinished};
 
 /// Whoever does not take our bytes for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -25,6 +28,8 @@ pub(crate) enum WireError {
     Malformed(#[from] Malformed),
     #[error("a packet of {bytes} bytes is larger than the limit of {limit} bytes")]
     TooLarge { bytes: usize, limit: usize },
+    #[error("too many unfinished messages at once: this connection was closed")]
+    Crowded,
 }
 
 /// What arrived.
@@ -54,6 +59,8 @@ pub(crate) struct Wire<S> {
     pub(crate) level: u8,
     /// Pass over an oversize PUBLISH instead of giving up the connection.
     pub(crate) pass_over: bool,
+    /// What it holds of the bound of the whole box.
+    place: Option<Place>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
@@ -67,7 +74,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             limit_bytes,
             level: 0,
             pass_over: false,
+            place: None,
         }
+    }
+
+    /// Counts what has not become a packet against the bound of the whole box.
+    pub(crate) fn within(&mut self, bound: &Arc<Unfinished>) {
+        self.place = Some(bound.place());
     }
 
     /// The next packet. May be dropped at any point without losing bytes.
@@ -104,8 +117,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.inbox = BytesMut::with_capacity(4096);
         }
         self.inbox.reserve(4096);
-        match self.stream.read_buf(&mut self.inbox).await? {
+        let Self { place, stream, inbox, .. } = self;
+        // What became a packet since the last time is not counted any more.
+        let fits = place.as_mut().is_none_or(|place| place.holds(inbox.len(), Instant::now()));
+        if !fits {
+            return Err(WireError::Crowded);
+        }
+        let read = match place.as_ref().filter(|place| place.is_great()) {
+            None => stream.read_buf(inbox).await?,
+            Some(place) => tokio::select! {
+                () = place.has_to_go() => return Err(WireError::Crowded),
+                read = stream.read_buf(inbox) => read?,
+            },
+        };
+        let fits = self.place.as_mut().is_none_or(|place| place.holds(self.inbox.len(), Instant::now()));
+        match read {
             0 => Err(WireError::Closed),
+            _ if !fits => Err(WireError::Crowded),
             _ => Ok(()),
         }
     }

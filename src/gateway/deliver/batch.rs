@@ -1,6 +1,6 @@
 //! Entries made ready: which go together, what of them goes, and what became clear of the others meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::buffer::{Change, Mark, Stored, Transition};
@@ -12,6 +12,7 @@ use crate::gateway::translated::Translated;
 use crate::gateway::triage::said;
 use crate::gateway::understand::{Meaning, Understanding};
 use crate::route::{Only, has_alarm};
+use crate::upstream::Verdict;
 
 use super::queue::Queue;
 
@@ -38,12 +39,14 @@ pub(super) struct Ready {
     pub(super) takes_back: Vec<String>,
     /// It is held with this reason once the server has taken it back.
     pub(super) then_held: Option<String>,
+    /// The server took it before an entry that it has to follow.
+    pub(super) overtook: bool,
 }
 
 impl Ready {
     const fn first(one: &Stored, resources: Vec<Resource>, attributed: Option<String>) -> Self {
         let (id, attempts) = (one.id, one.attempts);
-        Self { id, attempts, resources, attributed, takes_back: Vec::new(), then_held: None }
+        Self { id, attempts, resources, attributed, takes_back: Vec::new(), then_held: None, overtook: false }
     }
 }
 
@@ -83,6 +86,30 @@ pub(super) fn side_by_side(stored: Vec<Stored>, entries_max: usize, bytes_max: u
         }
     }
     batches.into_iter().map(|(_, batch)| batch).collect()
+}
+
+/// Which entries of a request the server took although it has to be sent an earlier one again which says something of the
+/// same result or person: they go once more, behind that one, else the older version would be the last.
+pub(super) fn overtook(lists: &[Vec<Resource>], verdicts: &[Verdict]) -> Vec<bool> {
+    let again = |verdict: &Verdict| matches!(verdict, Verdict::Retry { .. });
+    if !verdicts.iter().any(again) {
+        return Vec::new();
+    }
+    let mut owed: HashSet<(&str, &str)> = HashSet::new();
+    let mut late = Vec::with_capacity(lists.len());
+    for (list, verdict) in lists.iter().zip(verdicts) {
+        // Who and with what is said with every entry, and the same each time.
+        let said =
+            list.iter().filter(|one| one.replaces || matches!(one.kind, "Observation" | "DiagnosticReport"));
+        let said: Vec<(&str, &str)> = said.map(|one| (one.kind, one.id.as_str())).collect();
+        let follows =
+            matches!(verdict, Verdict::Accepted { .. }) && said.iter().any(|one| owed.contains(one));
+        if follows || again(verdict) {
+            owed.extend(said);
+        }
+        late.push(follows);
+    }
+    late
 }
 
 /// Decodes and translates what is not translated yet.
@@ -225,6 +252,28 @@ mod tests {
         // "a" overfills its batch with entry 3; the smaller entry 4 would still fit and must not overtake it.
         let stored = vec![entry(1, "a", 60), entry(2, "b", 10), entry(3, "a", 60), entry(4, "a", 5)];
         assert_eq!(ids(&side_by_side(stored, 2, 100)), [vec![1], vec![2]]);
+    }
+
+    fn resource(kind: &'static str, id: &str) -> Resource {
+        Resource::new(kind, id.into(), ("urn:x".into(), id.into()), &serde_json::json!({})).unwrap()
+    }
+
+    #[test]
+    fn what_passed_before_an_earlier_version_of_itself_goes_again_behind_it() {
+        let entry = |ids: &[&str]| {
+            let mut list = vec![resource("Device", "monitor")];
+            list.extend(ids.iter().map(|id| resource("Observation", id)));
+            list
+        };
+        let lists = [entry(&["a"]), entry(&["b"]), entry(&["a", "c"]), entry(&["c"]), entry(&["d"])];
+        let passed = || Verdict::Accepted { answer: String::new() };
+        let again = || Verdict::Retry { after: None, reason: String::new() };
+        let verdicts = [again(), passed(), passed(), passed(), passed()];
+        assert_eq!(overtook(&lists, &verdicts), [false, false, true, true, false]);
+        let refused = Verdict::Refused { reason: String::new(), answer: String::new() };
+        let verdicts = [again(), passed(), refused, passed(), passed()];
+        assert_eq!(overtook(&lists, &verdicts), [false; 5], "one that is held says nothing upstream");
+        assert!(overtook(&lists, &[passed(), passed(), passed(), passed(), passed()]).is_empty());
     }
 
     #[test]

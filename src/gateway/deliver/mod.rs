@@ -27,7 +27,9 @@ use jiff::tz::TimeZone;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::live::Live;
-use crate::buffer::{Buffer, BufferError, Change, FeedChange, Mark, Reader, Stored, Transition, Wanted};
+use crate::buffer::{
+    Buffer, BufferError, Change, FeedChange, Mark, Reader, State, Stored, Transition, Wanted,
+};
 use crate::clock::SharedClock;
 use crate::config::{Delivery, Send};
 use crate::connector::Stop;
@@ -41,7 +43,7 @@ use crate::route::Only;
 use crate::sabotage::{Sabotage, commits};
 use crate::upstream::Verdict;
 
-use batch::{Kitchen, Ready, Round, prepare, side_by_side};
+use batch::{Kitchen, Ready, Round, overtook, prepare, side_by_side};
 pub use desk::{pause_of_main, replay_main};
 pub(in crate::gateway) use feeds::Feeds;
 use queue::Queue;
@@ -180,10 +182,13 @@ impl Deliver {
             tracing::error!(%fault, "Under whom entries go out could not be written down; nothing was sent.");
             return Turn::wait(PAUSE_MIN);
         }
+        let going: Vec<i64> = batches.iter().flatten().map(|ready| ready.id).collect();
         let batches = match self.mark_sent(batches).await {
             Ok(batches) => batches,
             Err(fault) => {
                 tracing::error!(%fault, "Entries could not be marked as sent; nothing was sent.");
+                drop(sending);
+                self.put_back(&going).await;
                 return Turn::wait(PAUSE_MIN);
             }
         };
@@ -191,6 +196,8 @@ impl Deliver {
         let mut changes = Vec::new();
         let alone = tempo.failures() > 0 || walked.is_some();
         let (load, before) = (tempo.load(), self.sink.bytes_sent());
+        let trying = tempo.failures() > 0;
+        self.standing.change(|seen| seen.trying = trying);
         let sent = async {
             let began = tokio::time::Instant::now();
             let verdicts = self.send(batches).await;
@@ -198,6 +205,7 @@ impl Deliver {
         };
         let ahead = async { if alone { None } else { Some(self.next(load, 0).await) } };
         let ((pause, all_final), ahead) = tokio::join!(sent, ahead);
+        self.standing.change(|seen| seen.trying = false);
         let line = line_time(self.sink.bytes_sent().saturating_sub(before), self.config.max_bytes_per_s);
         if !changes.is_empty()
             && let Err(fault) = self.buffer.change(changes).await
@@ -212,6 +220,32 @@ impl Deliver {
         // Only a full round was waiting already; for less, new company is looked for.
         let ahead = ahead.filter(|next| all_final && line.is_zero() && matches!(next, Next::Send(_)));
         Turn { pause: pause.max(line), ahead }
+    }
+
+    /// A commit that failed may be on the disk all the same: these entries were not sent, and must not wait for an answer.
+    async fn put_back(&self, going: &[i64]) {
+        if let Queue::Feed(name) = &self.queue {
+            while self.buffer.change(vec![queue::feed(name, FeedChange::Restart)]).await.is_err() {
+                tokio::time::sleep(PAUSE_MIN).await;
+            }
+            return;
+        }
+        let mut marks = Vec::new();
+        for id in going {
+            let state = loop {
+                match self.reader.entry(*id).await {
+                    Ok(detail) => break detail.map(|detail| detail.row.state),
+                    Err(_) => tokio::time::sleep(PAUSE_MIN).await,
+                }
+            };
+            if state == Some(State::Sent) {
+                let reason = Some(String::from("it was not sent: the disk could not be written"));
+                marks.push(Mark { id: *id, to: Transition::Waiting { retry_after: None, reason } });
+            }
+        }
+        if !marks.is_empty() {
+            self.write_down(marks).await;
+        }
     }
 
     /// Writes down what the server said, as soon as the buffer takes it: until then these entries are on their way for
@@ -350,8 +384,12 @@ impl Deliver {
         let requests = batches.into_iter().filter(|batch| !batch.is_empty()).map(|mut batch| async {
             let lists: Vec<Vec<Resource>> =
                 batch.iter_mut().map(|ready| std::mem::take(&mut ready.resources)).collect();
-            let ids = batch.iter().map(|ready| (ready.id, ready.attempts > 0)).collect();
-            let verdicts = self.sink.deliver(ids, lists).await;
+            let (ids, lists) =
+                (batch.iter().map(|ready| (ready.id, ready.attempts > 0)).collect(), Arc::new(lists));
+            let verdicts = self.sink.deliver(ids, Arc::clone(&lists)).await;
+            for (ready, late) in batch.iter_mut().zip(overtook(&lists, &verdicts)) {
+                ready.overtook = late;
+            }
             batch.into_iter().zip(verdicts)
         });
         let answered = join_all(requests).await;
@@ -399,6 +437,12 @@ impl Deliver {
             let _always = self.again.fetch_update(Ordering::Relaxed, Ordering::Relaxed, first);
         }
         for (ready, verdict) in verdicts {
+            if ready.overtook {
+                let reason = String::from("an earlier version of a result in it has to go first");
+                let to = Transition::Waiting { retry_after: None, reason: Some(reason) };
+                marks.push(Mark { id: ready.id, to });
+                continue;
+            }
             let to = self.judged(verdict, ready.attempts, (nobody_answered, &*tempo));
             marks.push(Mark { id: ready.id, to: self.taken_back(ready, to, changes) });
         }

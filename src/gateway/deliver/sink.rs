@@ -16,7 +16,11 @@ pub(in crate::gateway) enum Sink {
 
 impl Sink {
     /// One verdict for each entry. `ids`: the entries, and whether they were on their way before.
-    pub(super) async fn deliver(&self, ids: Vec<(i64, bool)>, lists: Vec<Vec<Resource>>) -> Vec<Verdict> {
+    pub(super) async fn deliver(
+        &self,
+        ids: Vec<(i64, bool)>,
+        lists: Arc<Vec<Vec<Resource>>>,
+    ) -> Vec<Verdict> {
         let (folder, count) = match self {
             Self::Fhir(upstream) => return upstream.deliver(&lists).await,
             Self::Folder(folder, count) => (Arc::clone(folder), Arc::clone(count)),
@@ -25,7 +29,7 @@ impl Sink {
         let write = move || {
             let carried: Vec<Carried<'_>> = ids
                 .iter()
-                .zip(&lists)
+                .zip(lists.iter())
                 .map(|((id, tried), resources)| Carried { id: *id, tried: *tried, resources })
                 .collect();
             let bytes: usize = lists.iter().flatten().map(|one| one.json.get().len() + 1).sum();

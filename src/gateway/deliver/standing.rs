@@ -15,6 +15,8 @@ pub(in crate::gateway) struct Seen {
     /// Why nothing goes; for people.
     pub(in crate::gateway) trouble: Option<String>,
     pub(in crate::gateway) failures: u32,
+    /// A request is on its way that tries whether it answers again.
+    pub(in crate::gateway) trying: bool,
     pub(in crate::gateway) load: Option<Load>,
     pub(in crate::gateway) sends: Send,
     pub(in crate::gateway) accepted: u64,
@@ -22,9 +24,14 @@ pub(in crate::gateway) struct Seen {
 }
 
 impl Seen {
-    /// Of the circuit breaker: `closed` while the server answers, `open` while it is only tried now and then.
+    /// Of the circuit breaker: `closed` while the server answers, `open` while it is left alone, `half-open` while one
+    /// request tries whether it answers again.
     pub(in crate::gateway) const fn breaker(&self) -> &'static str {
-        if self.failures == 0 { "closed" } else { "open" }
+        match (self.failures, self.trying) {
+            (0, _) => "closed",
+            (_, false) => "open",
+            (_, true) => "half-open",
+        }
     }
 }
 
@@ -42,5 +49,22 @@ impl Standing {
 
     pub(in crate::gateway) fn pause(&self, paused: bool) {
         self.change(|seen| seen.paused = paused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_fails_is_left_alone_and_tried_with_one_request() {
+        let standing = Standing::default();
+        assert_eq!(standing.seen().breaker(), "closed");
+        standing.change(|seen| seen.failures = 2);
+        assert_eq!(standing.seen().breaker(), "open");
+        standing.change(|seen| seen.trying = true);
+        assert_eq!(standing.seen().breaker(), "half-open");
+        standing.change(|seen| seen.failures = 0);
+        assert_eq!(standing.seen().breaker(), "closed");
     }
 }

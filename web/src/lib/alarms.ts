@@ -1,13 +1,15 @@
+import { m, type Message } from './i18n';
+
 /**
  * What each alarm of the box means and what to do, by its code. The alarm itself says how things stand right now; this
  * says what lies behind it. A test of the box holds this list equal to the codes it can raise.
  */
 export interface AlarmMeaning {
-  name: string;
+  name: Message;
   /** What happened, and what it does to results. */
-  means: string;
+  means: Message;
   /** Steps, in order. */
-  steps: readonly string[];
+  steps: readonly Message[];
 }
 
 export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
@@ -21,114 +23,197 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       'The alarm goes by itself when the emergency ends.',
     ],
   },
-  'disk-full': {
-    name: 'The disk is full',
+  'audit-broken': {
+    name: 'The audit trail is not as it was written',
     means:
-      'Nothing more can be kept, so nothing more is acknowledged: devices are told no and keep or repeat their results. What was acknowledged is safe and is still delivered.',
+      'A row was changed, taken out or moved, or the trail was cut off or written anew: each row holds the check sum of the one before it, and a seal made with a key of the gateway counts them. Results are not touched by it; devices are heard and delivered as before.',
     steps: [
-      'Look under Storage which folder holds the buffer, and free room on that disk (old logs, captures, copies).',
-      'Nothing has to be restarted: devices are answered again as soon as there is room.',
-      'If it comes back, lower keep_days in [buffer] or put in a larger disk.',
+      'Open Audit and verify it: the answer names the first row that is wrong.',
+      'Make a backup as it is and keep it apart; do not repair anything by hand.',
+      'Ask who had access to the disk or the system of this gateway. If the disk reports errors too, replace it.',
+    ],
+  },
+  'audit-behind': {
+    name: 'The audit trail is not forwarded',
+    means:
+      'The syslog receiver or FHIR server that [audit] names has taken no row for a while. The trail is complete here; what is missing there follows by itself, in order.',
+    steps: [
+      'The alarm says what the receiver answered, or that it does not answer: mend that first.',
+      'Look at the address and the certificate under [audit] in the configuration.',
+    ],
+  },
+  'certificate-expiring': {
+    name: 'The certificate of the desk expires',
+    means:
+      'Browsers refuse a desk with an expired certificate, so nobody could look at this gateway. Devices and delivery are not touched by it.',
+    steps: [
+      'Ask your authority for the renewed certificate and give it under Certificate, with its key; nothing has to be restarted.',
+      'Where the configuration file names the certificate, replace the file there and start the gateway again.',
+      'In a hurry: let the gateway make a new one of its own and compare its fingerprint at the console.',
+    ],
+  },
+  'disk-full': {
+    name: m('The disk is full'),
+    means: m(
+      m(
+        'Nothing more can be kept, so nothing more is acknowledged: devices are told no and keep or repeat their results. What was acknowledged is safe and is still delivered.',
+      ),
+    ),
+    steps: [
+      m(
+        m(
+          'Look under Storage which folder holds the buffer, and free room on that disk (old logs, captures, copies).',
+        ),
+      ),
+      m('Nothing has to be restarted: devices are answered again as soon as there is room.'),
+      m('If it comes back, lower keep_days in [buffer] or put in a larger disk.'),
     ],
   },
   'quota-full': {
-    name: 'The allowed storage is full',
-    means:
-      'The buffer has reached max_bytes with results that are not delivered yet. They are never dropped, so devices are refused.',
+    name: m('The allowed storage is full'),
+    means: m(
+      m(
+        'The buffer has reached max_bytes with results that are not delivered yet. They are never dropped, so devices are refused.',
+      ),
+    ),
     steps: [
-      'Is the FHIR server reachable? Mend that first: the storage empties by itself.',
-      'Look at the held entries and release or set aside what can be decided.',
-      'If the disk has room, raise max_bytes in [buffer].',
+      m('Is the FHIR server reachable? Mend that first: the storage empties by itself.'),
+      m('Look at the held entries and release or set aside what can be decided.'),
+      m('If the disk has room, raise max_bytes in [buffer].'),
     ],
   },
   'disk-fault': {
-    name: 'The disk reports errors',
-    means:
-      'A write or a sync failed. The buffer was closed, opened again and checked; until it can be written, devices are refused. Nothing that was acknowledged is lost as long as the disk can be read.',
+    name: m('The disk reports errors'),
+    means: m(
+      m(
+        'A write or a sync failed. The buffer was closed, opened again and checked; until it can be written, devices are refused. Nothing that was acknowledged is lost as long as the disk can be read.',
+      ),
+    ),
     steps: [
-      'If the alarm goes by itself, plan a new disk all the same: the system’s log names the error.',
-      'If it stays, make a backup, replace the disk and restore.',
+      m('If the alarm goes by itself, plan a new disk all the same: the system’s log names the error.'),
+      m('If it stays, make a backup, replace the disk and restore.'),
     ],
   },
   'bytes-changed': {
-    name: 'The disk changed what a device said',
-    means:
-      'A kept frame no longer has the check sum it was kept with. It is held and is never sent: a changed value could look right.',
+    name: m('The disk changed what a device said'),
+    means: m(
+      m(
+        'A kept frame no longer has the check sum it was kept with. It is held and is never sent: a changed value could look right.',
+      ),
+    ),
     steps: [
-      'Ask the device or the ward to send that result again; the entry says which device and when.',
-      'Make a backup and replace the disk.',
+      m('Ask the device or the ward to send that result again; the entry says which device and when.'),
+      m('Make a backup and replace the disk.'),
     ],
   },
   'kept-copy-changed': {
-    name: 'The disk changed the kept copy of a delivered result',
-    means:
-      'The server got the result as the device said it; only the copy kept here was changed afterwards. Sending that copy again would send something else.',
-    steps: ['Do not replay this entry.', 'Make a backup and replace the disk.'],
+    name: m('The disk changed the kept copy of a delivered result'),
+    means: m(
+      m(
+        'The server got the result as the device said it; only the copy kept here was changed afterwards. Sending that copy again would send something else.',
+      ),
+    ),
+    steps: [m('Do not replay this entry.'), m('Make a backup and replace the disk.')],
   },
   restored: {
-    name: 'This box was restored from a backup',
-    means:
-      'It holds what the backup held. What devices said after the backup was made is not here; what was delivered after it may be delivered again, which changes nothing on the server.',
-    steps: ['Ask the senders of the time between for their results, where they matter.'],
+    name: m('This box was restored from a backup'),
+    means: m(
+      m(
+        'It holds what the backup held. What devices said after the backup was made is not here; what was delivered after it may be delivered again, which changes nothing on the server.',
+      ),
+    ),
+    steps: [m('Ask the senders of the time between for their results, where they matter.')],
   },
   'acknowledged-missing': {
-    name: 'Acknowledged frames are missing',
-    means:
-      'After a fault of the disk the buffer holds fewer frames than it had acknowledged. Their senders believe that they arrived.',
+    name: m('Acknowledged frames are missing'),
+    means: m(
+      m(
+        'After a fault of the disk the buffer holds fewer frames than it had acknowledged. Their senders believe that they arrived.',
+      ),
+    ),
     steps: [
-      'Ask the senders of that time for their results again. What arrives twice is delivered once.',
-      'Replace the disk.',
+      m('Ask the senders of that time for their results again. What arrives twice is delivered once.'),
+      m('Replace the disk.'),
     ],
   },
   'database-salvaged': {
-    name: 'A damaged database was replaced',
-    means:
-      'The database could not be used. Everything readable was copied into a new one and the box went on. The damaged file lies beside it, untouched.',
+    name: m('A damaged database was replaced'),
+    means: m(
+      m(
+        'The database could not be used. Everything readable was copied into a new one and the box went on. The damaged file lies beside it, untouched.',
+      ),
+    ),
     steps: [
-      'Read the figures of the alarm: what was copied, what is held because it was changed, what could not be read.',
-      'If frames could not be read, ask their senders again.',
-      'Give the damaged file to service and replace the disk.',
+      m(
+        m(
+          'Read the figures of the alarm: what was copied, what is held because it was changed, what could not be read.',
+        ),
+      ),
+      m('If frames could not be read, ask their senders again.'),
+      m('Give the damaged file to service and replace the disk.'),
     ],
   },
   'database-set-aside': {
-    name: 'A damaged database lies in the folder',
-    means: 'From an earlier salvage. It takes up room and holds patient data.',
-    steps: ['When service has it, move it out of the data folder.'],
+    name: m('A damaged database lies in the folder'),
+    means: m('From an earlier salvage. It takes up room and holds patient data.'),
+    steps: [m('When service has it, move it out of the data folder.')],
   },
   held: {
-    name: 'Entries are held',
-    means:
-      'They could not be read, or not be told to a patient, or the server refused them. They stay here until a person decides, and nothing behind them waits for them except for the same device and patient.',
+    name: m('Entries are held'),
+    means: m(
+      m(
+        'They could not be read, or not be told to a patient, or the server refused them. They stay here until a person decides, and nothing behind them waits for them except for the same device and patient.',
+      ),
+    ),
     steps: [
-      'Open Messages, filter by “held”: the reason is on top of each.',
-      'Mend the cause (profile, association, server), then release it.',
+      m('Open Messages, filter by “held”: the reason is on top of each.'),
+      m('Mend the cause (profile, association, server), then release it.'),
     ],
   },
   'outgoing-held': {
-    name: 'Messages to another system are held',
-    means: 'The other system refused them, or they could not be built. Others are not delayed by it.',
+    name: m('Messages to another system are held'),
+    means: m('The other system refused them, or they could not be built. Others are not delayed by it.'),
     steps: [
-      'Open HL7 routes: each says why.',
-      'Mend the cause here or there, then release it. Drop only what that system must never get.',
+      m('Open HL7 routes: each says why.'),
+      m('Mend the cause here or there, then release it. Drop only what that system must never get.'),
+    ],
+  },
+  unfinished: {
+    name: m('Great messages were turned away'),
+    means: m(
+      'Senders had begun more great messages at once than the memory of this gateway has room for. The connections that held most for longest were closed; what was not acknowledged is still with its sender. The others were not delayed.',
+    ),
+    steps: [
+      m('Open Devices: the links say which connections were closed.'),
+      m(
+        'A sender that begins messages and does not end them is broken, or no device at all: unplug it, or leave its address out of allow.',
+      ),
+      m('If all of them are meant, allow more with unfinished_bytes in [intake].'),
     ],
   },
   'destination-stalled': {
-    name: 'Results wait for another server or a stick',
-    means:
-      'A FHIR server or a folder beside the main one has taken nothing for five minutes. What is for it waits in its own queue; nothing is lost, and the others go on.',
+    name: m('Results wait for another server or a stick'),
+    means: m(
+      m(
+        'A FHIR server or a folder beside the main one has taken nothing for five minutes. What is for it waits in its own queue; nothing is lost, and the others go on.',
+      ),
+    ),
     steps: [
-      'Open HL7 routes: it says what is wrong.',
-      'A stick: plug it in, and make the folder on it if it is new. A full one: put an empty one in.',
-      'A server: ask its people, or pause it until it is back.',
+      m('Open HL7 routes: it says what is wrong.'),
+      m('A stick: plug it in, and make the folder on it if it is new. A full one: put an empty one in.'),
+      m('A server: ask its people, or pause it until it is back.'),
     ],
   },
   'device-clock': {
-    name: 'The clock of a device is wrong',
-    means:
-      'Its results carry the device’s time, which is too far from this gateway’s. They are delivered with the time as it was said; nothing is corrected silently.',
+    name: m('The clock of a device is wrong'),
+    means: m(
+      m(
+        'Its results carry the device’s time, which is too far from this gateway’s. They are delivered with the time as it was said; nothing is corrected silently.',
+      ),
+    ),
     steps: [
-      'Set the clock of the device. An offset of whole hours is a wrong zone or a missed clock change.',
-      'If the device knows no zone, check the zone of its link.',
+      m('Set the clock of the device. An offset of whole hours is a wrong zone or a missed clock change.'),
+      m('If the device knows no zone, check the zone of its link.'),
     ],
   },
 };

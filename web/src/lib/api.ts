@@ -84,32 +84,6 @@ export function looksLikeHl7(text: string): boolean {
   return /(^|[^A-Za-z0-9])(MSH|FHS|BHS)[^A-Za-z0-9\s]/.test(text.slice(0, 2000));
 }
 
-export interface Upstream {
-  configured: boolean;
-  name: string | null;
-  base: string | null;
-  state: UpstreamState;
-  since: string | null;
-  detail: string | null;
-  auth: 'smart' | 'none';
-  client_id: string | null;
-  scopes: string | string[] | null;
-  /** What the token server gave, which may be less. */
-  granted?: string | string[] | null;
-  kid: string | null;
-  algorithm: string | null;
-  jwks: { keys: Record<string, unknown>[] } | null;
-  queue: { waiting: number; sent: number; held: number };
-  mode: 'put' | 'conditional' | null;
-}
-
-export interface TestStep {
-  name: string;
-  ok: boolean;
-  detail: string;
-  ms: number;
-}
-
 const ROOT = '/api/v1';
 const PATIENCE_MS = 15_000;
 /** A connection test waits for a far server's DNS, TLS, token and search in turn. */

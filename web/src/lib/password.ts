@@ -1,5 +1,7 @@
 // The password rule, told while one types. The gateway decides; this only spares a round trip.
 
+import { t } from './i18n';
+
 export const LENGTH_MIN = 12;
 
 /** What people try first. The gateway refuses more than these. */
@@ -47,8 +49,8 @@ function looksCommon(password: string): boolean {
 export function passwordRules(password: string, username: string): Rule[] {
   const name = username.trim().toLowerCase();
   return [
-    { text: `At least ${LENGTH_MIN} characters`, met: [...password].length >= LENGTH_MIN },
-    { text: 'Not the user name', met: password !== '' && password.trim().toLowerCase() !== name },
-    { text: 'Not a common password', met: password !== '' && !looksCommon(password) },
+    { text: t('At least {n} characters', { n: LENGTH_MIN }), met: [...password].length >= LENGTH_MIN },
+    { text: t('Not the user name'), met: password !== '' && password.trim().toLowerCase() !== name },
+    { text: t('Not a common password'), met: password !== '' && !looksCommon(password) },
   ];
 }

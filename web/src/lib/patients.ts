@@ -1,5 +1,6 @@
 // The patient index part of the gateway's HTTP contract, typed: people, where they are, and how they were merged.
 
+import { t } from './i18n';
 import { read, write, type Told } from './api';
 import type { Person } from './associations';
 import { sameCode } from './scan';
@@ -20,8 +21,9 @@ export const patients = {
   search: (text: string) => write('/api/v1/people', { body: { text } }),
   person: (id: number) => read('/api/v1/people/{id}', { path: { id } }),
   places: () => read('/api/v1/places'),
-  async unmerge(merge: number) {
-    await write('/api/v1/people/merges/{id}/undo', { path: { id: merge } });
+  /** How many entries of that time are not kept any more and stay as they were delivered. */
+  async unmerge(merge: number): Promise<number> {
+    return (await write('/api/v1/people/merges/{id}/undo', { path: { id: merge } })).beyond;
   },
 };
 
@@ -49,7 +51,7 @@ export interface Ward {
 export function wards(places: readonly Occupied[]): Ward[] {
   const found = new Map<string, Ward>();
   for (const bed of places) {
-    const name = [bed.facility, bed.point_of_care].filter(Boolean).join(', ') || 'No ward named';
+    const name = [bed.facility, bed.point_of_care].filter(Boolean).join(', ') || t('No ward named');
     const ward = found.get(name);
     if (ward) ward.beds.push(bed);
     else found.set(name, { name, beds: [bed] });

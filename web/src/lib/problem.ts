@@ -1,5 +1,7 @@
 // What went wrong with a call, in words a person can act on (RFC 9457 problem details).
 
+import { t } from './i18n';
+
 interface ProblemBody {
   title?: unknown;
   detail?: unknown;
@@ -23,7 +25,11 @@ export class Problem extends Error {
 
   static unreachable(cause: unknown): Problem {
     const late = cause instanceof DOMException && cause.name === 'TimeoutError';
-    return new Problem(0, late ? 'The gateway took too long to answer' : 'The gateway does not answer', '');
+    return new Problem(
+      0,
+      late ? t('The gateway took too long to answer') : t('The gateway does not answer'),
+      '',
+    );
   }
 
   /** What went wrong, as a sentence: the gateway's own words when it has some. */
@@ -34,24 +40,27 @@ export class Problem extends Error {
 
   /** What to do next, after the sentence. */
   get advice(): string {
-    if (this.wait_s !== null) return /wait/.test(this.detail) ? '' : `Wait ${this.wait_s} s, then try again.`;
+    if (this.wait_s !== null)
+      return /wait/.test(this.detail) ? '' : t('Wait {wait_s} s, then try again.', { wait_s: this.wait_s });
     switch (this.status) {
       case 0:
-        return 'Check that the gateway box is on and that this device is on the same network, then try again. What it has already stored is safe.';
+        return t(
+          'Check that the gateway box is on and that this device is on the same network, then try again. What it has already stored is safe.',
+        );
       case 401:
-        return 'Capital letters count.';
+        return t('Capital letters count.');
       case 403:
-        return 'Ask somebody with the rights for this, or log in as another user.';
+        return t('Ask somebody with the rights for this, or log in as another user.');
       case 404:
-        return 'Go back and pick it from the list: it may have been removed since.';
+        return t('Go back and pick it from the list: it may have been removed since.');
       case 409:
-        return 'Reload the page to see how it stands now.';
+        return t('Reload the page to see how it stands now.');
       case 429:
-        return 'Wait a minute, then try again.';
+        return t('Wait a minute, then try again.');
       default:
         return this.status >= 500
-          ? 'Try again. If it happens again, run “bedside status” on the gateway box.'
-          : 'Correct what is named above and try again.';
+          ? t('Try again. If it happens again, run “bedside status” on the gateway box.')
+          : t('Correct what is named above and try again.');
     }
   }
 }
@@ -71,7 +80,7 @@ export async function problemFrom(response: Response): Promise<Problem> {
   const body: ProblemBody = await response.json().catch(() => ({}));
   return new Problem(
     response.status,
-    text(body?.title) || `The gateway answered ${response.status}`,
+    text(body?.title) || t('The gateway answered {status}', { status: String(response.status) }),
     text(body?.detail),
     text(body?.code) || null,
     retryAfter(response.headers.get('Retry-After'), Date.now()),
@@ -83,7 +92,7 @@ export function asProblem(thrown: unknown): Problem {
   if (thrown instanceof Problem) return thrown;
   return new Problem(
     -1,
-    'The page met a fault of its own',
+    t('The page met a fault of its own'),
     thrown instanceof Error ? thrown.message : String(thrown),
   );
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import source from '../../openapi.json?raw';
 import {
   curl,
   fields,
@@ -12,7 +12,7 @@ import {
   type Operation,
 } from './reference';
 
-const api = JSON.parse(readFileSync('openapi.json', 'utf8')) as OpenApi;
+const api = JSON.parse(source) as OpenApi;
 const operation = (id: string): Operation => {
   const found = groups(api)
     .flatMap(({ operations }) => operations)

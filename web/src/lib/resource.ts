@@ -1,5 +1,6 @@
 // What a FHIR resource or an OperationOutcome says, in one line.
 
+import { t } from './i18n';
 import { ExactNumber, at, parseExact, type ExactJson } from './json';
 
 const text = (value: ExactJson | undefined): string | null =>
@@ -19,7 +20,7 @@ function valueOf(node: ExactJson): string | null {
   return (
     text(at(node, 'valueString')) ??
     concept(at(node, 'valueCodeableConcept')) ??
-    (absent && `no value: ${absent}`)
+    (absent && t('no value: {absent}', { absent }))
   );
 }
 
@@ -42,7 +43,7 @@ export function describe(resource: ExactJson): ResourceLine {
     text(at(resource, 'identifier', 0, 'value'));
   const values = [own, ...parts].filter((part) => part !== null).join(' · ');
   return {
-    type: text(at(resource, 'resourceType')) ?? 'Not a FHIR resource',
+    type: text(at(resource, 'resourceType')) ?? t('Not a FHIR resource'),
     id: text(at(resource, 'id')),
     says: [name, values].filter(Boolean).join(': '),
   };

@@ -1,5 +1,7 @@
 // Times as people need them: always with their zone, ages in the largest unit that still says enough.
 
+import { t } from './i18n';
+
 const two = (n: number): string => String(n).padStart(2, '0');
 
 /** `UTC+01:00` of a moment, in this browser's zone; `UTC` itself stays short. */
@@ -67,8 +69,9 @@ const AHEAD_TOLERANCE_MS = 5000;
 /** How long ago, by the gateway's clock. A time to come says so: the device's clock is wrong. */
 export function ageText(rfc3339: string, now_ms: number): string {
   const at = Date.parse(rfc3339);
-  if (Number.isNaN(at)) return 'at an unreadable time';
+  if (Number.isNaN(at)) return t('at an unreadable time');
   const age_ms = now_ms - at;
-  if (age_ms < -AHEAD_TOLERANCE_MS) return `${spanText(-age_ms)} ahead of the gateway’s clock`;
-  return `${spanText(Math.max(0, age_ms))} ago`;
+  if (age_ms < -AHEAD_TOLERANCE_MS)
+    return t('{span} ahead of the gateway’s clock', { span: spanText(-age_ms) });
+  return t('{span} ago', { span: spanText(Math.max(0, age_ms)) });
 }
