@@ -43,6 +43,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             peer: self.peer,
+            authority: None,
             presence: self.presence.clone(),
         }
     }
