@@ -242,8 +242,8 @@ pub(super) const EDIT: Says =
 
 /// `POST /api/v1/users/{name}/change`
 pub(super) async fn edit(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let user = named(&desk, &call).await?;
     let Changed { role, disabled, places, devices, permissions } = call.json()?;
+    let user = named(&desk, &call).await?;
     if role.is_some() && !user.is_local() {
         return Err(conflict("this user's role comes from the groups of the other system"));
     }
