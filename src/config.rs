@@ -9,6 +9,7 @@ mod delivery;
 mod destinations;
 mod intake;
 mod library;
+mod origin;
 mod patients;
 mod system;
 mod waveforms;
@@ -34,14 +35,15 @@ use crate::{access, admin, buffer, upstream};
 pub use delivery::{Delivery, Hours, Send};
 pub use destinations::{Destination, Feed, FeedTo};
 pub use intake::Intake;
-pub use library::{library, templates};
+pub use library::{library, template_pages, templates};
+pub use origin::Origin;
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 pub use worklist::Worklist;
 
 /// How the box is built, checked and ready to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub site: Site,
     pub buffer: buffer::Config,
@@ -60,6 +62,8 @@ pub struct Config {
     pub library: Arc<Library>,
     /// How messages of hospital systems become FHIR.
     pub templates: Arc<crate::template::Library>,
+    /// The clinic's own pages of them: path and text.
+    pub own_templates: Vec<(String, String)>,
     pub intake: Intake,
     pub delivery: Delivery,
     pub worklist: Worklist,
@@ -72,6 +76,7 @@ pub struct Config {
     pub digest: String,
     /// Where secrets are looked for after systemd's credentials.
     pub secrets: PathBuf,
+    pub origin: Origin,
 }
 
 /// Who and where the box is.
@@ -212,7 +217,7 @@ impl Transport {
 
 impl Transport {
     /// Whether frames of this codec can come this way.
-    fn carries(&self, codec: &Codec) -> bool {
+    pub(crate) fn carries(&self, codec: &Codec) -> bool {
         match self {
             Self::Udp(_) => codec.on_datagrams().is_some(),
             Self::Mllp(_) => matches!(codec, Codec::Mllp(_)),
@@ -334,7 +339,9 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
     sections(&file, &|section, key, message| at(text, place, offset_of(text, section, key), message))?;
     let library = Arc::new(library(file.profiles.folder.as_deref())?);
     let own = file.profiles.folder.as_ref().map(|folder| folder.join("templates"));
-    let templates = Arc::new(templates(own.as_deref().filter(|own| own.is_dir()))?);
+    let own_templates = template_pages(own.as_deref().filter(|own| own.is_dir()))?;
+    let templates = crate::template::Library::embedded_with(own_templates.clone());
+    let templates = Arc::new(templates.map_err(|fault| ConfigError::Whole(fault.to_string()))?);
     let mut names = HashSet::new();
     let mut links = Vec::with_capacity(file.links.len());
     for link in file.links {
@@ -370,6 +377,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         routes,
         library,
         templates,
+        own_templates,
         intake: file.intake,
         delivery: file.delivery,
         worklist: file.worklist,
@@ -381,6 +389,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         log: file.log,
         digest: buffer::sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
         secrets: file.secrets,
+        origin: Origin::of(text, place),
     })
 }
 

@@ -56,19 +56,28 @@ pub enum SecretError {
 pub struct SecretStore {
     credentials: Option<PathBuf>,
     folder: Option<PathBuf>,
+    /// What was made at the desk, beside what the box keeps.
+    own: Option<PathBuf>,
 }
 
 impl SecretStore {
     /// systemd credentials first, else `folder`.
     pub fn new(credentials: Option<PathBuf>, folder: Option<PathBuf>) -> Self {
-        Self { credentials, folder }
+        Self { credentials, folder, own: None }
+    }
+
+    /// The same, and `own` last.
+    #[must_use]
+    pub fn with_own(mut self, own: PathBuf) -> Self {
+        self.own = Some(own);
+        self
     }
 
     /// Loads the secret called `name`.
     pub fn load(&self, name: &str) -> Result<Secret, SecretError> {
         check_name(name)?;
         let mut looked = Vec::new();
-        for (dir, ours) in [(&self.credentials, false), (&self.folder, true)] {
+        for (dir, ours) in [(&self.credentials, false), (&self.folder, true), (&self.own, true)] {
             let Some(path) = dir.as_ref().map(|d| d.join(name)) else { continue };
             if path.exists() {
                 return read(&path, ours);

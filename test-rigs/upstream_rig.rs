@@ -541,7 +541,7 @@ async fn the_test_walks_to_a_read() {
     let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
     assert_eq!(
         names,
-        ["name", "connection", "clock", "discovery", "token", "capability", "read"],
+        ["name", "port", "connection", "clock", "discovery", "token", "capability", "read", "validate"],
         "{steps:?}"
     );
     assert!(steps.iter().all(|step| step.ok), "{steps:?}");

@@ -3,6 +3,9 @@
 use super::super::passkey_rig::{Authenticator, Key, attestation};
 use super::*;
 
+/// Makes an authenticator lie about one thing.
+type Lie = fn(&mut Authenticator);
+
 const ORIGIN: &str = "https://ward-3.local:8443";
 
 fn expected() -> Expected {
@@ -41,7 +44,7 @@ fn a_passkey_of_every_kind_is_made_and_lets_its_holder_in() {
 
 #[test]
 fn a_page_that_lies_about_the_ceremony_is_not_believed() {
-    let lies: [(fn(&mut Authenticator), PasskeyFault); 4] = [
+    let lies: [(Lie, PasskeyFault); 4] = [
         (|one| one.origin = "https://evil.example".into(), PasskeyFault::Origin),
         (|one| one.origin = "https://ward-3.local".into(), PasskeyFault::Origin),
         (|one| one.more = ",\"topOrigin\":\"https://evil.example\"".into(), PasskeyFault::CrossOrigin),
@@ -84,7 +87,7 @@ fn a_page_that_lies_about_the_ceremony_is_not_believed() {
 
 #[test]
 fn an_authenticator_that_lies_is_not_believed() {
-    let lies: [(fn(&mut Authenticator), PasskeyFault); 6] = [
+    let lies: [(Lie, PasskeyFault); 6] = [
         (|one| one.rp_id = "evil.example".into(), PasskeyFault::RelyingParty),
         (|one| one.flags = 0x04, PasskeyFault::NotPresent),
         (|one| one.flags = 0x01, PasskeyFault::NotVerified),

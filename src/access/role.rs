@@ -41,13 +41,13 @@ pub enum Permission {
     Users,
     /// Read the audit trail.
     Audit,
-    /// Change firmware profiles and templates.
+    /// Read, try and change the pages by which frames are read: firmware profiles and templates.
     Profiles,
-    /// Change where results go and the keys used for it.
+    /// Set up the FHIR server, its keys and what is asked of it.
     Upstreams,
-    /// Make and restore backups.
+    /// Make, take out and restore backups.
     Backup,
-    /// Change how the box is set.
+    /// See and change how the box is set up.
     Settings,
     /// Open the box beyond one's places in an emergency, with a reason.
     BreakGlass,
@@ -193,6 +193,7 @@ impl Role {
                 Worklist,
                 Associate,
                 Profiles,
+                Upstreams,
                 Settings,
                 BreakGlass,
             ],

@@ -58,8 +58,7 @@ impl Store for Kept {
     }
 
     fn entries(&self, filter: EntryFilter) -> Answered<'_, Page> {
-        let EntryFilter { state, link, device, before, limit } = filter;
-        let filter = buffer::EntryFilter { state: state.map(buffers), link, device, before, limit };
+        let filter = in_buffers_words(filter);
         Box::pin(async {
             let page = self.reader.entries(filter).await.map_err(fault)?;
             Ok(Page { entries: page.entries.into_iter().map(row).collect(), next: page.next })
@@ -166,6 +165,13 @@ fn alarm(alarm: buffer::Alarm) -> AlarmView {
     AlarmView { code: code.into(), severity, title, next_step, since }
 }
 
+/// A filter in the words of the buffer.
+pub(crate) fn in_buffers_words(filter: EntryFilter) -> buffer::EntryFilter {
+    let EntryFilter { state, link, device, before, from, until, kind, message, reason, text, limit } = filter;
+    let state = state.map(buffers);
+    buffer::EntryFilter { state, link, device, before, from, until, kind, message, reason, text, limit }
+}
+
 const fn buffers(state: EntryState) -> State {
     match state {
         EntryState::Waiting => State::Waiting,
@@ -175,7 +181,8 @@ const fn buffers(state: EntryState) -> State {
     }
 }
 
-fn row(row: buffer::EntryRow) -> EntryRow {
+/// A row in the words of the desk.
+pub(crate) fn row(row: buffer::EntryRow) -> EntryRow {
     let state = match row.state {
         State::Waiting => EntryState::Waiting,
         State::Sent => EntryState::Sent,
@@ -194,6 +201,8 @@ fn row(row: buffer::EntryRow) -> EntryRow {
         summary: row.summary,
         attempts: row.attempts,
         repeats: row.repeats,
+        kind: row.headline.kind,
+        message: row.headline.control,
     }
 }
 

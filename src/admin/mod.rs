@@ -26,17 +26,21 @@ mod pages;
 pub mod pairing;
 mod pending;
 pub mod people;
-mod raw;
+pub mod profiles;
+pub mod raw;
 pub mod recording;
 mod routes;
 #[cfg(test)]
 mod samples;
 mod segments;
+pub mod sets;
 mod stopgap;
 pub mod store;
+pub mod system;
 #[cfg(test)]
 mod tests;
 pub mod trail;
+pub mod upstreams;
 pub mod worklist;
 
 use std::net::SocketAddr;
@@ -60,16 +64,21 @@ use desk::Desk;
 use explain::Explain;
 pub use identity::{Identity, Source};
 pub use kept::Kept;
+pub(crate) use kept::{in_buffers_words, row as entry_row};
 use listener::Patience;
 use live::Live;
 use outgoing::Outgoing;
 use pages::Pages;
 use pairing::Pairing;
 use people::People;
+use profiles::Profiles;
 use recording::Recording;
+use sets::Sets;
 pub use stopgap::serve_why_not;
 use store::Store;
+use system::System;
 use trail::Trail;
+use upstreams::Upstreams;
 use worklist::Worklist;
 
 /// Sessions that are over are forgotten this often.
@@ -122,6 +131,10 @@ pub struct Services {
     pub associations: Arc<dyn Associations>,
     pub people: Arc<dyn People>,
     pub trail: Arc<dyn Trail>,
+    pub sets: Arc<dyn Sets>,
+    pub profiles: Arc<dyn Profiles>,
+    pub upstreams: Arc<dyn Upstreams>,
+    pub system: Arc<dyn System>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

@@ -35,7 +35,9 @@ pub struct Unmerged {
 pub struct SearchWanted {
     #[serde(default)]
     pub text: String,
+    /// 50 when it is not said.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 200)]
     pub limit: Option<u32>,
 }
 

@@ -11,19 +11,19 @@ const SHOWN_MAX: usize = 64 * 1024;
 /// A frame for the eye.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = RawFrame)]
-pub(super) struct Raw {
+pub struct Raw {
     /// UTF-8 where it is, control characters as Unicode control pictures (`␋`, `␍`); `␍` and `␊` also end a line.
-    pub(super) text: String,
+    pub text: String,
     /// Two digits a byte, sixteen bytes a line.
-    pub(super) hex: String,
-    pub(super) sha256: String,
+    pub hex: String,
+    pub sha256: String,
     /// Size of the whole frame.
-    pub(super) bytes: usize,
+    pub bytes: usize,
 }
 
 impl Raw {
     /// The first 64 KiB of a frame.
-    pub(super) fn of(frame: &[u8], sha256: String) -> Self {
+    pub fn of(frame: &[u8], sha256: String) -> Self {
         let shown = frame.get(..SHOWN_MAX).unwrap_or(frame);
         Self { text: visible(shown), hex: hex(shown), sha256, bytes: frame.len() }
     }

@@ -131,6 +131,17 @@ pub struct EntryFilter {
     pub device: Option<String>,
     /// Only entries with a smaller id.
     pub before: Option<i64>,
+    /// Received at or after this time, and before that one.
+    pub from: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    /// Kind of message: `ORU`, `ORU^R01`, `ASTM`, `JSON`.
+    pub kind: Option<String>,
+    /// The sender's number of the message (MSH-10), or the entry's.
+    pub message: Option<String>,
+    /// The reason of a group of held entries.
+    pub reason: Option<String>,
+    /// A patient's number or another text in the message. Never in an address.
+    pub text: Option<String>,
     /// 1 to [`PAGE_MAX`].
     pub limit: u32,
 }
@@ -168,6 +179,10 @@ pub struct EntryRow {
     pub attempts: u32,
     /// How often the same frame arrived again.
     pub repeats: u32,
+    /// What kind of message it is, e.g. `ORU^R01`, as far as its beginning tells.
+    pub kind: Option<String>,
+    /// The sender's number of it (MSH-10).
+    pub message: Option<String>,
 }
 
 /// One entry with everything that is kept of it.

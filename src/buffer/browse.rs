@@ -4,6 +4,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entry::State;
+use super::feed::last_received_before;
+use super::header_line::Headline;
 use super::outbox::story;
 use super::{compact, sha256};
 use crate::clock::Timestamp;
@@ -22,6 +24,19 @@ pub struct EntryFilter {
     pub device: Option<String>,
     /// Only entries with a smaller id: where the page before ended.
     pub before: Option<i64>,
+    /// Received at or after this time.
+    pub from: Option<Timestamp>,
+    /// Received before this time.
+    pub until: Option<Timestamp>,
+    /// Kind of message: `ORU` or `ORU^R01` (MSH-9), `ASTM`, `JSON`, `XML`.
+    pub kind: Option<String>,
+    /// The sender's own number of the message (MSH-10), or the entry's.
+    pub message: Option<String>,
+    /// Held or waiting for this, digits aside: [`reason_key`].
+    pub reason: Option<String>,
+    /// Written in the message, or in the person it was attributed to: a patient's number. Every message of the stretch is
+    /// read.
+    pub text: Option<String>,
     /// Entries to a page; 0 means 50, and there are never more than 500.
     pub limit: u32,
 }
@@ -45,6 +60,8 @@ pub struct EntryRow {
     pub repeats: u32,
     /// Not to be sent before.
     pub next_try: Option<Timestamp>,
+    /// What kind of message it is and its sender's number of it, as far as its beginning tells.
+    pub headline: Headline,
 }
 
 /// A page of entries, the latest first.
@@ -53,6 +70,22 @@ pub struct Page {
     pub entries: Vec<EntryRow>,
     /// `before` of the next page; there may be more even when this page is short or empty.
     pub next: Option<i64>,
+}
+
+/// A reason without what differs from entry to entry: every number is `#`.
+pub fn reason_key(reason: &str) -> String {
+    let mut key = String::with_capacity(reason.len());
+    for letter in reason.chars() {
+        match letter {
+            digit if digit.is_ascii_digit() => {
+                if !key.ends_with('#') {
+                    key.push('#');
+                }
+            }
+            other => key.push(other),
+        }
+    }
+    key
 }
 
 /// Everything about one entry.
@@ -100,20 +133,64 @@ fn entry_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<EntryRow> {
         attempts: row.get(10)?,
         repeats: row.get(11)?,
         next_try: row.get::<_, Option<i64>>(12)?.map(|micros| Timestamp::from_micros(micros, true)),
+        headline: Headline::default(),
     })
+}
+
+/// How much of a frame, as it lies on the disk, its headline is read from.
+const HEAD: usize = 1_024;
+
+/// An entry of a list with its headline; `None` when it is not one of those wanted.
+fn listed(row: &rusqlite::Row<'_>, filter: &EntryFilter) -> rusqlite::Result<Option<EntryRow>> {
+    let about = EntryRow {
+        headline: Headline::of(&compact::head(row.get_ref(13)?.as_blob()?, row.get(14)?, HEAD)),
+        ..entry_row(row)?
+    };
+    let fits = |wanted: &Option<String>, is: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(is);
+    let reason = about.reason.as_deref().unwrap_or_default();
+    let wanted = fits(&filter.kind, &|kind| about.headline.is(kind))
+        && fits(&filter.message, &|number| {
+            about.headline.control.as_deref() == Some(number) || about.id.to_string() == number
+        })
+        && fits(&filter.reason, &|key| reason_key(reason) == key);
+    if !wanted {
+        return Ok(None);
+    }
+    let Some(text) = &filter.text else { return Ok(Some(about)) };
+    let whole = compact::frame(row.get_ref(15)?.as_blob()?, row.get(14)?).into_owned();
+    let written = memchr::memmem::find(&whole, text.as_bytes()).is_some();
+    Ok((written || row.get::<_, bool>(16)?).then_some(about))
 }
 
 pub(super) fn entries(conn: &Connection, filter: &EntryFilter) -> rusqlite::Result<Page> {
     let limit = if filter.limit == 0 { 50 } else { filter.limit.min(LIMIT) };
-    let before = filter.before.unwrap_or(i64::MAX);
+    let mut before = filter.before.unwrap_or(i64::MAX);
     // What is open is found by its index; everything else in a stretch of ids of known length.
     let open = filter.state.filter(|state| *state != State::Accepted);
-    let oldest: i64 = conn.query_row("SELECT coalesce(min(id), 0) FROM entry", [], |row| row.get(0))?;
+    let mut oldest: i64 = conn.query_row("SELECT coalesce(min(id), 0) FROM entry", [], |row| row.get(0))?;
     let newest: i64 = conn.query_row("SELECT coalesce(max(id), 0) FROM entry", [], |row| row.get(0))?;
-    let narrowed = filter.link.is_some() || filter.device.is_some();
+    if let Some(until) = filter.until {
+        before = before.min(last_received_before(conn, until.micros)? + 1);
+    }
+    if let Some(from) = filter.from {
+        oldest = oldest.max(last_received_before(conn, from.micros)? + 1);
+    }
+    let looks_inside = filter.kind.is_some() || filter.message.is_some() || filter.text.is_some();
+    let narrowed = filter.link.is_some() || filter.device.is_some() || looks_inside;
     let floor = if open.is_some() && !narrowed { 0 } else { before.min(newest + 1).saturating_sub(EXAMINED) };
+    let floor = floor.max(oldest);
 
-    let mut sql = format!("SELECT {COLUMNS} {FROM} WHERE entry.id < ?1 AND entry.id >= ?2");
+    let body = if filter.text.is_some() {
+        "frame.bytes, entry.id IN (SELECT entry FROM attributed WHERE attribution IN
+         (SELECT id FROM attribution WHERE instr(parts, ?3) > 0))"
+    } else {
+        "NULL, 0"
+    };
+    let mut sql = format!(
+        "SELECT {COLUMNS}, CASE WHEN frame.packed < 0 THEN frame.bytes ELSE substr(frame.bytes, 1, {HEAD}) END,
+         frame.packed, {body} {FROM}
+         WHERE entry.id < ?1 AND entry.id >= ?2 AND ?3 IS NOT NULL"
+    );
     if let Some(state) = filter.state {
         let index = if open.is_some() { "entry.state < 3 AND " } else { "" };
         sql.push_str(&format!(" AND {index}entry.state = {}", state.number()));
@@ -130,14 +207,32 @@ pub(super) fn entries(conn: &Connection, filter: &EntryFilter) -> rusqlite::Resu
         let Some(number) = number else { return Ok(Page::default()) };
         sql.push_str(&format!(" AND entry.{table} = {number}"));
     }
-    sql.push_str(&format!(" ORDER BY entry.id DESC LIMIT {limit}"));
+    sql.push_str(" ORDER BY entry.id DESC");
     let mut page = conn.prepare(&sql)?;
-    let entries = page.query_map([before, floor], entry_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut rows = page.query(params![before, floor, filter.text.as_deref().unwrap_or_default()])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.extend(listed(row, filter)?);
+        if entries.len() == limit as usize {
+            break;
+        }
+    }
     let next = match entries.last() {
         Some(last) if entries.len() == limit as usize => Some(last.id),
         _ => Some(floor),
     };
     Ok(Page { next: next.filter(|next| *next > oldest), entries })
+}
+
+/// Where entries stand now; those that are gone are left out.
+pub(super) fn states(conn: &Connection, ids: &[i64]) -> rusqlite::Result<Vec<(i64, State)>> {
+    let mut one = conn.prepare_cached("SELECT state FROM entry WHERE id = ?1")?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let state: Option<i64> = one.query_row([id], |row| row.get(0)).optional()?;
+        found.extend(state.map(|state| (*id, State::of(state))));
+    }
+    Ok(found)
 }
 
 pub(super) fn entry(conn: &Connection, id: i64) -> rusqlite::Result<Option<EntryDetail>> {
@@ -152,7 +247,7 @@ pub(super) fn entry(conn: &Connection, id: i64) -> rusqlite::Result<Option<Entry
         let answered_at = row.get::<_, Option<i64>>(18)?.map(|micros| Timestamp::from_micros(micros, true));
         let sent_at = row.get::<_, Option<i64>>(19)?.map(|micros| Timestamp::from_micros(micros, true));
         let notes: Option<String> = row.get(20)?;
-        let about = entry_row(row)?;
+        let about = EntryRow { headline: Headline::of(&bytes), ..entry_row(row)? };
         Ok(EntryDetail {
             intact: sha256(&bytes) == kept,
             sha256: kept,

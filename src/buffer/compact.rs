@@ -61,6 +61,24 @@ pub(super) fn frame(stored: &[u8], packed: Option<i64>) -> Cow<'_, [u8]> {
     unpacked.map_or(Cow::Borrowed(stored), Cow::Owned)
 }
 
+/// The beginning of the frame whose row begins with `stored` (all of it where it is LZ4): as much as `stored` tells, at most
+/// `most` bytes.
+pub(super) fn head(stored: &[u8], packed: Option<i64>, most: usize) -> Cow<'_, [u8]> {
+    let Some(column) = packed else { return Cow::Borrowed(stored.get(..most).unwrap_or(stored)) };
+    if column < 0 {
+        // LZ4 has no beginning that can be read alone: these rows come whole.
+        let mut whole = frame(stored, packed).into_owned();
+        whole.truncate(most);
+        return Cow::Owned(whole);
+    }
+    let mut out = vec![0; most];
+    let mut decompress = Decompress::new(false);
+    // An error says that the row ends here, which is all that was asked for.
+    let _cut = decompress.decompress(stored, &mut out, FlushDecompress::None);
+    out.truncate(usize::try_from(decompress.total_out()).unwrap_or(0));
+    Cow::Owned(out)
+}
+
 fn unpacked(stored: &[u8], length: usize) -> Option<Vec<u8>> {
     block::decompress(stored, length).ok().filter(|frame| frame.len() == length)
 }
@@ -86,6 +104,19 @@ mod tests {
             (wave as i16).to_le_bytes()
         };
         (0..size / 2).flat_map(sample).collect()
+    }
+
+    #[test]
+    fn the_beginning_of_a_packed_frame_is_read_from_the_beginning_of_its_row() {
+        let text: Vec<u8> =
+            b"MSH|^~\\&|A|B|||20260101||ORU^R01|77|P|2.6\r".iter().copied().cycle().take(9_000).collect();
+        let packed = packed(&text).unwrap();
+        assert_eq!(head(&packed.bytes, Some(packed.column), 100).as_ref(), &text[..100]);
+        let deflated = deflated(&text).unwrap();
+        let row = deflated.get(..deflated.len().min(1_024)).unwrap();
+        assert_eq!(head(row, Some(9_000), 100).as_ref(), &text[..100]);
+        assert_eq!(head(&text, None, 50).as_ref(), &text[..50]);
+        assert!(head(b"\xff\xff", Some(9_000), 100).is_empty(), "what is damaged tells nothing");
     }
 
     #[test]

@@ -155,6 +155,21 @@ fn read_back(copy: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Examined
     Ok(examined)
 }
 
+/// Verifies a copy: against its manifest where there is one, every page and every frame.
+///
+/// # Errors
+/// [`BufferError::NotAllowed`] when it is not what its manifest says or is damaged; [`BufferError::Foreign`],
+/// [`BufferError::Newer`], [`BufferError::Folder`], [`BufferError::Storage`].
+pub fn check_copy(
+    copy: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Option<Manifest>, Examined), BufferError> {
+    fs::metadata(copy).map_err(failed(copy))?;
+    schema::refuse_what_is_not_ours(copy)?;
+    let manifest = compared(copy)?;
+    Ok((manifest, read_back(copy, progress)?))
+}
+
 fn describe(copy: &Path, now: Timestamp, examined: &Examined) -> Result<Manifest, BufferError> {
     let fail = storage("describing the copy");
     let conn = schema::connect_querying(copy).map_err(fail)?;

@@ -231,6 +231,22 @@ fn waiting(
     Ok((found, changed))
 }
 
+/// The last frame that was received before a time; 0 when there is none.
+pub(super) fn last_received_before(conn: &Connection, at: i64) -> rusqlite::Result<i64> {
+    let ends = "SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) + 1 FROM frame";
+    let (mut low, mut high): (i64, i64) = conn.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        // An id may be gone: the next one that is there tells.
+        let received: Option<i64> = conn
+            .prepare_cached("SELECT received FROM frame WHERE id >= ?1 ORDER BY id LIMIT 1")?
+            .query_row([middle], |row| row.get(0))
+            .optional()?;
+        if received.is_some_and(|received| received < at) { low = middle } else { high = middle }
+    }
+    Ok(low)
+}
+
 impl Reader {
     /// What can go to a destination now, in the order of the entries: nothing behind one of its device that has to wait;
     /// nothing at all while a person has paused it.
@@ -292,22 +308,7 @@ impl Reader {
     /// # Errors
     /// [`BufferError::Storage`].
     pub async fn last_received_before(&self, at: i64) -> Result<i64, BufferError> {
-        let find = move |conn: &Connection| {
-            let ends = "SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) + 1 FROM frame";
-            let (mut low, mut high): (i64, i64) =
-                conn.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            while high - low > 1 {
-                let middle = low + (high - low) / 2;
-                // An id may be gone: the next one that is there tells.
-                let received: Option<i64> = conn
-                    .prepare_cached("SELECT received FROM frame WHERE id >= ?1 ORDER BY id LIMIT 1")?
-                    .query_row([middle], |row| row.get(0))
-                    .optional()?;
-                if received.is_some_and(|received| received < at) { low = middle } else { high = middle }
-            }
-            Ok(low)
-        };
-        self.read("finding when entries were received", find).await
+        self.read("finding when entries were received", move |conn| last_received_before(conn, at)).await
     }
 
     /// Accepted entries of the main queue after `after` and up to `last` that were sent once, the oldest first.

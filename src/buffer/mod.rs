@@ -41,6 +41,7 @@ mod feed;
 mod folder;
 mod glance;
 mod header;
+mod header_line;
 mod health;
 mod job;
 mod ledger;
@@ -88,12 +89,13 @@ pub use audit::{
     AuditCheck, AuditFilter, AuditRow, AuditSeal, NewAudit, SealError, Told, identity_of, verify_trail,
     walk_trail,
 };
-pub use browse::{EntryDetail, EntryFilter, EntryRow, Page};
-pub use copy::{Manifest, Restored, back_up, restore};
+pub use browse::{EntryDetail, EntryFilter, EntryRow, Page, reason_key};
+pub use copy::{Manifest, Restored, back_up, check_copy, restore};
 pub use entry::{IllegalMark, Mark, State, Transition};
 pub use examine::{Examined, Progress, examine};
 pub use feed::{Behind, FeedChange, Wanted};
 pub use glance::{Glance, glance};
+pub use header_line::Headline;
 pub use health::{Alarm, Counts, Figures, Health, Severity};
 pub use ledger::Ledger;
 pub use outgoing::{NewOutgoing, OutgoingChange, Step as OutgoingStep};

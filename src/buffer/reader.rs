@@ -15,7 +15,7 @@ use super::job::Suspicion;
 use super::ledger::Ledger;
 use super::lending::Pool;
 use super::registry::{self, DeviceRow};
-use super::{BufferError, Refused, Wanted, Writer, compact, sha256, store};
+use super::{BufferError, Refused, State, Wanted, Writer, compact, sha256, store};
 use crate::clock::Timestamp;
 use crate::sabotage::{Sabotage, commits};
 
@@ -174,6 +174,14 @@ impl Reader {
     /// [`BufferError::Storage`].
     pub async fn entries(&self, filter: EntryFilter) -> Result<Page, BufferError> {
         self.read("reading entries", move |conn| browse::entries(conn, &filter)).await
+    }
+
+    /// Where these entries stand now; those that are gone are left out.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn states(&self, ids: Vec<i64>) -> Result<Vec<(i64, State)>, BufferError> {
+        self.read("reading where entries stand", move |conn| browse::states(conn, &ids)).await
     }
 
     /// When the frame arrived that waits longest, delivered or held ones aside.

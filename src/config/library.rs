@@ -44,6 +44,12 @@ const DEPTH_MAX: usize = 4;
 
 /// The built-in templates and every page under `folder`, in the order of their paths.
 pub fn templates(folder: Option<&Path>) -> Result<Templates, ConfigError> {
+    let own = template_pages(folder)?;
+    Templates::embedded_with(own).map_err(|fault| ConfigError::Whole(fault.to_string()))
+}
+
+/// Every page of templates under `folder`: path and text.
+pub fn template_pages(folder: Option<&Path>) -> Result<Vec<(String, String)>, ConfigError> {
     let mut pages = Vec::new();
     if let Some(folder) = folder {
         walk(folder, 0, &mut pages)?;
@@ -55,7 +61,7 @@ pub fn templates(folder: Option<&Path>) -> Result<Templates, ConfigError> {
             .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
         texts.push((path.display().to_string(), text));
     }
-    Templates::embedded_with(texts).map_err(|fault| ConfigError::Whole(fault.to_string()))
+    Ok(texts)
 }
 
 fn walk(folder: &Path, depth: usize, pages: &mut Vec<PathBuf>) -> Result<(), ConfigError> {

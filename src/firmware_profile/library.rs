@@ -37,6 +37,19 @@ impl Page {
     }
 }
 
+/// A capture of a profile's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Its file name.
+    pub name: String,
+    /// What the device said.
+    pub frame: Vec<u8>,
+    /// The MQTT topic it came on.
+    pub topic: Option<String>,
+    /// What it said when it was reviewed: JSON of [`super::Decoded`] as of [`super::LinkContext::of_goldens`].
+    pub golden: Option<String>,
+}
+
 /// A page that cannot be used, with its faults.
 #[derive(Debug, thiserror::Error)]
 #[error("the firmware profile {id} has {} fault(s):\n{}", faults.len(), rendered(faults))]
@@ -81,6 +94,62 @@ impl Library {
             }
         }
         Ok(self)
+    }
+
+    /// The same with one page more, or in place of another.
+    ///
+    /// # Errors
+    /// The faults of the page.
+    pub fn with_page(&self, id: &str, text: &str) -> Result<Self, LibraryError> {
+        self.clone().with_overrides(vec![(id.into(), text.into())])
+    }
+
+    /// The same without this page.
+    #[must_use]
+    pub fn without(&self, id: &str) -> Self {
+        let mut rest = self.clone();
+        rest.pages.remove(id);
+        rest
+    }
+
+    /// The page of this id as it is part of the program.
+    pub fn shipped(id: &str) -> Option<String> {
+        let file = Embedded::get(&format!("{id}/profile.toml"))?;
+        Some(String::from_utf8_lossy(&file.data).into_owned())
+    }
+
+    /// Every file of a profile's folder that is part of the program: path in the folder and content.
+    pub fn files(id: &str) -> Vec<(String, Vec<u8>)> {
+        let folder = format!("{id}/");
+        let mut files: Vec<(String, Vec<u8>)> = Embedded::iter()
+            .filter_map(|path| {
+                let name = path.strip_prefix(&folder)?.to_owned();
+                Some((name, Embedded::get(&path)?.data.into_owned()))
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// The captures of a profile as `read_by` takes them, which may be another version of its page.
+    pub fn shelf(id: &str, read_by: &FirmwareProfile) -> Vec<Capture> {
+        let files = Self::files(id);
+        let golden_of = |name: &str| {
+            let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+            let golden = format!("captures/{stem}.golden");
+            let (_, text) = files.iter().find(|(path, _)| *path == golden)?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        };
+        let capture = |(path, file): &(String, Vec<u8>)| {
+            let name = path.strip_prefix("captures/").filter(|name| !name.ends_with(".golden"))?;
+            Some(Capture {
+                name: name.to_owned(),
+                frame: read_by.frame_of_capture(name, file)?,
+                topic: read_by.topic_of(name),
+                golden: golden_of(name),
+            })
+        };
+        files.iter().filter_map(capture).collect()
     }
 
     /// Reads every page.
@@ -148,6 +217,12 @@ impl Library {
 }
 
 impl FirmwareProfile {
+    /// The topic a capture came on: as its test says, else the first that is suggested for a link.
+    pub fn topic_of(&self, capture: &str) -> Option<String> {
+        let own = self.tests.iter().find(|test| test.capture == capture).and_then(|test| test.topic.clone());
+        own.or_else(|| self.transport.mqtt.as_ref().and_then(|mqtt| mqtt.topics.first().cloned()))
+    }
+
     /// The frame a capture file stands for: `.hex` is bytes in hex, and the lines of HL7 and ASTM captures end as
     /// those standards want. `None` when a `.hex` file is not hex.
     pub fn frame_of_capture(&self, name: &str, file: &[u8]) -> Option<Vec<u8>> {
@@ -218,6 +293,25 @@ mod tests {
             }
         }
         assert!(differing.is_empty(), "these goldens differ (BLESS=1 rewrites them): {differing:#?}");
+    }
+
+    #[test]
+    fn a_page_can_be_put_in_and_taken_out_and_the_shipped_one_stays_known() {
+        let library = Library::embedded().unwrap();
+        let id = "masimo/ascii1";
+        let shipped = Library::shipped(id).unwrap();
+        let other = library.with_page(id, &format!("# ours\n{shipped}")).unwrap();
+        assert_ne!(other.find(id).unwrap().hash, library.find(id).unwrap().hash);
+        assert!(other.without(id).find(id).is_none() && library.find(id).is_some());
+        assert!(library.with_page(id, "[device").is_err());
+        let shelf = Library::shelf(id, &library.find(id).unwrap());
+        let context = LinkContext::of_goldens().unwrap();
+        for capture in &shelf {
+            let says = library.find(id).unwrap().decode(&capture.frame, capture.topic.as_deref(), &context);
+            let says = serde_json::to_string_pretty(&says).unwrap();
+            assert_eq!(capture.golden.as_deref().map(str::trim_end), Some(says.as_str()), "{}", capture.name);
+        }
+        assert!(shelf.len() >= 5);
     }
 
     #[test]

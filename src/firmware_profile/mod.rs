@@ -66,7 +66,7 @@ pub(crate) use fault::did_you_mean;
 pub use hl7_orders::{Arrival, Placed, Wish, fuzz as fuzz_orders, is_order};
 pub use hl7_person::authority;
 pub use hl7_query::Answered;
-pub use library::{Library, LibraryError};
+pub use library::{Capture, Library, LibraryError};
 pub use mask::{Masked, MaskedFrame, NoProfile, fuzz as fuzz_mask, mask};
 pub use ordered::{OrderedTest, is_loinc};
 pub use person::{birth_date, gender, is_filler};
@@ -142,10 +142,14 @@ impl LinkContext {
     }
 
     /// What the goldens are made with: 2026-03-14T08:30:00Z, a little after every capture.
+    pub fn of_goldens() -> Option<Self> {
+        Self::new("golden", "Asia/Kolkata", Timestamp::from_micros(1_773_477_000_000_000, true))
+    }
+
+    /// The same where a test fails without it.
     #[cfg(test)]
     pub(crate) fn golden() -> Self {
-        let received = Timestamp::from_micros(1_773_477_000_000_000, true);
-        Self::new("golden", "Asia/Kolkata", received).unwrap()
+        Self::of_goldens().unwrap()
     }
 }
 
@@ -211,6 +215,11 @@ impl FirmwareProfile {
     /// Whether `[identify] fits` recognises this frame: the fingerprint by which an unknown sender is matched.
     pub fn fits(&self, bytes: &[u8]) -> bool {
         self.fit(bytes).is_some()
+    }
+
+    /// Whether the fingerprint recognises this frame; `None` when the page has none.
+    pub fn recognises(&self, bytes: &[u8]) -> Option<bool> {
+        self.plan.fits.as_ref().map(|_| self.fits(bytes))
     }
 
     /// How many characters of the frame the fingerprint recognises.

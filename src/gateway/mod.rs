@@ -1,6 +1,7 @@
 //! Builds the box from its configuration, joins the rooms, supervises them, and stops them in order.
 
 pub mod accounts;
+mod again;
 pub(crate) mod association;
 mod audit;
 mod background;
@@ -14,15 +15,19 @@ mod metrics;
 mod numbers;
 pub(crate) mod pairing;
 mod people;
+mod profiles;
 mod recording;
 mod registered;
 mod routes;
 mod scrub;
+mod sets;
 mod stopgap;
+mod system;
 mod telemetry;
 mod translated;
 mod triage;
 pub mod understand;
+mod upstreams;
 mod watch;
 pub(crate) mod worklist;
 
@@ -44,6 +49,7 @@ use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
 use crate::upstream::otlp::{self, Exporter};
+use again::Again;
 use association::Associations;
 use association::witness::Witness;
 use audit::Auditing;
@@ -56,12 +62,16 @@ use links::Roster;
 use metrics::Metrics;
 use pairing::Pairing;
 use people::People;
+use profiles::{Profiles, Shelf};
 use recording::Recordings;
 use registered::Registered;
 use routes::{Building, Routes};
+use sets::Sets;
+use system::System;
 use translated::Translated;
 use triage::Triage;
 use understand::Understanding;
+use upstreams::{Source, Upstreams};
 use worklist::Worklist;
 
 /// Why the box did not start, or had to stop.
@@ -100,57 +110,170 @@ const IDENTITY: &str = "gateway-identifier";
 /// How many commands of the desk may wait.
 const COMMANDS_MAX: usize = 32;
 
-/// Runs the box until `stop`.
+/// Runs the box until `stop`; anew when somebody at the desk asks for it.
 ///
 /// # Errors
 /// Only at the start: once it runs, a fault of a link, the upstream or the disk is shown and tried again.
 pub async fn run(
-    mut config: Config,
+    config: Config,
     secrets: SecretStore,
     clock: SharedClock,
     stop: Stop,
     console: Arc<dyn Console>,
 ) -> Result<(), GatewayError> {
-    let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
-    let Some(buffer) = opened else { return Ok(()) };
+    let again = Arc::new(Again::default());
+    let secrets = secrets.with_own(upstreams::own_folder(&config));
+    loop {
+        let (inner, forward) = again.round(&stop);
+        let parts = (config.clone(), secrets.clone(), clock.clone());
+        round(parts, inner, console.clone(), again.clone()).await?;
+        forward.abort();
+        if stop.is_told() || !again.is_wanted() {
+            return Ok(());
+        }
+        if let Some(staged) = again.take_restore() {
+            system::put_in_place(&again, config.buffer.dir.clone(), staged, &clock).await;
+        }
+        console.say("The box starts anew, as was asked for at the desk.");
+    }
+}
+
+/// The main server as it is set up at the desk, where the file names none; and why it cannot be used.
+async fn set_up_at_the_desk(config: &mut Config, buffer: &Buffer) -> Result<Option<String>, GatewayError> {
+    if config.upstream.is_some() {
+        return Ok(None);
+    }
+    match upstreams::remember(&buffer.reader()).await.map_err(opening)? {
+        Some(Ok(remembered)) => {
+            config.upstream = Some(remembered.config);
+            config.delivery.max_bytes_per_s = config.delivery.max_bytes_per_s.or(remembered.throttle);
+            Ok(None)
+        }
+        Some(Err(why)) => Ok(Some(why)),
+        None => Ok(None),
+    }
+}
+
+/// The FHIR server of the file, else the one that was set up at the desk.
+struct Server {
+    source: Source,
+    upstream: Option<Arc<Upstream>>,
+    /// Why the one of the desk cannot be used.
+    trouble: Option<String>,
+}
+
+async fn server(
+    config: &mut Config,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+    buffer: &Buffer,
+    live: &Arc<Live>,
+) -> Result<Server, GatewayError> {
+    let source = match config.upstream {
+        Some(_) => Source::File(config.origin.place.clone()),
+        None => Source::Desk,
+    };
+    let mut trouble = set_up_at_the_desk(config, buffer).await?;
+    let upstream = match upstream(config, secrets, clock, live) {
+        Ok(upstream) => upstream,
+        // What was kept at the desk must not keep the desk from opening.
+        Err(fault) if source == Source::Desk => {
+            trouble = Some(fault.to_string());
+            None
+        }
+        Err(fault) => return Err(fault),
+    };
+    if let Some(why) = &trouble {
+        tracing::error!(why, "The FHIR server set up at the desk cannot be used.");
+        let next = "Open Upstream and set it up again. What devices say is kept meanwhile.";
+        live.alarm(
+            "upstream-unusable",
+            admin::live::Severity::Critical,
+            "The FHIR server that was set up cannot be used",
+            next,
+        );
+    }
+    Ok(Server { source, upstream, trouble })
+}
+
+/// Everything the box is made of, before any of it runs.
+struct Built {
+    parts: Parts,
+    opened: Option<desk::Opened>,
+    receivers: Vec<audit::Receiver>,
+    telling: Option<Exporter>,
+    wake: Arc<Notify>,
+}
+
+async fn build(
+    config: &mut Config,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+    buffer: Buffer,
+    (stop, again): (Stop, Arc<Again>),
+) -> Result<Built, GatewayError> {
     let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
-    let upstream = upstream(&config, &secrets, &clock, &live)?;
-    let feeds = Arc::new(Feeds::new(&config, &secrets, &clock, upstream.as_ref())?);
+    let Server { source, upstream, trouble } = server(config, secrets, clock, &buffer, &live).await?;
+    let feeds = Arc::new(Feeds::new(config, secrets, clock, upstream.as_ref())?);
     let opened = match &config.desk {
-        Some(desk) => Some(desk::open(desk, &config, &secrets, &clock).await?),
+        Some(desk) => Some(desk::open(desk, config, secrets, clock).await?),
         None => None,
     };
-    let me = identity(&buffer, &config).await.map_err(opening)?;
+    let me = identity(&buffer, config).await.map_err(opening)?;
     let me_id = me.id.value.clone();
+    let (ends, own) = (source.clone(), (buffer.clone(), secrets.clone()));
+    let upstreams =
+        Upstreams::new(own.0, own.1, config, clock.clone(), again.clone(), ends, upstream.clone(), trouble);
+    let system = Arc::new(System::new(buffer.clone(), config, clock.clone(), again));
     let links = std::mem::take(&mut config.links);
     let understanding = Understanding::new(links, me, config.site.simulated);
     let understanding =
         Arc::new(understanding.naming(config.patients.systems.clone()).translating(config.templates.clone()));
-    let pairing = Arc::new(Pairing::new(buffer.clone(), understanding.clone(), &config, clock.clone()));
+    let shelf = Arc::new(Shelf::new(config.library.clone()));
+    for saved in shelf.remember(&buffer).await.map_err(opening)? {
+        understanding.exchange(&saved);
+    }
+    let (flow, read) = (buffer.clone(), understanding.clone());
+    let pairing = Arc::new(Pairing::new(flow, read, shelf.clone(), config, clock.clone()));
     pairing.remember().await.map_err(opening)?;
+    let (flow, read) = (buffer.clone(), understanding.clone());
+    let profiles = Arc::new(Profiles::new(flow, shelf, read, pairing.clone(), config, clock.clone()));
     let recordings = Recordings::new(&config.buffer.dir, clock.clone(), understanding.clone(), live.clone());
     let worklist = Arc::new(Worklist::new(buffer.clone(), understanding.clone(), clock.clone()));
     let wake = Arc::new(Notify::new());
-    let associations = associations(&buffer, &understanding, &config, &clock, &wake);
+    let associations = associations(&buffer, &understanding, config, clock, &wake);
     let (index, known) = (buffer.clone(), understanding.clone());
     let people = Arc::new(People::new(index, known, config.patients.answers_max, config.association.late_h));
     let metrics: Arc<Metrics> = Arc::default();
     let mut figures = Registry::default();
     metrics.register(&mut figures);
     let figures = Arc::new(figures);
-    let auditing = auditing(&buffer, &config, &me_id, &secrets, &clock, &live);
-    let receivers = audit::receivers(&config, &secrets, &clock)
-        .map_err(|fault| GatewayError::Config(fault.to_string()))?;
-    let telling = exporter(&config, me_id.clone(), &secrets, &clock)?;
-    let building = Building::new(understanding.clone(), clock.clone(), &me_id, &config);
-    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), &config, feeds.clone()));
+    let (auditing, receivers) = auditing(&buffer, config, &me_id, secrets, clock, &live)?;
+    let telling = exporter(config, me_id.clone(), secrets, clock)?;
+    let building = Building::new(understanding.clone(), clock.clone(), &me_id, config);
+    let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), config, feeds.clone()));
     associations.goes_on(routes.clone());
+    let (flow, read) = (buffer.clone(), understanding.clone());
+    let sets = Arc::new(Sets::new(flow, read, upstream.clone(), clock.clone(), wake.clone()));
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
-        feeds, upstream, clock, stop, auditing,
+        sets, profiles, upstreams: Arc::new(upstreams), system, feeds, upstream, clock: clock.clone(), stop, auditing,
     };
+    Ok(Built { parts, opened, receivers, telling, wake })
+}
 
+/// From opening the buffer to closing it.
+async fn round(
+    (mut config, secrets, clock): (Config, SecretStore, SharedClock),
+    stop: Stop,
+    console: Arc<dyn Console>,
+    again: Arc<Again>,
+) -> Result<(), GatewayError> {
+    let opened = stopgap::open(&config, &secrets, &clock, stop.clone(), &*console).await?;
+    let Some(buffer) = opened else { return Ok(()) };
+    let Built { parts, opened, receivers, telling, wake } =
+        build(&mut config, &secrets, &clock, buffer, (stop, again)).await?;
     parts.auditing.started(&config).await;
     let mut tasks = JoinSet::new();
     let background = Background::start().map_err(|e| GatewayError::Failed(e.to_string()))?;
@@ -162,18 +285,9 @@ pub async fn run(
     if let Some(opened) = opened {
         up.desk = Some(opened.address);
         up.fingerprint = Some(opened.identity.fingerprint());
-        tasks.spawn(certificate::run(
-            opened.identity.clone(),
-            parts.live.clone(),
-            parts.clock.clone(),
-            parts.stop.clone(),
-        ));
         parts.start_desk(&mut tasks, opened, &config, commands, console.clone());
     }
-    background.spawn(&mut tasks, parts.auditing.clone().watch(parts.stop.clone()));
-    for receiver in receivers {
-        background.spawn(&mut tasks, parts.auditing.clone().forward(receiver, parts.stop.clone()));
-    }
+    parts.start_auditing(&mut tasks, &background, receivers);
     if let Some(exporter) = telling {
         background.spawn(&mut tasks, telemetry::run(exporter, parts.figures.clone(), parts.stop.clone()));
     }
@@ -207,6 +321,10 @@ struct Parts {
     feeds: Arc<Feeds>,
     associations: Arc<Associations>,
     people: Arc<People>,
+    sets: Arc<Sets>,
+    profiles: Arc<Profiles>,
+    upstreams: Arc<Upstreams>,
+    system: Arc<System>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -282,6 +400,19 @@ impl Parts {
         }
     }
 
+    /// Seals and checks the audit trail, and forwards it to each receiver.
+    fn start_auditing(
+        &self,
+        tasks: &mut JoinSet<()>,
+        background: &Background,
+        receivers: Vec<audit::Receiver>,
+    ) {
+        background.spawn(tasks, self.auditing.clone().watch(self.stop.clone()));
+        for receiver in receivers {
+            background.spawn(tasks, self.auditing.clone().forward(receiver, self.stop.clone()));
+        }
+    }
+
     /// Starts the desk on its open port.
     fn start_desk(
         &self,
@@ -291,6 +422,8 @@ impl Parts {
         commands: mpsc::Sender<admin::command::Command>,
         console: Arc<dyn Console>,
     ) {
+        let (identity, live, clock) = (opened.identity.clone(), self.live.clone(), self.clock.clone());
+        tasks.spawn(certificate::run(identity, live, clock, self.stop.clone()));
         let services = admin::Services {
             about: admin::About {
                 site: config.site.name.clone(),
@@ -309,6 +442,10 @@ impl Parts {
             associations: self.associations.clone(),
             people: self.people.clone(),
             trail: self.auditing.clone(),
+            sets: self.sets.clone(),
+            profiles: self.profiles.clone(),
+            upstreams: self.upstreams.clone(),
+            system: self.system.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,
@@ -379,8 +516,11 @@ fn auditing(
     secrets: &SecretStore,
     clock: &SharedClock,
     live: &Arc<Live>,
-) -> Arc<Auditing> {
-    Arc::new(Auditing::new(buffer.clone(), config, me, secrets, clock.clone(), live.clone()))
+) -> Result<(Arc<Auditing>, Vec<audit::Receiver>), GatewayError> {
+    let auditing = Auditing::new(buffer.clone(), config, me, secrets, clock.clone(), live.clone());
+    let receivers = audit::receivers(config, secrets, clock);
+    let receivers = receivers.map_err(|fault| GatewayError::Config(fault.to_string()))?;
+    Ok((Arc::new(auditing), receivers))
 }
 
 /// This box, as FHIR names it: a UUID made at the first start and kept with what it kept.

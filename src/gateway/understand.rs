@@ -148,6 +148,16 @@ impl Understanding {
         self
     }
 
+    /// This box, as FHIR names it.
+    pub const fn gateway(&self) -> &translate::Gateway {
+        &self.gateway
+    }
+
+    /// Everything is made up.
+    pub const fn simulated(&self) -> bool {
+        self.simulated
+    }
+
     /// By what names issuers go at this site.
     pub const fn issuers(&self) -> &Issuers {
         &self.issuers
@@ -170,6 +180,30 @@ impl Understanding {
     pub fn add(&self, link: Link) {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
         links.insert(link.name.clone(), Arc::new(link));
+    }
+
+    /// From now on what was read with a profile of this id is read with this one. The links it is on: as they were and as
+    /// they are.
+    pub fn exchange(&self, profile: &Arc<FirmwareProfile>) -> Vec<(Arc<Link>, Arc<Link>)> {
+        let mut changed = Vec::new();
+        for link in self.links.write().unwrap_or_else(PoisonError::into_inner).values_mut() {
+            let reads = match &link.reads {
+                Reads::Profile(own) if own.id == profile.id => Reads::Profile(profile.clone()),
+                Reads::System(own) if own.orders.id == profile.id => {
+                    Reads::System(crate::config::SystemReads { orders: profile.clone(), ..own.clone() })
+                }
+                _ => continue,
+            };
+            let now = Arc::new(Link { reads, ..Link::clone(link) });
+            changed.push((std::mem::replace(link, now.clone()), now));
+        }
+        for own in self.senders.write().unwrap_or_else(PoisonError::into_inner).values_mut() {
+            if own.id == profile.id {
+                *own = profile.clone();
+            }
+        }
+        self.facts.changed();
+        changed
     }
 
     /// A link is gone; what it still has waiting is held until it is back.

@@ -117,15 +117,22 @@ impl Library {
     /// The built-in templates and a site's own pages (name and text). A map, group, table or message of a known name
     /// takes its place; a message for an event that is known comes before it.
     pub fn embedded_with(own: Vec<(String, String)>) -> Result<Self, LibraryError> {
-        let mut pages = Vec::new();
-        for path in Embedded::iter() {
-            if let Some(file) = Embedded::get(&path).filter(|_| is_page(&path)) {
-                pages.push((path.into_owned(), String::from_utf8_lossy(&file.data).into_owned()));
-            }
-        }
-        pages.sort();
+        let mut pages = Self::shipped();
         pages.extend(own);
         Self::of(&pages)
+    }
+
+    /// The pages that are part of the program: name and text, by name.
+    pub fn shipped() -> Vec<(String, String)> {
+        let mut pages: Vec<(String, String)> = Embedded::iter()
+            .filter(|path| is_page(path))
+            .filter_map(|path| {
+                let file = Embedded::get(&path)?;
+                Some((path.into_owned(), String::from_utf8_lossy(&file.data).into_owned()))
+            })
+            .collect();
+        pages.sort();
+        pages
     }
 
     fn of(pages: &[(String, String)]) -> Result<Self, LibraryError> {

@@ -27,10 +27,12 @@ use crate::fhir::Resource;
 use crate::secret::{SecretError, SecretStore};
 
 mod answer;
+mod beside;
 mod bundle;
 mod capability;
 mod config;
 mod deliver;
+mod discover;
 mod fetch;
 pub mod hl7;
 mod http;
@@ -47,6 +49,7 @@ mod token;
 mod trial;
 
 pub use config::{Auth, Bundles, Config, Gzip, ModeWish, Patients};
+pub use discover::{Discovered, discover, scopes};
 pub use fetch::Walk;
 use http::{Answer, Body, Http, Request};
 use keys::{KeyError, SigningKey};

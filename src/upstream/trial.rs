@@ -9,6 +9,9 @@ use super::http::{Body, Request, host};
 use super::token::{Authority, NOTABLE_SKEW_S, skew_words};
 use super::{Setback, Upstream, scope};
 
+/// How long the port may take to answer.
+const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// One step of the test, as the desk shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TestStep {
@@ -35,6 +38,7 @@ impl Walk {
     /// None: a step failed.
     async fn go(&mut self, up: &Upstream) -> Option<()> {
         self.note("name", find_name(up).await)?;
+        self.note("port", reach(up).await)?;
         let connection = connect(up).await;
         let skew = connection.as_ref().ok().and_then(|(_, skew)| *skew);
         self.note("connection", connection.map(|(detail, _)| detail))?;
@@ -47,7 +51,8 @@ impl Walk {
             self.note("token", token(up, authority).await)?;
         }
         self.note("capability", capability(up).await)?;
-        self.note("read", read(up).await)
+        self.note("read", read(up).await)?;
+        self.note("validate", validate(up).await)
     }
 
     fn note(&mut self, name: &'static str, result: Result<String, String>) -> Option<()> {
@@ -67,6 +72,25 @@ async fn find_name(up: &Upstream) -> Result<String, String> {
         Ok(count) if count > 0 => Ok(format!("{host} is found ({count} addresses).")),
         _ => Err(format!(
             "The name in {host} could not be found (DNS): check the address, the cable and the name server of this box."
+        )),
+    }
+}
+
+/// Whether anybody listens at the port, before anything is said.
+async fn reach(up: &Upstream) -> Result<String, String> {
+    let host = host(&up.base);
+    let connecting = tokio::net::TcpStream::connect(host.clone());
+    match tokio::time::timeout(CONNECT, connecting).await {
+        Ok(Ok(_)) => Ok(format!("{host} takes connections.")),
+        Ok(Err(fault)) if fault.kind() == std::io::ErrorKind::ConnectionRefused => Err(format!(
+            "{host} refuses connections: nothing listens at this port, or a firewall turns it away. Check the port."
+        )),
+        Ok(Err(fault)) => {
+            Err(format!("{host} cannot be reached ({fault}): check the cable, the network and the route."))
+        }
+        Err(_) => Err(format!(
+            "{host} does not answer within {} s: a firewall between this box and the server probably drops it.",
+            CONNECT.as_secs()
         )),
     }
 }
@@ -147,6 +171,32 @@ async fn read(up: &Upstream) -> Result<String, String> {
         401 => Err("The server does not accept its own token (HTTP 401).".into()),
         403 => Err("The server does not let this client read Observations (HTTP 403): delivery works, but a lost answer cannot be looked up.".into()),
         status => Err(format!("Reading Observations was answered with HTTP {status}.")),
+    }
+}
+
+/// Has the server judge an Observation without keeping it (FHIR R4 Resource `$validate`). It is nobody's and holds no value.
+async fn validate(up: &Upstream) -> Result<String, String> {
+    let json = bytes::Bytes::from_static(
+        br#"{"resourceType":"Observation","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"8867-4"}]},
+        "dataAbsentReason":{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/data-absent-reason","code":"not-performed"}]}}"#,
+    );
+    let body = || Body::Fhir(json.clone(), false);
+    let answer = up.ask(Method::POST, up.url("Observation/$validate"), body).await;
+    let answer = answer.map_err(|setback: Setback| sentence(&setback.words))?;
+    match answer.status {
+        200..=299 => Ok("The server judges an Observation without keeping it: nothing was written.".into()),
+        400 | 412 | 422 => {
+            Ok("The server judged a trial Observation and has something against it; what devices say is \
+            judged when it is sent."
+                .into())
+        }
+        401 | 403 => Err(format!(
+            "The server does not let this client have an Observation judged (HTTP {}): it may not let it write either. Ask its \
+             people for system/Observation.crus.",
+            answer.status
+        )),
+        404 | 405 | 501 => Ok("The server does not offer $validate; nothing was written.".into()),
+        status => Ok(format!("$validate was answered with HTTP {status}; nothing was written.")),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 
 use crate::common;
@@ -64,7 +64,7 @@ pub(crate) fn serve_if_asked() {
     {
         let (queue, inbox) = mpsc::sync_channel(4096);
         let database = PathBuf::from(dir).join("floor.db");
-        let (onward, kept) = tokio::sync::mpsc::unbounded_channel();
+        let (onward, kept) = tokio::sync::mpsc::channel(1 << 16);
         let onward = (server != "-").then_some(onward);
         std::thread::spawn(move || keep(&database, &inbox, onward.as_ref()));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -73,7 +73,7 @@ pub(crate) fn serve_if_asked() {
     }
 }
 
-fn keep(database: &Path, inbox: &mpsc::Receiver<Job>, onward: Option<&UnboundedSender<Vec<u8>>>) {
+fn keep(database: &Path, inbox: &mpsc::Receiver<Job>, onward: Option<&Sender<Vec<u8>>>) {
     let db = rusqlite::Connection::open(database).unwrap();
     db.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE m (id INTEGER PRIMARY KEY, bytes BLOB)",
@@ -90,7 +90,7 @@ fn keep(database: &Path, inbox: &mpsc::Receiver<Job>, onward: Option<&UnboundedS
         for (bytes, told) in group {
             let _sender_left = told.send(());
             if let Some(onward) = onward {
-                onward.send(bytes).unwrap();
+                onward.blocking_send(bytes).unwrap();
             }
         }
     }
@@ -190,7 +190,7 @@ fn observations(message: &[u8]) -> Vec<Entry> {
 }
 
 /// Two requests at a time.
-async fn post(base: String, mut kept: UnboundedReceiver<Vec<u8>>) {
+async fn post(base: String, mut kept: Receiver<Vec<u8>>) {
     let http = reqwest::Client::builder().build().unwrap();
     let (mut group, mut under_way) = (Vec::new(), tokio::task::JoinSet::new());
     while kept.recv_many(&mut group, 64).await > 0 {

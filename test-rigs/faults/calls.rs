@@ -322,7 +322,7 @@ async fn once(clinic: &Clinic, (call, error, _): Error, n: u32) -> (End, Option<
 /// One life with an error that stays; `loading`: of such calls before the program begins.
 async fn for_good(clinic: &Clinic, (call, error, _): Error, n: u32, loading: u32) {
     // Without memory for its threads a process ends before it is a box.
-    let since = if n % 2 == 0 || call == "mmap" { Since::Ready } else { Since::Start };
+    let since = if n.is_multiple_of(2) || call == "mmap" { Since::Ready } else { Since::Start };
     let from = if since == Since::Start { n + loading } else { n };
     let injection = format!("error={error}:when={from}+");
     live(clinic, since, call, &injection, Duration::from_millis(400)).await;

@@ -30,12 +30,12 @@ const TREND_MINUTES_MAX: u32 = 24 * 60;
 /// A page of entries.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EntryPage)]
-struct Entries {
+pub(super) struct Entries {
     /// The latest first.
-    entries: Vec<EntryRow>,
+    pub(super) entries: Vec<EntryRow>,
     /// Ask on with `before`.
-    next: Option<i64>,
-    counts: Counts,
+    pub(super) next: Option<i64>,
+    pub(super) counts: Counts,
 }
 
 /// How it stands with the FHIR server, and the public key it knows the box by.
@@ -119,18 +119,29 @@ pub(super) const ENTRIES: Says = says("entries", MESSAGES, "Messages, the latest
         word("state", STATES, "only those in this state"),
         text("link", "only those of this link"),
         text("device", "only those of the device with this key"),
+        text("from", "only those received at or after this time (RFC 3339)"),
+        text("until", "only those received before this time (RFC 3339)"),
+        text("type", "only messages of this kind: `ORU`, `ORU^R01`, `ASTM`, `JSON`, `XML`"),
+        text("message", "only the one with this number: of its sender (MSH-10), or the entry's"),
+        text("reason", "only those of the group of held entries with this key"),
         number("before", 1, i64::MAX, "only entries before this one: `next` of the page before"),
         number("limit", 1, 200, "how many at most; 50 when it is not said"),
     ])
     .gives::<Entries>(200, "A page");
 
-/// `GET /api/v1/entries?state=&link=&device=&before=&limit=`
+/// `GET /api/v1/entries?state=&link=&device=&from=&until=&type=&message=&reason=&before=&limit=`
 pub(super) async fn entries(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let filter = EntryFilter {
         state: call.asked("state").and_then(EntryState::parse),
         link: call.asked("link").map(Into::into),
         device: call.asked("device").map(Into::into),
         before: call.number("before", 1..=i64::MAX)?,
+        from: call.asked("from").map(|text| super::sets::time("from", text)).transpose()?,
+        until: call.asked("until").map(|text| super::sets::time("until", text)).transpose()?,
+        kind: call.asked("type").map(Into::into),
+        message: call.asked("message").map(Into::into),
+        reason: call.asked("reason").map(Into::into),
+        text: None,
         limit: call.number("limit", 1..=PAGE_MAX)?.unwrap_or(PAGE),
     };
     let store = &desk.services.store;

@@ -17,9 +17,14 @@ mod onward;
 mod pair;
 mod people;
 mod probe;
+mod profiles;
 mod record;
+mod rows;
 mod says;
 mod seen;
+mod sets;
+mod system;
+mod upstreams;
 mod users;
 mod vouched;
 mod work;
@@ -86,6 +91,10 @@ const SMALL_BODY: usize = 4096;
 const CERTIFICATE_BODY: usize = 64 << 10;
 /// A link with all its settings.
 const LINK_BODY: usize = 16 << 10;
+/// A firmware profile or a page of templates.
+const PAGE_BODY: usize = 600 << 10;
+/// A piece of a backup.
+const PIECE_BODY: usize = 4 << 20;
 /// A body must be whole after this long.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -145,195 +154,16 @@ const RESEND: Need = Need::Session(Permission::Resend);
 const PAIR: Need = Need::Session(Permission::Pair);
 const WORKLIST: Need = Need::Session(Permission::Worklist);
 const ASSOCIATE: Need = Need::Session(Permission::Associate);
-const PRESENCE: Need = Need::Session(Permission::Presence);
+const PROFILES: Need = Need::Session(Permission::Profiles);
+const UPSTREAMS: Need = Need::Session(Permission::Upstreams);
+const BACKUP: Need = Need::Session(Permission::Backup);
 const SETTINGS: Need = Need::Session(Permission::Settings);
+const PRESENCE: Need = Need::Session(Permission::Presence);
 const AUDIT: Need = Need::Session(Permission::Audit);
-
-/// The table. Tests walk it: every role, every method, every body that is too long.
-///
-/// Each row names, with `.says(…)`, a constant beside its code that describes it: its name (unique, it becomes the name of
-/// a function in programs made from the description), its topic, one sentence; then what it takes and gives.
-///
-/// ```text
-/// pub(super) const TREND: Says = says("deviceTrend", DEVICES, "The last minutes of one metric of a device")
-///     .asks(&[text("code", "the metric").needed(), number("minutes", 1, 1440, "how far back")])   // the query
-///     .takes::<Wanted>()                    // the body: a type that derives Deserialize and ToSchema
-///     .gives::<Trend>(200, "The points")    // the answer: a type that derives Serialize and ToSchema
-///     .refuses(&[(409, "Why")]);            // beside 400, 401, 403, 404, 408, 413 and 503, which follow from the row
-/// ```
-///
-/// What is said of the query is held against it before the route runs. Two types of one name need `#[schema(as = Other)]`;
-/// a word that is one of few, `#[schema(schema_with = …)]` with [`words`](super::json::words). `BLESS=1 cargo nextest run
-/// openapi` writes `web/openapi.json`; every answer in the tests of this room is held against it.
-const ROUTES: &[Route] = &[
-    get("/api/openapi.json", PRESENCE, |desk, call| Box::pin(describe::openapi(desk, call)))
-        .says(describe::OPENAPI),
-    get("/api/v1/openapi.json", PRESENCE, |desk, call| Box::pin(describe::openapi(desk, call)))
-        .says(describe::OPENAPI_V1),
-    get("/healthz", Need::Nothing, |desk, call| Box::pin(probe::healthz(desk, call))).says(probe::HEALTHZ),
-    get("/readyz", Need::Nothing, |desk, call| Box::pin(probe::readyz(desk, call))).says(probe::READYZ),
-    get("/metrics", Need::Scraper, |desk, call| Box::pin(probe::metrics(desk, call))).says(probe::METRICS),
-    get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call)))
-        .says(look::OVERVIEW)
-        .by_place(),
-    get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).says(live::LIVE).by_place(),
-    get("/api/v1/devices/{key}", LOOK, |desk, call| Box::pin(look::device(desk, call)))
-        .says(look::DEVICE)
-        .by_place(),
-    get("/api/v1/devices/{key}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call)))
-        .says(look::TREND)
-        .by_place(),
-    get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call)))
-        .says(look::ENTRIES)
-        .by_place(),
-    get("/api/v1/entries/{id}", READ, |desk, call| Box::pin(look::entry(desk, call)))
-        .says(look::ENTRY)
-        .by_place(),
-    get("/api/v1/entries/{id}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call)))
-        .says(look::HL7)
-        .by_place(),
-    post("/api/v1/entries/{id}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call)))
-        .says(act::RELEASE)
-        .by_place(),
-    post("/api/v1/entries/{id}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call)))
-        .says(act::REPLAY)
-        .by_place(),
-    get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))).says(look::UPSTREAM),
-    post("/api/v1/upstream/test", Need::Session(Permission::TestUpstream), NO_BODY, |desk, call| {
-        Box::pin(act::test_upstream(desk, call))
-    })
-    .says(act::TEST),
-    get("/api/v1/pairing", PAIR, |desk, call| Box::pin(pair::standing(desk, call))).says(pair::STANDING),
-    post("/api/v1/pairing/preview", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::preview(desk, call)))
-        .says(pair::PREVIEW),
-    post("/api/v1/pairing/accept", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::accept(desk, call)))
-        .says(pair::ACCEPT),
-    post("/api/v1/pairing/forget", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::forget(desk, call)))
-        .says(pair::FORGET),
-    post("/api/v1/pairing/links", PAIR, LINK_BODY, |desk, call| Box::pin(pair::add_link(desk, call)))
-        .says(pair::ADD_LINK),
-    post("/api/v1/pairing/links/{name}/remove", PAIR, NO_BODY, |desk, call| {
-        Box::pin(pair::remove_link(desk, call))
-    })
-    .says(pair::REMOVE_LINK),
-    get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))).says(pair::PORTS),
-    get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))).says(pair::SCANNING),
-    post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call)))
-        .says(pair::SCAN),
-    get("/api/v1/recordings", PAIR, |desk, call| Box::pin(record::list(desk, call))).says(record::LIST),
-    post("/api/v1/recordings", PAIR, SMALL_BODY, |desk, call| Box::pin(record::start(desk, call)))
-        .says(record::START),
-    get("/api/v1/recordings/{name}", PAIR, |desk, call| Box::pin(record::export(desk, call)))
-        .says(record::EXPORT),
-    post("/api/v1/recordings/{name}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call)))
-        .says(record::STOP),
-    post("/api/v1/recordings/{name}/remove", PAIR, NO_BODY, |desk, call| {
-        Box::pin(record::remove(desk, call))
-    })
-    .says(record::REMOVE),
-    get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))).says(work::ORDERS),
-    post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call)))
-        .says(work::ADD),
-    post("/api/v1/worklist/find", WORKLIST, SMALL_BODY, |desk, call| Box::pin(work::find(desk, call)))
-        .says(work::FIND),
-    post("/api/v1/worklist/{id}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call)))
-        .says(work::CANCEL),
-    get("/api/v1/destinations", LOOK, |desk, call| Box::pin(onward::destinations(desk, call)))
-        .says(onward::DESTINATIONS),
-    get("/api/v1/destinations/{name}/messages", READ, |desk, call| Box::pin(onward::messages(desk, call)))
-        .says(onward::MESSAGES),
-    post("/api/v1/destinations/{name}/pause", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::pause(desk, call))
-    })
-    .says(onward::PAUSE),
-    post("/api/v1/destinations/{name}/resume", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::resume(desk, call))
-    })
-    .says(onward::RESUME),
-    post("/api/v1/destinations/{name}/release", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::release_all(desk, call))
-    })
-    .says(onward::RELEASE_ALL),
-    post("/api/v1/destinations/{name}/replay", RESEND, SMALL_BODY, |desk, call| {
-        Box::pin(onward::replay(desk, call))
-    })
-    .says(onward::REPLAY),
-    get("/api/v1/outgoing/{id}", READ, |desk, call| Box::pin(onward::message(desk, call)))
-        .says(onward::MESSAGE),
-    post("/api/v1/outgoing/{id}/release", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::release(desk, call))
-    })
-    .says(onward::RELEASE),
-    post("/api/v1/outgoing/{id}/rebuild", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::rebuild(desk, call))
-    })
-    .says(onward::REBUILD),
-    post("/api/v1/outgoing/{id}/drop", RESEND, SMALL_BODY, |desk, call| {
-        Box::pin(onward::discard(desk, call))
-    })
-    .says(onward::DISCARD),
-    get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call)))
-        .says(associate::STANDING)
-        .by_place(),
-    get("/api/v1/associations/devices/{key}", ASSOCIATE, |desk, call| {
-        Box::pin(associate::timeline(desk, call))
-    })
-    .says(associate::TIMELINE)
-    .by_place(),
-    get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call)))
-        .says(associate::DOUBTS),
-    post("/api/v1/associations/find", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::find(desk, call))
-    })
-    .says(associate::FIND)
-    .by_place(),
-    post("/api/v1/associations", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::associate(desk, call))
-    })
-    .says(associate::ASSOCIATE)
-    .by_place(),
-    post("/api/v1/associations/home", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::home(desk, call))
-    })
-    .says(associate::HOME)
-    .by_place(),
-    post("/api/v1/associations/{id}/end", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::end(desk, call))
-    })
-    .says(associate::END)
-    .by_place(),
-    post("/api/v1/associations/{id}/correct", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::correct(desk, call))
-    })
-    .says(associate::CORRECT)
-    .by_place(),
-    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call)))
-        .says(people::SEARCH),
-    get("/api/v1/people/{id}", READ, |desk, call| Box::pin(people::person(desk, call))).says(people::PERSON),
-    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))).says(people::PLACES),
-    post("/api/v1/people/merges/{id}/undo", RESEND, NO_BODY, |desk, call| {
-        Box::pin(people::unmerge(desk, call))
-    })
-    .says(people::UNMERGE),
-    get("/api/v1/certificate", SETTINGS, |desk, call| Box::pin(certificate::show(desk, call)))
-        .says(certificate::SHOW),
-    post("/api/v1/certificate", SETTINGS, CERTIFICATE_BODY, |desk, call| {
-        Box::pin(certificate::upload(desk, call))
-    })
-    .says(certificate::UPLOAD),
-    post("/api/v1/certificate/own", SETTINGS, NO_BODY, |desk, call| Box::pin(certificate::own(desk, call)))
-        .says(certificate::OWN),
-    get("/api/v1/audit", AUDIT, |desk, call| Box::pin(audit::rows(desk, call))).says(audit::ROWS),
-    post("/api/v1/audit/verify", AUDIT, NO_BODY, |desk, call| Box::pin(audit::verify(desk, call)))
-        .says(audit::VERIFY),
-    get("/api/v1/audit/export", AUDIT, |desk, call| Box::pin(audit::export(desk, call))).says(audit::EXPORT),
-    post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call)))
-        .says(pair::STOP_SCAN),
-];
 
 /// Every row.
 fn routes() -> impl Iterator<Item = &'static Route> {
-    entrance::ROUTES.iter().chain(ROUTES)
+    entrance::ROUTES.iter().chain(rows::ROUTES)
 }
 
 /// The whole desk as one warp filter; it never rejects.

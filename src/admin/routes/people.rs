@@ -31,7 +31,10 @@ pub(super) async fn search(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
     if wanted.text.chars().count() > TEXT_MAX || wanted.text.chars().any(char::is_control) {
         return Err(Problem::bad(format!("\"text\" has at most {TEXT_MAX} printable characters")));
     }
-    let limit = wanted.limit.unwrap_or(SHOWN).clamp(1, SHOWN_MAX);
+    let limit = wanted.limit.unwrap_or(SHOWN);
+    if !(1..=SHOWN_MAX).contains(&limit) {
+        return Err(Problem::bad(format!("\"limit\" is a whole number from 1 to {SHOWN_MAX}")));
+    }
     let found = desk.services.people.search(wanted.text, limit).await.map_err(problem)?;
     seen(&desk, &call, "patient.search", format!("{} found", found.people.len())).await?;
     Ok(json(&found))

@@ -90,6 +90,26 @@ impl Shape {
     }
 }
 
+/// An object that is described in words only.
+pub(super) enum Loose {}
+
+impl utoipa::PartialSchema for Loose {
+    fn schema() -> RefOr<Schema> {
+        let about = "An object; the types of the desk's own pages tell its members.";
+        let object = utoipa::openapi::schema::Type::Object;
+        utoipa::openapi::ObjectBuilder::new().schema_type(object).description(Some(about)).into()
+    }
+}
+
+impl ToSchema for Loose {
+    fn name() -> Cow<'static, str> {
+        "Loose".into()
+    }
+}
+
+pub(super) const PROFILES: Topic =
+    Topic { name: "Profiles", what: "The pages by which frames are read: firmware profiles and templates" };
+pub(super) const BOX: Topic = Topic { name: "Box", what: "Backups, settings, versions, starting anew" };
 pub(super) const PROBES: Topic = Topic { name: "Probes", what: "For machines: alive, ready, figures" };
 pub(super) const ACCESS: Topic = Topic { name: "Access", what: "Set-up, sessions, who one is" };
 pub(super) const ACCOUNT: Topic =

@@ -65,6 +65,8 @@ impl Memory {
             summary: Some("1 measurement".into()),
             attempts: 0,
             repeats: 0,
+            kind: None,
+            message: None,
         };
         let detail = EntryDetail {
             row,

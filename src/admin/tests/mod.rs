@@ -12,8 +12,12 @@ mod memory;
 mod onward;
 mod pair;
 mod people;
+mod profiles;
 mod record;
 mod trail;
+mod sets;
+mod system;
+mod upstreams;
 mod users;
 mod walk;
 mod wire;
@@ -105,6 +109,10 @@ impl Rig {
             associations: Arc::new(associate::Ward::default()),
             people: people::index(),
             trail: Arc::new(trail::Book::of(store.clone())),
+            sets: Arc::new(sets::Drawer::default()),
+            profiles: Arc::new(profiles::Bookcase),
+            upstreams: Arc::new(upstreams::Socket::default()),
+            system: Arc::new(system::Cellar::new()),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             access: Arc::new(access),

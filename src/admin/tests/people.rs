@@ -92,6 +92,10 @@ async fn a_search_is_bounded_and_an_unmerge_is_done_once() {
     let long = json!({ "text": "x".repeat(201) }).to_string();
     assert_eq!(rig.client.post("/api/v1/people", &long).await.status, 400);
     assert_eq!(rig.client.post("/api/v1/people", r#"{"name":"x"}"#).await.status, 400);
+    for limit in [0, 201] {
+        let wanted = json!({ "text": "x", "limit": limit }).to_string();
+        assert_eq!(rig.client.post("/api/v1/people", &wanted).await.status, 400);
+    }
     let undone = rig.client.post("/api/v1/people/merges/3/undo", "").await;
     assert_eq!((undone.status, undone.json()["beyond"].as_u64()), (200, Some(0)));
     let again = rig.client.post("/api/v1/people/merges/3/undo", "").await;

@@ -21,9 +21,10 @@ use crate::buffer::{Buffer, BufferError, Change, EntryDetail, EntryFilter, Mark,
 use crate::clock::SharedClock;
 use crate::config::{self, Link, Site, Transport};
 use crate::connector::{Later, Stop, ports};
-use crate::firmware_profile::{FirmwareProfile, Library, LinkContext};
+use crate::firmware_profile::{FirmwareProfile, LinkContext};
 use crate::gateway::desk::explained;
 use crate::gateway::links::Roster;
+use crate::gateway::profiles::Shelf;
 use crate::gateway::understand::{Meaning, Said, Understanding, context};
 use crate::gateway::worklist;
 use candidates::Candidates;
@@ -42,7 +43,7 @@ const PAGE: u32 = 200;
 pub(super) struct Pairing {
     buffer: Buffer,
     understanding: Arc<Understanding>,
-    library: Arc<Library>,
+    shelf: Arc<Shelf>,
     site: Site,
     broker: bool,
     candidates: Candidates,
@@ -65,6 +66,7 @@ impl Pairing {
     pub(super) fn new(
         buffer: Buffer,
         understanding: Arc<Understanding>,
+        shelf: Arc<Shelf>,
         config: &config::Config,
         clock: SharedClock,
     ) -> Self {
@@ -72,7 +74,7 @@ impl Pairing {
         Self {
             buffer,
             understanding,
-            library: config.library.clone(),
+            shelf,
             site: config.site.clone(),
             broker: config.broker.is_some(),
             candidates: Candidates::default(),
@@ -86,9 +88,9 @@ impl Pairing {
     /// Takes up again what was decided before: call before frames are looked at. A link or sender whose page or
     /// profile is gone is told and left out; its frames are held, not lost.
     pub(super) async fn remember(&self) -> Result<(), BufferError> {
-        let reader = self.buffer.reader();
+        let (reader, library) = (self.buffer.reader(), self.shelf.library());
         for (name, page) in reader.settings(LINK).await? {
-            match config::parse_link(&page, &self.site, &self.library, self.broker) {
+            match config::parse_link(&page, &self.site, &library, self.broker) {
                 Ok(link) if self.understanding.link(&link.name).is_none() => self.understanding.add(link),
                 Ok(_) => tracing::warn!(
                     link = name,
@@ -99,7 +101,7 @@ impl Pairing {
         }
         for (key, profile) in reader.settings(SENDER).await? {
             let Some((link, sender)) = key.split_once(BETWEEN) else { continue };
-            match self.library.find(&profile) {
+            match library.find(&profile) {
                 Some(known) => {
                     self.understanding.know(Sender { link: link.into(), sender: sender.into() }, Some(known));
                 }
@@ -118,6 +120,14 @@ impl Pairing {
         links.len()
     }
 
+    /// Ends a link's connector and starts it as the link is now.
+    pub(super) async fn restart(&self, link: &Link) {
+        if let Some(roster) = self.roster.get() {
+            roster.end(&link.name).await;
+            roster.start(link);
+        }
+    }
+
     /// A frame of a sender nobody has accepted.
     pub(super) fn saw(&self, who: Sender, stored: &Stored) {
         let guess = || {
@@ -125,7 +135,7 @@ impl Pairing {
             link.map(|link| {
                 let (codec, context) = (link.codec(), context(&link, stored.received));
                 candidates::guesses(
-                    &self.library,
+                    &self.shelf.library(),
                     codec.word(),
                     &stored.bytes,
                     stored.topic.as_deref(),
@@ -138,7 +148,7 @@ impl Pairing {
 
     fn profile(&self, id: &str) -> Result<Arc<FirmwareProfile>, Refusal> {
         let unknown = || Refusal::Conflict(format!("there is no firmware profile \"{id}\""));
-        self.library.find(id).ok_or_else(unknown)
+        self.shelf.library().find(id).ok_or_else(unknown)
     }
 
     async fn previewed(&self, who: Sender, profile: String) -> Result<Explained, Refusal> {
@@ -224,7 +234,7 @@ impl Pairing {
 
     async fn added(&self, link: serde_json::Value) -> Result<String, Refusal> {
         let page = toml::to_string(&link).map_err(|fault| Refusal::Conflict(fault.to_string()))?;
-        let link = config::parse_link(&page, &self.site, &self.library, self.broker);
+        let link = config::parse_link(&page, &self.site, &self.shelf.library(), self.broker);
         let link: Link = link.map_err(|fault| Refusal::Conflict(fault.to_string()))?;
         if self.understanding.link(&link.name).is_some() {
             return Err(Refusal::Conflict(format!("there is a link called \"{}\" already", link.name)));
@@ -273,7 +283,7 @@ impl Pairing {
     }
 
     fn begin_scan(&self, wanted: ScanWanted) -> Result<(), Refusal> {
-        if let Some(unknown) = wanted.profiles.iter().find(|id| self.library.find(id).is_none()) {
+        if let Some(unknown) = wanted.profiles.iter().find(|id| self.shelf.library().find(id).is_none()) {
             return Err(Refusal::Conflict(format!("there is no firmware profile \"{unknown}\"")));
         }
         let mut scanning = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
@@ -284,7 +294,7 @@ impl Pairing {
         let context = context.ok_or_else(|| Refusal::Failed("the site's zone is unknown".into()))?;
         let view = Arc::new(Mutex::new(ScanView::default()));
         let scan = Scan {
-            library: self.library.clone(),
+            library: self.shelf.library(),
             port: wanted.port,
             profiles: wanted.profiles,
             ask: wanted.ask,
@@ -313,7 +323,7 @@ impl Pairing {
             links: links.iter().map(link).collect(),
             candidates: self.candidates.all(),
             senders: self.understanding.senders().into_iter().map(known).collect(),
-            profiles: self.library.profiles().map(|profile| card(profile)).collect(),
+            profiles: self.shelf.library().profiles().map(|profile| card(profile)).collect(),
         }
     }
 }

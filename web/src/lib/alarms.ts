@@ -23,46 +23,70 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       'The alarm goes by itself when the emergency ends.',
     ],
   },
-  'audit-broken': {
-    name: 'The audit trail is not as it was written',
-    means:
-      'A row was changed, taken out or moved, or the trail was cut off or written anew: each row holds the check sum of the one before it, and a seal made with a key of the gateway counts them. Results are not touched by it; devices are heard and delivered as before.',
+  'upstream-unusable': {
+    name: m('The FHIR server that was set up cannot be used'),
+    means: m(
+      'What was set up at the desk cannot be put in force, most often because its key is not on this gateway. Nothing is delivered; everything is kept.',
+    ),
     steps: [
-      'Open Audit and verify it: the answer names the first row that is wrong.',
-      'Make a backup as it is and keep it apart; do not repair anything by hand.',
-      'Ask who had access to the disk or the system of this gateway. If the disk reports errors too, replace it.',
+      m('Open Upstream, then Set up: the reason stands at the top.'),
+      m('If the key is missing, make a new pair and have the server’s team register it.'),
+      m('Save it again: what waits goes by itself.'),
+    ],
+  },
+  'audit-broken': {
+    name: m('The audit trail is not as it was written'),
+    means: m(
+      'A row was changed, taken out or moved, or the trail was cut off or written anew: each row holds the check sum of the one before it, and a seal made with a key of the gateway counts them. Results are not touched by it; devices are heard and delivered as before.',
+    ),
+    steps: [
+      m('Open Audit and verify it: the answer names the first row that is wrong.'),
+      m('Make a backup as it is and keep it apart; do not repair anything by hand.'),
+      m(
+        'Ask who had access to the disk or the system of this gateway. If the disk reports errors too, replace it.',
+      ),
     ],
   },
   'audit-behind': {
-    name: 'The audit trail is not forwarded',
-    means:
+    name: m('The audit trail is not forwarded'),
+    means: m(
       'The syslog receiver or FHIR server that [audit] names has taken no row for a while. The trail is complete here; what is missing there follows by itself, in order.',
+    ),
     steps: [
-      'The alarm says what the receiver answered, or that it does not answer: mend that first.',
-      'Look at the address and the certificate under [audit] in the configuration.',
+      m('The alarm says what the receiver answered, or that it does not answer: mend that first.'),
+      m('Look at the address and the certificate under [audit] in the configuration.'),
     ],
   },
   'certificate-expiring': {
-    name: 'The certificate of the desk expires',
-    means:
+    name: m('The certificate of the desk expires'),
+    means: m(
       'Browsers refuse a desk with an expired certificate, so nobody could look at this gateway. Devices and delivery are not touched by it.',
+    ),
     steps: [
-      'Ask your authority for the renewed certificate and give it under Certificate, with its key; nothing has to be restarted.',
-      'Where the configuration file names the certificate, replace the file there and start the gateway again.',
-      'In a hurry: let the gateway make a new one of its own and compare its fingerprint at the console.',
+      m(
+        'Ask your authority for the renewed certificate and give it under Certificate, with its key; nothing has to be restarted.',
+      ),
+      m(
+        'Where the configuration file names the certificate, replace the file there and start the gateway again.',
+      ),
+      m('In a hurry: let the gateway make a new one of its own and compare its fingerprint at the console.'),
     ],
   },
   'disk-full': {
     name: m('The disk is full'),
     means: m(
       m(
-        'Nothing more can be kept, so nothing more is acknowledged: devices are told no and keep or repeat their results. What was acknowledged is safe and is still delivered.',
+        m(
+          'Nothing more can be kept, so nothing more is acknowledged: devices are told no and keep or repeat their results. What was acknowledged is safe and is still delivered.',
+        ),
       ),
     ),
     steps: [
       m(
         m(
-          'Look under Storage which folder holds the buffer, and free room on that disk (old logs, captures, copies).',
+          m(
+            'Look under Storage which folder holds the buffer, and free room on that disk (old logs, captures, copies).',
+          ),
         ),
       ),
       m('Nothing has to be restarted: devices are answered again as soon as there is room.'),
@@ -73,7 +97,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('The allowed storage is full'),
     means: m(
       m(
-        'The buffer has reached max_bytes with results that are not delivered yet. They are never dropped, so devices are refused.',
+        m(
+          'The buffer has reached max_bytes with results that are not delivered yet. They are never dropped, so devices are refused.',
+        ),
       ),
     ),
     steps: [
@@ -86,7 +112,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('The disk reports errors'),
     means: m(
       m(
-        'A write or a sync failed. The buffer was closed, opened again and checked; until it can be written, devices are refused. Nothing that was acknowledged is lost as long as the disk can be read.',
+        m(
+          'A write or a sync failed. The buffer was closed, opened again and checked; until it can be written, devices are refused. Nothing that was acknowledged is lost as long as the disk can be read.',
+        ),
       ),
     ),
     steps: [
@@ -98,7 +126,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('The disk changed what a device said'),
     means: m(
       m(
-        'A kept frame no longer has the check sum it was kept with. It is held and is never sent: a changed value could look right.',
+        m(
+          'A kept frame no longer has the check sum it was kept with. It is held and is never sent: a changed value could look right.',
+        ),
       ),
     ),
     steps: [
@@ -110,7 +140,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('The disk changed the kept copy of a delivered result'),
     means: m(
       m(
-        'The server got the result as the device said it; only the copy kept here was changed afterwards. Sending that copy again would send something else.',
+        m(
+          'The server got the result as the device said it; only the copy kept here was changed afterwards. Sending that copy again would send something else.',
+        ),
       ),
     ),
     steps: [m('Do not replay this entry.'), m('Make a backup and replace the disk.')],
@@ -119,7 +151,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('This box was restored from a backup'),
     means: m(
       m(
-        'It holds what the backup held. What devices said after the backup was made is not here; what was delivered after it may be delivered again, which changes nothing on the server.',
+        m(
+          'It holds what the backup held. What devices said after the backup was made is not here; what was delivered after it may be delivered again, which changes nothing on the server.',
+        ),
       ),
     ),
     steps: [m('Ask the senders of the time between for their results, where they matter.')],
@@ -128,7 +162,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('Acknowledged frames are missing'),
     means: m(
       m(
-        'After a fault of the disk the buffer holds fewer frames than it had acknowledged. Their senders believe that they arrived.',
+        m(
+          'After a fault of the disk the buffer holds fewer frames than it had acknowledged. Their senders believe that they arrived.',
+        ),
       ),
     ),
     steps: [
@@ -140,13 +176,17 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('A damaged database was replaced'),
     means: m(
       m(
-        'The database could not be used. Everything readable was copied into a new one and the box went on. The damaged file lies beside it, untouched.',
+        m(
+          'The database could not be used. Everything readable was copied into a new one and the box went on. The damaged file lies beside it, untouched.',
+        ),
       ),
     ),
     steps: [
       m(
         m(
-          'Read the figures of the alarm: what was copied, what is held because it was changed, what could not be read.',
+          m(
+            'Read the figures of the alarm: what was copied, what is held because it was changed, what could not be read.',
+          ),
         ),
       ),
       m('If frames could not be read, ask their senders again.'),
@@ -162,7 +202,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('Entries are held'),
     means: m(
       m(
-        'They could not be read, or not be told to a patient, or the server refused them. They stay here until a person decides, and nothing behind them waits for them except for the same device and patient.',
+        m(
+          'They could not be read, or not be told to a patient, or the server refused them. They stay here until a person decides, and nothing behind them waits for them except for the same device and patient.',
+        ),
       ),
     ),
     steps: [
@@ -181,12 +223,16 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
   unfinished: {
     name: m('Great messages were turned away'),
     means: m(
-      'Senders had begun more great messages at once than the memory of this gateway has room for. The connections that held most for longest were closed; what was not acknowledged is still with its sender. The others were not delayed.',
+      m(
+        'Senders had begun more great messages at once than the memory of this gateway has room for. The connections that held most for longest were closed; what was not acknowledged is still with its sender. The others were not delayed.',
+      ),
     ),
     steps: [
       m('Open Devices: the links say which connections were closed.'),
       m(
-        'A sender that begins messages and does not end them is broken, or no device at all: unplug it, or leave its address out of allow.',
+        m(
+          'A sender that begins messages and does not end them is broken, or no device at all: unplug it, or leave its address out of allow.',
+        ),
       ),
       m('If all of them are meant, allow more with unfinished_bytes in [intake].'),
     ],
@@ -195,7 +241,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('Results wait for another server or a stick'),
     means: m(
       m(
-        'A FHIR server or a folder beside the main one has taken nothing for five minutes. What is for it waits in its own queue; nothing is lost, and the others go on.',
+        m(
+          'A FHIR server or a folder beside the main one has taken nothing for five minutes. What is for it waits in its own queue; nothing is lost, and the others go on.',
+        ),
       ),
     ),
     steps: [
@@ -208,7 +256,9 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
     name: m('The clock of a device is wrong'),
     means: m(
       m(
-        'Its results carry the device’s time, which is too far from this gateway’s. They are delivered with the time as it was said; nothing is corrected silently.',
+        m(
+          'Its results carry the device’s time, which is too far from this gateway’s. They are delivered with the time as it was said; nothing is corrected silently.',
+        ),
       ),
     ),
     steps: [
