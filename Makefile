@@ -80,7 +80,7 @@ static:          ## The static binary, and what it says of itself
 	@file target/$(HOST)/quick/bedside | grep -E 'static(ally linked|-pie linked)' || { echo "the binary is not static"; exit 1; }
 	target/$(HOST)/quick/bedside selftest
 
-bench: web       ## Durable answers per second beside a floor, and end to end
+bench: web       ## Each figure beside its floor and its aim: target/bench/speed.{md,svg,json}
 	cargo bench --bench gateway
 
 audit:           ## Licences, bans, sources; advisories where a database copy is present

@@ -15,6 +15,8 @@ use super::MAX_FRAME_BYTES;
 const LEAST_BYTES: usize = 2 << 10;
 /// Longer frames are worth the time DEFLATE takes.
 const LZ4_BYTES: usize = 64 << 10;
+/// The lowest with codes made for the frame: level 1 takes fixed ones, which save nothing of a wave.
+const LEVEL: Compression = Compression::new(2);
 /// DEFLATE cannot say more than 1032 bytes in one, LZ4 not more than 255; a row that claims more is damaged.
 const MOST_FROM_ONE: usize = 1032;
 
@@ -42,7 +44,7 @@ pub(super) fn packed(bytes: &[u8]) -> Option<Packed> {
 
 fn deflated(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut out = vec![0; bytes.len() / 4 * 3];
-    let mut compress = Compress::new(Compression::fast(), false);
+    let mut compress = Compress::new(LEVEL, false);
     let ended = compress.compress(bytes, &mut out, FlushCompress::Finish).ok()?;
     out.truncate(usize::try_from(compress.total_out()).ok()?);
     (ended == Status::StreamEnd).then_some(out)

@@ -89,11 +89,6 @@ pub(super) const SEARCH: Says = says(
 pub(super) async fn search(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let wanted: Wanted = call.json()?;
     let filter = wanted.filter()?;
-    let presence = call.presence()?;
-    if filter.text.is_some() {
-        // What was searched for may be a patient's number: the trail says that it was searched, not for whom.
-        desk.audit(desk.line(Some(&presence.user), "entries.search", Outcome::Done, call.peer)).await?;
-    }
     let store = &desk.services.store;
     let page = store.entries(filter).await?;
     let counts = store.backlog().await?.counts;
@@ -163,8 +158,8 @@ pub(super) const RUN: Says = says("runSet", MESSAGES, "Does what a set was froze
 
 /// `POST /api/v1/sets/{token}/run`
 pub(super) async fn run(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let set = own(&desk, &call)?;
     let said: Confirmation = if call.body.is_empty() { Confirmation::default() } else { call.json()? };
+    let set = own(&desk, &call)?;
     if said.count.is_some_and(|count| count != set.count) || (said.count.is_none() && set.count > TYPED_ABOVE)
     {
         let detail = format!("type the number of entries, {}, to say that they are meant", set.count);

@@ -154,7 +154,7 @@ async fn a_patient_is_searched_for_in_a_body_and_the_trail_does_not_name_them() 
     rig.store.keep(7, crate::admin::store::EntryState::Held, b"x");
     let found = rig.client.post("/api/v1/search", r#"{"text":"4711","state":"held"}"#).await;
     assert_eq!((found.status, &found.json()["entries"][0]["id"]), (200, &json!(7)));
-    assert_eq!(rig.store.trail(), ["anna entries.search - done"]);
+    assert_eq!(rig.store.trail(), ["anna entries.search entries done"]);
     assert_eq!(rig.client.get("/api/v1/entries/7/compare").await.json()["asked"], false);
     assert_eq!(rig.client.get("/api/v1/entries/8/compare").await.status, 404);
 }
