@@ -91,7 +91,8 @@ async fn kills() {
     let mut rig = Rig::open("kills", 10_000);
     while !rig.is_over() {
         let began = Instant::now();
-        let plan = if rig.done.stretches.is_multiple_of(2) { Plan::all("killed") } else { Plan::of("killed") };
+        let plan =
+            if rig.done.stretches.is_multiple_of(2) { Plan::all("killed") } else { Plan::of("killed") };
         let wrong = kills::killed_of(plan, rig.seed(), STRETCH).await;
         rig.stretch(began, STRETCH.into(), &wrong);
     }

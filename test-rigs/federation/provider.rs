@@ -50,10 +50,11 @@ impl Rig {
             .stdout(Stdio::piped())
             .spawn()
             .expect("node is needed");
-        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let process = Process(child);
-        let ready = out.lines().map_while(Result::ok).any(|line| line.contains("\"ready\":true"));
-        assert!(ready, "the provider did not start");
+        assert!(out.any(|line| line.contains("\"ready\":true")), "the provider did not start");
+        // Nobody reads what it says next, but it must be able to say it.
+        std::thread::spawn(move || out.for_each(drop));
         let issuer = format!("http://127.0.0.1:{port}");
         let name = if secret.is_some() { "client_secret = \"oidc-client\"\n" } else { "" };
         let config: Config = toml::from_str(&format!(

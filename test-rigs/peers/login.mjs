@@ -20,7 +20,7 @@ async function made(generation) {
     clients: [
       {
         client_id: clientId,
-        client_secret: secret,
+        ...(secret && { client_secret: secret }),
         redirect_uris: [redirect],
         grant_types: ['authorization_code'],
         response_types: ['code'],
