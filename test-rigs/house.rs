@@ -336,9 +336,10 @@ fn every_attack_names_tests_that_exist() {
 
 /// Names of query parameters a route may take. None holds a patient's name, number or birth date: what is searched for comes in
 /// a body. `who` is a user of the desk, `code` a code of a metric.
-const QUERY: [&str; 20] = [
-    "after", "before", "code", "device", "entry", "from", "kind", "limit", "link", "minutes", "name",
-    "outcome", "profile", "state", "to", "unmasked", "until", "what", "who", "zone",
+const QUERY: [&str; 25] = [
+    "after", "at", "before", "code", "device", "entry", "from", "kind", "limit", "link", "manifest",
+    "message", "minutes", "name", "outcome", "profile", "reason", "state", "to", "type", "unmasked", "until",
+    "what", "who", "zone",
 ];
 
 #[test]

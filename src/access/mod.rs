@@ -5,6 +5,7 @@
 //! calls keeps what is to be kept: a password only as its Argon2id hash, a session only as the SHA-256 of its
 //! token, a set-up code nowhere but in memory.
 
+pub mod browser;
 mod certificate;
 mod common;
 mod grants;
@@ -81,6 +82,9 @@ pub fn fuzz(bytes: &[u8]) {
     oidc::fuzz(bytes);
     ldap::fuzz(bytes);
     recovery_hash(&text);
+    if let Ok(seal) = Seal::make_key().and_then(|key| Seal::new(&key)) {
+        assert!(!browser::is_known(&seal, &browser::Bond::of("anna", "", []), &text, 365, None, now));
+    }
     assert!(!Grants::read(&text).permissions(Role::Auditor).holds(Permission::Users));
     let (name, password) = text.split_once('\n').unwrap_or(("", &text));
     if check_password(password, name, &[name]).is_ok() {

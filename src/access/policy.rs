@@ -39,6 +39,10 @@ pub struct StepUp {
     pub unknown_device: bool,
     /// A risky action needs a proof not older than so many minutes; 0: never.
     pub risky_after_min: u32,
+    /// Days a browser is remembered whose user asked for it when they proved a second factor there: a log-in from it, in
+    /// the same network where `new_network` says so, is not asked for the factor; a risky action still is. 0: none is
+    /// remembered.
+    pub remember_days: u32,
 }
 
 impl Default for Config {
@@ -57,7 +61,7 @@ impl Default for Config {
 
 impl Default for StepUp {
     fn default() -> Self {
-        Self { new_network: true, unknown_device: true, risky_after_min: 15 }
+        Self { new_network: true, unknown_device: true, risky_after_min: 15, remember_days: 0 }
     }
 }
 
@@ -77,6 +81,9 @@ impl Config {
         }
         if self.step_up.risky_after_min > 720 {
             return Err(("step_up", "risky_after_min is 0 (never asked) to 720 minutes".into()));
+        }
+        if self.step_up.remember_days > 90 {
+            return Err(("step_up", "remember_days is 0 (never) to 90 days".into()));
         }
         self.oidc.as_ref().map_or(Ok(()), oidc::Config::check).map_err(|why| ("oidc", why))?;
         self.ldap.as_ref().map_or(Ok(()), ldap::Config::check).map_err(|why| ("ldap", why))
@@ -192,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_off_asks_nothing() {
-        let none = StepUp { new_network: false, unknown_device: false, risky_after_min: 0 };
+        let none = StepUp { new_network: false, unknown_device: false, risky_after_min: 0, remember_days: 0 };
         assert_eq!(doubt(&none, "192.0.2.1", "other", true, 10_000), None);
         let odd = Proof { at: at(0), from: "not an address", agent: "" };
         let peer = "10.0.0.1".parse().unwrap();
@@ -207,6 +214,7 @@ mod tests {
             Config { idle_min: 0, ..Config::default() },
             Config { life_h: 13, ..Config::default() },
             Config { break_glass_min: 241, ..Config::default() },
+            Config { step_up: StepUp { remember_days: 91, ..StepUp::default() }, ..Config::default() },
         ];
         for config in wrong {
             assert!(config.check().is_err());

@@ -214,10 +214,12 @@ impl Desk {
             Stage::Enrol => return Err(refused("second-factor", "set up a second factor first")),
         }
         if !presence.permissions.holds(permission) {
+            self.audit_refusal(&presence.user, route, permission.word(), peer).await?;
             return Err(refused("role", "your role may not do that"));
         }
         let limited = presence.grants.is_limited() && presence.break_glass.is_none();
         if limited && !terms.by_place && permission != Permission::Presence {
+            self.audit_refusal(&presence.user, route, "beyond the user's places", peer).await?;
             return Err(refused("place", "you may use only what belongs to your places; this has no place"));
         }
         self.check_proof(&presence, headers, peer, terms)?;

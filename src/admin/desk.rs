@@ -245,12 +245,35 @@ impl Desk {
         action: &'static str,
         target: String,
     ) -> Result<(), Problem> {
-        let (user, now) = (&call.presence()?.user, self.now());
-        let from = call.peer.to_canonical();
+        let user = &call.presence()?.user;
+        self.audit_once(self.line(Some(user), action, Outcome::Done, call.peer), user, call.peer, target)
+            .await
+    }
+
+    /// Writes down that somebody was refused what they may not, unless the same was written down a moment ago.
+    pub(super) async fn audit_refusal(
+        &self,
+        user: &str,
+        route: &'static str,
+        why: &'static str,
+        from: IpAddr,
+    ) -> Result<(), Problem> {
+        let line = self.line(Some(user), "access.refused", Outcome::Refused, from);
+        let line = AuditRow { note: Some(why.into()), ..line };
+        self.audit_once(line, user, from, route.into()).await
+    }
+
+    async fn audit_once(
+        &self,
+        line: AuditRow,
+        user: &str,
+        from: IpAddr,
+        target: String,
+    ) -> Result<(), Problem> {
+        let (from, action, now) = (from.to_canonical(), line.action, line.at);
         if !lock(&self.looks).is_new(user, from, action, &target, now) {
             return Ok(());
         }
-        let line = self.line(Some(user), action, Outcome::Done, call.peer);
         self.audit(AuditRow { target: Some(target.clone()), ..line }).await?;
         lock(&self.looks).written(user, from, action, target, now);
         Ok(())

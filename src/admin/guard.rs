@@ -11,6 +11,8 @@ use crate::access::TokenHash;
 
 /// The session's cookie. The `__Host-` prefix binds it to this host, to HTTPS and to `Path=/` (RFC 6265bis §4.1.3).
 pub(super) const COOKIE_NAME: &str = "__Host-bedside";
+/// What remembers a browser that a second factor was proven in.
+const BROWSER_COOKIE: &str = "__Host-bedside-browser";
 /// The header our pages send with every change; a form of another site cannot.
 pub(super) const CSRF_HEADER: &str = "x-bedside-csrf";
 /// Most of a cookie header that is looked at.
@@ -79,6 +81,21 @@ pub(super) fn claimed_session(headers: &HeaderMap) -> Option<TokenHash> {
         (Some(token), None) => TokenHash::of(token),
         _ => None,
     }
+}
+
+/// What a browser says it is remembered by; two are none.
+pub(super) fn claimed_browser(headers: &HeaderMap) -> Option<&str> {
+    let mut ours = cookies(headers, BROWSER_COOKIE);
+    match (ours.next(), ours.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// `Set-Cookie` that has a browser remembered for so many days.
+pub(super) fn browser_cookie(value: &str, days: u32) -> String {
+    let seconds = u64::from(days) * 86_400;
+    format!("{BROWSER_COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}")
 }
 
 /// The values of all cookies of this name.

@@ -142,10 +142,10 @@ const HEAD: usize = 1_024;
 
 /// An entry of a list with its headline; `None` when it is not one of those wanted.
 fn listed(row: &rusqlite::Row<'_>, filter: &EntryFilter) -> rusqlite::Result<Option<EntryRow>> {
-    let about = EntryRow {
-        headline: Headline::of(&compact::head(row.get_ref(13)?.as_blob()?, row.get(14)?, HEAD)),
-        ..entry_row(row)?
-    };
+    // To SQLite a part of nothing is NULL.
+    let beginning = row.get_ref(13)?.as_blob_or_null()?.unwrap_or_default();
+    let about =
+        EntryRow { headline: Headline::of(&compact::head(beginning, row.get(14)?, HEAD)), ..entry_row(row)? };
     let fits = |wanted: &Option<String>, is: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(is);
     let reason = about.reason.as_deref().unwrap_or_default();
     let wanted = fits(&filter.kind, &|kind| about.headline.is(kind))

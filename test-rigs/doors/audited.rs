@@ -222,7 +222,9 @@ async fn the_trail_goes_to_a_syslog_receiver_and_to_a_fhir_server() {
     assert!(words.contains(&"config.change".to_owned()), "another configuration is told: {words:?}");
     let store = &clinic.server.running.store;
     common::until(PATIENCE, "every row is an AuditEvent there", async || {
-        store.ids("AuditEvent").len() == trail(&clinic).len()
+        let (there, here) = (store.ids("AuditEvent").len(), trail(&clinic).len());
+        println!("{there} of {here} rows; {}", clinic.bedside.log());
+        there == here
     })
     .await;
     let events: Vec<_> =

@@ -138,7 +138,7 @@ impl Clinic {
     /// All entries in a state, oldest first.
     pub(crate) async fn entries(&self, state: &str) -> Vec<Value> {
         let page = self.desk.get(&format!("/api/v1/entries?limit=200&state={state}")).await.json();
-        let mut entries = page["entries"].as_array().unwrap().clone();
+        let mut entries = page["entries"].as_array().unwrap_or_else(|| panic!("no entries: {page}")).clone();
         entries.reverse();
         entries
     }

@@ -74,6 +74,8 @@ pub(crate) async fn newer(sabotage: Sabotage) -> Vec<Wrong> {
     let database = rusqlite::Connection::open(clinic.database()).unwrap();
     let version: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     database.pragma_update(None, "user_version", version + 1).unwrap();
+    // As a newer box writes it; one bit of the header alone would be the disk's doing, and put right.
+    database.execute("UPDATE tally SET value = ?1 WHERE name = 'schema'", [version + 1]).unwrap();
     drop(database);
     let before = contents(&clinic.data());
     let mut wrong = Vec::new();
@@ -99,6 +101,7 @@ pub(crate) async fn newer(sabotage: Sabotage) -> Vec<Wrong> {
     }
     let database = rusqlite::Connection::open(clinic.database()).unwrap();
     database.pragma_update(None, "user_version", version).unwrap();
+    database.execute("UPDATE tally SET value = ?1 WHERE name = 'schema'", [version]).unwrap();
     drop(database);
     wrong.extend(clinic.close().await.0);
     wrong

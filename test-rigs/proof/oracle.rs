@@ -297,7 +297,9 @@ impl Oracle<'_> {
 }
 
 /// What may lie in the buffer's folder.
-const OURS: [&str; 11] = [
+const OURS: [&str; 13] = [
+    "audit.seal",
+    "audit.seal.new",
     "bedside.db",
     "bedside.db-wal",
     "bedside.db-shm",

@@ -84,7 +84,8 @@ export function bareIn(name, source) {
           (one.name === 'code' || one.attributes.some((a) => a.name === 'translate')),
       );
       if (inStyle || (attribute ? !SAID_BY.has(attribute.name) : exempt)) return;
-      if (attribute?.name === 'placeholder' && !/[a-z]{2,}[ .…]|^[a-z]+$/i.test(node.data)) return;
+      if (attribute?.name === 'placeholder' && !/^(?!https?:|\/).*([a-z]{2,}[ .…]|^[a-z]+$)/i.test(node.data))
+        return;
       found.push(node.data.trim());
     }
     if (

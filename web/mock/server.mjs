@@ -41,6 +41,25 @@ let desk = new Desk(ward.links());
 let bedsides = new Bedsides(flags.scenario);
 let outgoing = new Outgoing(flags.scenario);
 let role = 'admin';
+/** As src/access/roles.txt has it. */
+const WORDS =
+  'session.use devices.see messages.read messages.resend upstream.test devices.pair worklist.use associations.change profiles.change upstreams.change settings.change break-glass.use users.change audit.read backup.make'.split(
+    ' ',
+  );
+const MAY = {
+  admin: WORDS,
+  engineer: WORDS.slice(0, 12),
+  integrator: WORDS.slice(0, 10),
+  clinician: [
+    'session.use',
+    'devices.see',
+    'messages.read',
+    'worklist.use',
+    'associations.change',
+    'break-glass.use',
+  ],
+  auditor: ['session.use', 'audit.read'],
+};
 let user = flags.ready ? { username: 'anna', password: 'correct horse battery' } : null;
 let cutUntil = 0;
 let failures = 0;
@@ -310,7 +329,8 @@ const ROUTES = [
         source: 'local',
         stage: 'in',
         factors: [],
-        permissions: ['session.use', 'devices.see', 'messages.read'],
+        permissions: MAY[role],
+        remember_days: 0,
         places: null,
         devices: null,
         break_glass: null,

@@ -10,13 +10,35 @@ export const SETUP = {
   fingerprint: 'AA:BB:CC',
   version: '1.2.3',
 };
+const CLINICIAN = [
+  'session.use',
+  'devices.see',
+  'messages.read',
+  'worklist.use',
+  'associations.change',
+  'break-glass.use',
+];
+const ADMIN = [
+  ...CLINICIAN,
+  'messages.resend',
+  'upstream.test',
+  'devices.pair',
+  'users.change',
+  'audit.read',
+  'profiles.change',
+  'upstreams.change',
+  'backup.make',
+  'settings.change',
+];
+
 export const SESSION = {
   username: 'anna',
   role: 'admin',
   source: 'local',
   stage: 'in',
   factors: ['totp'],
-  permissions: ['session.use', 'devices.see', 'messages.read', 'users.change', 'break-glass.use'],
+  permissions: ADMIN,
+  remember_days: 0,
   places: null,
   devices: null,
   break_glass: null,
@@ -24,6 +46,9 @@ export const SESSION = {
   simulated: true,
   version: '1.2.3',
 };
+
+export const AUDITOR = { ...SESSION, role: 'auditor', permissions: ['session.use', 'audit.read'] };
+export const NURSE = { ...SESSION, role: 'clinician', permissions: CLINICIAN };
 export const TAKEN = '2026-11-22T14:00:00.000Z';
 /** A patient’s name that would run if it were ever taken as markup. */
 export const HOSTILE = '<img src=x onerror="window.ran = true">';
@@ -125,6 +150,8 @@ export const ENTRY: EntryDetail = {
   link: 'monitors',
   peer: '10.0.0.4:5100',
   device: DEVICE.key,
+  kind: 'ORU^R01',
+  message: null,
   state: 'held',
   reason: 'The unit “furlong” is unknown',
   bytes: 5,

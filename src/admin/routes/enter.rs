@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::call::Call;
 use super::says::{ACCESS, Says, says};
-use crate::access::{Role, Stage, Throttled, Token, Vouched, check_password, check_username, rp_id};
+use crate::access::{Role, Stage, Throttled, Token, Vouched, browser, check_password, check_username, rp_id};
 use crate::admin::admission::agent;
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
@@ -94,6 +94,8 @@ struct WhoIsThere {
     site: String,
     simulated: bool,
     version: &'static str,
+    /// Days a browser can be remembered in which a second factor is proven; 0: none is.
+    remember_days: u32,
 }
 
 /// An emergency that lasts.
@@ -275,6 +277,7 @@ pub(super) async fn session(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
         site: about.site.clone(),
         simulated: about.simulated,
         version: about.version,
+        remember_days: desk.services.access.step_up.remember_days,
     }))
 }
 
@@ -309,6 +312,22 @@ pub(super) fn kinds(factors: &[FactorRow], call: &Call) -> Vec<&'static str> {
     found
 }
 
+/// What a remembered browser is bound to.
+pub(super) fn bond(user: &User, factors: &[FactorRow]) -> browser::Bond {
+    let own = factors.iter().filter(|factor| factor.kind != "recovery").map(|factor| factor.id);
+    browser::Bond::of(&user.name, &user.password_hash, own)
+}
+
+/// Whether this user proved a factor in this browser lately, and asked to be remembered.
+fn knows_browser(desk: &Desk, call: &Call, user: &User, factors: &[FactorRow]) -> bool {
+    let rules = &desk.services.access.step_up;
+    let network = rules.new_network.then_some(call.peer);
+    guard::claimed_browser(&call.headers).is_some_and(|cookie| {
+        let bond = bond(user, factors);
+        browser::is_known(&desk.services.seal, &bond, cookie, rules.remember_days, network, desk.now())
+    })
+}
+
 /// A new session with a new token; the one the browser came with ends.
 pub(super) async fn let_in(
     desk: &Desk,
@@ -320,22 +339,49 @@ pub(super) async fn let_in(
 ) -> Result<Answer, Problem> {
     let factors = factors_of(desk, &user.name).await?;
     let has = factors.iter().any(|factor| factor.kind != "recovery");
-    let stage = stage(desk, user, has, factor_proven);
-    let now = desk.now();
-    let token =
-        begin(desk, call, user, stage, [now, now.plus(desk.services.access.limits().life)], with, line);
-    let token = token.await?;
+    let known = has && !factor_proven && knows_browser(desk, call, user, &factors);
+    let stage = stage(desk, user, has, factor_proven || known);
+    let mut span = Span::fresh(desk);
+    if known {
+        // Remembered is not proven: the first risky action asks for the factor.
+        span.proven = Timestamp::from_micros(0, true);
+    }
+    let line = line.map(|line| match known {
+        true => AuditRow { note: Some("a remembered browser".into()), ..line },
+        false => line,
+    });
+    let token = begin(desk, call, user, stage, span, with, line).await?;
     let body = LetIn { username: user.name.clone(), stage, factors: kinds(&factors, call) };
     Ok(with_header(json(&body), SET_COOKIE, &guard::cookie(token.text())))
 }
 
-/// Begins a session that lasts from and until `span`, in one write with all that belongs to it.
+/// When a session began, when it is over in any case, and when its user proved who they are.
+pub(super) struct Span {
+    pub(super) created: Timestamp,
+    pub(super) expires: Timestamp,
+    pub(super) proven: Timestamp,
+}
+
+impl Span {
+    /// Begins now.
+    pub(super) fn fresh(desk: &Desk) -> Self {
+        let now = desk.now();
+        Self { created: now, expires: now.plus(desk.services.access.limits().life), proven: now }
+    }
+
+    /// Goes on, proven anew.
+    pub(super) fn renewed(session: &Session, now: Timestamp) -> Self {
+        Self { created: session.created, expires: session.expires, proven: now }
+    }
+}
+
+/// Begins a session that lasts so long, in one write with all that belongs to it.
 pub(super) async fn begin(
     desk: &Desk,
     call: &Call,
     user: &User,
     stage: Stage,
-    span: [Timestamp; 2],
+    span: Span,
     mut with: Vec<Change>,
     line: Option<AuditRow>,
 ) -> Result<Token, Problem> {
@@ -346,17 +392,15 @@ pub(super) async fn begin(
         with.push(Change::Account(AccountChange::LoggedIn { name: user.name.clone() }));
     }
     let token = Token::make().map_err(Problem::unavailable)?;
-    let [created, expires] = span;
-    let now = desk.now();
     let session = Session {
         id: 0,
         token: token.hash(),
         user: user.name.clone(),
         stage,
-        created,
-        last_seen: now,
-        expires,
-        proven: now,
+        created: span.created,
+        last_seen: desk.now(),
+        expires: span.expires,
+        proven: span.proven,
         peer: call.peer.to_canonical().to_string(),
         agent: agent(&call.headers),
     };

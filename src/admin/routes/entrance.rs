@@ -1,7 +1,8 @@
 //! The rows of getting in, of one's own account and of users: who may, how fresh the proof must be, in person or by token.
 
 use super::{
-    LINK_BODY, NO_BODY, Need, PRESENCE, Route, SMALL_BODY, account, enter, factor, get, post, users, vouched,
+    LINK_BODY, NO_BODY, Need, PRESENCE, Route, SMALL_BODY, account, enrol, enter, factor, get, post, users,
+    vouched,
 };
 use crate::access::{Permission, Stage};
 use crate::admin::admission::ANY_STAGE;
@@ -33,54 +34,59 @@ pub(super) const ROUTES: &[Route] = &[
         .entering(ANY_STAGE)
         .in_person()
         .says(factor::PROVE),
+    post("/api/v1/factor/fresh", PRESENCE, NO_BODY, |desk, call| Box::pin(factor::fresh(desk, call)))
+        .risky()
+        .in_person()
+        .says(factor::FRESH),
     get("/api/v1/oidc/begin", Need::Nothing, |desk, call| Box::pin(vouched::begin(desk, call)))
         .says(vouched::BEGIN),
     get("/api/v1/oidc/return", Need::Nothing, |desk, call| Box::pin(vouched::back(desk, call)))
         .says(vouched::BACK),
-    get("/api/v1/account", PRESENCE, |desk, call| Box::pin(factor::account(desk, call)))
+    get("/api/v1/account", PRESENCE, |desk, call| Box::pin(enrol::account(desk, call)))
         .entering(ANY_STAGE)
         .in_person()
-        .says(factor::ACCOUNT_OF_ONE),
+        .says(enrol::ACCOUNT_OF_ONE),
     post("/api/v1/account/totp/begin", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(factor::totp_begin(desk, call))
+        Box::pin(enrol::totp_begin(desk, call))
     })
     .entering(ENROLLING)
     .risky()
     .in_person()
-    .says(factor::TOTP_BEGIN),
-    post("/api/v1/account/totp", PRESENCE, SMALL_BODY, |desk, call| Box::pin(factor::totp_add(desk, call)))
+    .says(enrol::TOTP_BEGIN),
+    post("/api/v1/account/totp", PRESENCE, SMALL_BODY, |desk, call| Box::pin(enrol::totp_add(desk, call)))
         .entering(ENROLLING)
         .risky()
         .in_person()
-        .says(factor::TOTP_ADD),
+        .says(enrol::TOTP_ADD),
     post("/api/v1/account/passkey/begin", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(factor::passkey_begin(desk, call))
+        Box::pin(enrol::passkey_begin(desk, call))
     })
     .entering(ENROLLING)
     .risky()
     .in_person()
-    .says(factor::PASSKEY_BEGIN),
+    .says(enrol::PASSKEY_BEGIN),
     post("/api/v1/account/passkey", PRESENCE, LINK_BODY, |desk, call| {
-        Box::pin(factor::passkey_add(desk, call))
+        Box::pin(enrol::passkey_add(desk, call))
     })
     .entering(ENROLLING)
     .risky()
     .in_person()
-    .says(factor::PASSKEY_ADD),
-    post("/api/v1/account/recovery", PRESENCE, NO_BODY, |desk, call| Box::pin(factor::recovery(desk, call)))
+    .says(enrol::PASSKEY_ADD),
+    post("/api/v1/account/recovery", PRESENCE, NO_BODY, |desk, call| Box::pin(enrol::recovery(desk, call)))
         .risky()
         .in_person()
-        .says(factor::RECOVERY),
+        .says(enrol::RECOVERY),
     post("/api/v1/account/factors/{id}/remove", PRESENCE, NO_BODY, |desk, call| {
-        Box::pin(factor::remove(desk, call))
+        Box::pin(enrol::remove(desk, call))
     })
     .risky()
     .in_person()
-    .says(factor::REMOVE),
+    .says(enrol::REMOVE),
     post("/api/v1/account/password", PRESENCE, SMALL_BODY, |desk, call| {
         Box::pin(account::password(desk, call))
     })
     .entering(&[Stage::Password])
+    .risky()
     .in_person()
     .says(account::PASSWORD),
     get("/api/v1/account/sessions", PRESENCE, |desk, call| Box::pin(account::sessions(desk, call)))

@@ -91,7 +91,8 @@ pub(super) const ROUTES: &[Route] = &[
         .says(sets::FREEZE),
     get("/api/v1/sets/{token}", RESEND, |desk, call| Box::pin(sets::set(desk, call))).says(sets::SET),
     post("/api/v1/sets/{token}/run", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::run(desk, call)))
-        .says(sets::RUN),
+        .says(sets::RUN)
+        .risky(),
     get("/api/v1/entries/{id}/compare", RESEND, |desk, call| Box::pin(sets::compare(desk, call)))
         .says(sets::COMPARE),
     get("/api/v1/views", READ, |desk, call| Box::pin(sets::views(desk, call))).says(sets::VIEWS),
@@ -117,11 +118,13 @@ pub(super) const ROUTES: &[Route] = &[
     post("/api/v1/profiles/{profile}/save", PROFILES, PAGE_BODY, |desk, call| {
         Box::pin(profiles::save(desk, call))
     })
-    .says(profiles::SAVE),
+    .says(profiles::SAVE)
+    .risky(),
     post("/api/v1/profiles/{profile}/revert", PROFILES, NO_BODY, |desk, call| {
         Box::pin(profiles::revert(desk, call))
     })
-    .says(profiles::REVERT),
+    .says(profiles::REVERT)
+    .risky(),
     get("/api/v1/templates", PROFILES, |desk, call| Box::pin(profiles::templates(desk, call)))
         .says(profiles::TEMPLATES),
     get("/api/v1/templates/{name}", PROFILES, |desk, call| Box::pin(profiles::template(desk, call)))
@@ -145,32 +148,41 @@ pub(super) const ROUTES: &[Route] = &[
     post("/api/v1/upstream/keys", UPSTREAMS, SMALL_BODY, |desk, call| {
         Box::pin(upstreams::new_key(desk, call))
     })
-    .says(upstreams::NEW_KEY),
+    .says(upstreams::NEW_KEY)
+    .risky(),
     post("/api/v1/upstream/keys/rotate", UPSTREAMS, NO_BODY, |desk, call| {
         Box::pin(upstreams::rotate(desk, call))
     })
-    .says(upstreams::ROTATE),
+    .says(upstreams::ROTATE)
+    .risky(),
     post("/api/v1/upstream/keys/drop", UPSTREAMS, NO_BODY, |desk, call| {
         Box::pin(upstreams::drop_next(desk, call))
     })
-    .says(upstreams::DROP_NEXT),
+    .says(upstreams::DROP_NEXT)
+    .risky(),
     post("/api/v1/upstream/save", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::save(desk, call)))
-        .says(upstreams::SAVE),
+        .says(upstreams::SAVE)
+        .risky(),
     post("/api/v1/upstream/remove", UPSTREAMS, NO_BODY, |desk, call| Box::pin(upstreams::remove(desk, call)))
-        .says(upstreams::REMOVE),
+        .says(upstreams::REMOVE)
+        .risky(),
     get("/api/v1/backups", BACKUP, |desk, call| Box::pin(system::backups(desk, call))).says(system::BACKUPS),
     post("/api/v1/backups", BACKUP, NO_BODY, |desk, call| Box::pin(system::make(desk, call)))
         .says(system::MAKE),
     get("/api/v1/backups/{name}", BACKUP, |desk, call| Box::pin(system::download(desk, call)))
-        .says(system::DOWNLOAD),
+        .says(system::DOWNLOAD)
+        .risky(),
     post("/api/v1/backups/{name}/check", BACKUP, NO_BODY, |desk, call| Box::pin(system::check(desk, call)))
         .says(system::CHECK),
     post("/api/v1/backups/{name}/remove", BACKUP, NO_BODY, |desk, call| Box::pin(system::remove(desk, call)))
-        .says(system::REMOVE),
+        .says(system::REMOVE)
+        .risky(),
     post("/api/v1/backups/{name}/restore", BACKUP, NO_BODY, |desk, call| {
         Box::pin(system::restore(desk, call))
     })
-    .says(system::RESTORE),
+    .says(system::RESTORE)
+    .risky()
+    .in_person(),
     post("/api/v1/backups/{name}/upload", BACKUP, PIECE_BODY, |desk, call| {
         Box::pin(system::upload(desk, call))
     })
@@ -180,7 +192,8 @@ pub(super) const ROUTES: &[Route] = &[
     get("/api/v1/updates", SETTINGS, |desk, call| Box::pin(system::updates(desk, call)))
         .says(system::UPDATES),
     post("/api/v1/restart", SETTINGS, NO_BODY, |desk, call| Box::pin(system::restart(desk, call)))
-        .says(system::RESTART),
+        .says(system::RESTART)
+        .risky(),
     get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))).says(work::ORDERS),
     post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call)))
         .says(work::ADD),
@@ -203,11 +216,13 @@ pub(super) const ROUTES: &[Route] = &[
     post("/api/v1/destinations/{name}/release", RESEND, NO_BODY, |desk, call| {
         Box::pin(onward::release_all(desk, call))
     })
-    .says(onward::RELEASE_ALL),
+    .says(onward::RELEASE_ALL)
+    .risky(),
     post("/api/v1/destinations/{name}/replay", RESEND, SMALL_BODY, |desk, call| {
         Box::pin(onward::replay(desk, call))
     })
-    .says(onward::REPLAY),
+    .says(onward::REPLAY)
+    .risky(),
     get("/api/v1/outgoing/{id}", READ, |desk, call| Box::pin(onward::message(desk, call)))
         .says(onward::MESSAGE),
     post("/api/v1/outgoing/{id}/release", RESEND, NO_BODY, |desk, call| {
@@ -264,15 +279,20 @@ pub(super) const ROUTES: &[Route] = &[
     post("/api/v1/people/merges/{id}/undo", RESEND, NO_BODY, |desk, call| {
         Box::pin(people::unmerge(desk, call))
     })
-    .says(people::UNMERGE),
+    .says(people::UNMERGE)
+    .risky(),
     get("/api/v1/certificate", SETTINGS, |desk, call| Box::pin(certificate::show(desk, call)))
         .says(certificate::SHOW),
     post("/api/v1/certificate", SETTINGS, CERTIFICATE_BODY, |desk, call| {
         Box::pin(certificate::upload(desk, call))
     })
-    .says(certificate::UPLOAD),
+    .says(certificate::UPLOAD)
+    .risky()
+    .in_person(),
     post("/api/v1/certificate/own", SETTINGS, NO_BODY, |desk, call| Box::pin(certificate::own(desk, call)))
-        .says(certificate::OWN),
+        .says(certificate::OWN)
+        .risky()
+        .in_person(),
     get("/api/v1/audit", AUDIT, |desk, call| Box::pin(audit::rows(desk, call))).says(audit::ROWS),
     post("/api/v1/audit/verify", AUDIT, NO_BODY, |desk, call| Box::pin(audit::verify(desk, call)))
         .says(audit::VERIFY),

@@ -119,7 +119,9 @@ async fn no_address_leads_out_of_the_pages() {
 #[tokio::test]
 async fn json_a_hundred_thousand_deep_is_refused_at_once_by_every_route() {
     let rig = Rig::with_anna().await;
-    for table::Row { path, permission, .. } in table::rows().into_iter().filter(|row| row.method == "POST") {
+    // A piece of a backup is no JSON, and never read as any.
+    let takes_json = |row: &table::Row| row.method == "POST" && !row.path.ends_with("/upload");
+    for table::Row { path, permission, .. } in table::rows().into_iter().filter(takes_json) {
         let client = if permission.is_some() { rig.logged_in("anna").await } else { rig.client.clone() };
         for depth in [2_000, 8_000, 100_000] {
             for (open, close) in [("[", "]"), ("{\"a\":", "}")] {

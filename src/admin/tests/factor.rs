@@ -290,3 +290,63 @@ async fn another_browser_or_network_asks_again_and_a_password_does_for_those_wit
         "the old browser is another one now"
     );
 }
+
+/// Logs in with the password from a browser that has this cookie; the stage, and the session.
+async fn login_with(rig: &Rig, name: &str, browser: &str) -> (Client, Value) {
+    let origin = format!("https://{}", rig.client.host());
+    let headers = [("x-bedside-csrf", "1"), ("Origin", origin.as_str()), ("Cookie", browser)];
+    let form = json!({ "username": name, "password": PASSWORD }).to_string();
+    let reply = rig.client.fresh().ask("POST", "/api/v1/login", &headers, &form).await;
+    (rig.client.with_token(&token_of(&reply)), reply.json()["stage"].clone())
+}
+
+#[tokio::test]
+async fn a_remembered_browser_is_not_asked_at_log_in_and_still_asked_before_risky_actions() {
+    let step_up = access::StepUp { remember_days: 7, ..access::StepUp::default() };
+    let rules = access::Config { step_up, ..access::Config::default() };
+    let rig = Rig::ruled(rules, Federation::default()).await;
+    rig.add_user("anna", Role::Admin);
+    rig.add_user("bob", Role::Admin);
+    let (half, _) = login(&rig, "anna").await;
+    let (_, phone, _) = enrolled(&rig, &half).await;
+    let (half, _) = login(&rig, "bob").await;
+    enrolled(&rig, &half).await;
+    rig.clock.advance(Duration::from_secs(60));
+    let (entering, _) = login(&rig, "anna").await;
+    assert_eq!(entering.get("/api/v1/session").await.json()["remember_days"], 7);
+    let form = json!({ "totp": phone.code(&rig), "remember": true }).to_string();
+    let proven = entering.post("/api/v1/factor/prove", &form).await;
+    let cookie =
+        proven.headers("set-cookie").into_iter().find(|one| one.starts_with("__Host-bedside-browser="));
+    let cookie = cookie.expect("a cookie that remembers");
+    assert!(cookie.ends_with("; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=604800"), "{cookie}");
+    let browser = cookie.split(';').next().unwrap().to_string();
+
+    let (anna, stage) = login_with(&rig, "anna", &browser).await;
+    assert_eq!(stage, "in", "the factor was proven here");
+    assert_eq!(anna.get("/api/v1/overview").await.status, 200);
+    let new = json!({ "username": "carl", "role": "clinician" }).to_string();
+    assert_eq!(anna.post("/api/v1/users", &new).await.code(), "step-up-required", "remembered is not proven");
+    assert_eq!(anna.post("/api/v1/account/totp/begin", "").await.code(), "step-up-required");
+    let password = json!({ "old": PASSWORD, "new": "kettle orbit lamp" }).to_string();
+    assert_eq!(anna.post("/api/v1/account/password", &password).await.code(), "step-up-required");
+
+    assert_eq!(login_with(&rig, "bob", &browser).await.1, "factor", "it is remembered for her, not for him");
+    let twice = format!("{browser}; {browser}");
+    assert_eq!(login_with(&rig, "anna", &twice).await.1, "factor", "two of them are none");
+    rig.clock.advance(Duration::from_secs(7 * 86_400));
+    assert_eq!(login_with(&rig, "anna", &browser).await.1, "factor", "it was long ago");
+}
+
+#[tokio::test]
+async fn where_the_rules_remember_no_browser_none_is_remembered() {
+    let rig = strict().await;
+    rig.add_user("anna", Role::Admin);
+    let (half, _) = login(&rig, "anna").await;
+    let (_, phone, _) = enrolled(&rig, &half).await;
+    rig.clock.advance(Duration::from_secs(60));
+    let (entering, _) = login(&rig, "anna").await;
+    let form = json!({ "totp": phone.code(&rig), "remember": true }).to_string();
+    let proven = entering.post("/api/v1/factor/prove", &form).await;
+    assert_eq!((proven.status, proven.headers("set-cookie").len()), (200, 1));
+}

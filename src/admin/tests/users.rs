@@ -294,3 +294,26 @@ async fn of_two_hundred_tries_five_are_looked_at_each_has_its_line_and_the_box_i
     assert_eq!(right.status, 429, "the right password waits too");
     assert_eq!(rig.store.trail().len(), 201);
 }
+
+#[tokio::test]
+async fn who_is_refused_for_their_role_leaves_a_line_and_a_hundred_tries_leave_no_more() {
+    let rig = Rig::with_anna().await;
+    rig.add_user("otto", Role::Auditor);
+    let otto = rig.logged_in("otto").await;
+    for _ in 0..100 {
+        assert_eq!(otto.get("/api/v1/entries").await.code(), "role");
+    }
+    otto.post("/api/v1/users", "{}").await;
+    let nina = limited(&rig).await;
+    assert_eq!(nina.get("/api/v1/worklist").await.code(), "place");
+    let refusals: Vec<_> =
+        rig.store.trail().into_iter().filter(|line| line.contains("access.refused")).collect();
+    assert_eq!(
+        refusals,
+        [
+            "otto access.refused /api/v1/entries refused",
+            "otto access.refused /api/v1/users refused",
+            "nina access.refused /api/v1/worklist refused",
+        ]
+    );
+}

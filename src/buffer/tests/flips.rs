@@ -131,5 +131,5 @@ async fn wherever_a_bit_flips_the_box_starts_and_says_nothing_that_was_not_said(
         );
     }
     assert!(thin <= PLACES / 20, "{thin} times most frames were lost to damage in one place");
-    assert!(salvaged > PLACES / 25, "the damage is too mild to try anything");
+    assert!(salvaged > PLACES / 20, "the damage is too mild to try anything");
 }

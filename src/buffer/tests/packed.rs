@@ -68,3 +68,12 @@ async fn damage_to_a_packed_frame_is_found_and_held_and_the_others_are_salvaged(
         assert_eq!(reader.entry(n).await.unwrap().unwrap().bytes, long(n as usize).as_bytes());
     }
 }
+
+#[tokio::test]
+async fn a_message_of_no_bytes_is_listed_among_the_others() {
+    let rig = Rig::new();
+    let ids = [rig.keep(long(1)).await, rig.keep("").await, rig.keep("MSH|^~\\&|").await];
+    let listed = rig.reader().entries(EntryFilter::default()).await.unwrap().entries;
+    let listed: Vec<_> = listed.iter().rev().map(|row| (row.id, row.bytes)).collect();
+    assert_eq!(listed, [(ids[0], long(1).len() as u64), (ids[1], 0), (ids[2], 9)]);
+}

@@ -19,7 +19,7 @@ const STATUSES: [&str; 8] = [
     "unknown",
 ];
 /// The types Bedside may send.
-pub(super) const KINDS: [&str; 12] = [
+pub(super) const KINDS: [&str; 13] = [
     "Observation",
     "Device",
     "DeviceMetric",
@@ -32,6 +32,7 @@ pub(super) const KINDS: [&str; 12] = [
     "Organization",
     "Encounter",
     "ServiceRequest",
+    "AuditEvent",
 ];
 
 /// The parts of a resource that the server looks at; the rest is kept as it came.

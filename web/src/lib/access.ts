@@ -1,6 +1,7 @@
 // Accounts, second factors and users: the gateway's HTTP contract, typed, and what a browser does for passkeys.
 
 import { change, load, seg } from './api';
+import { m, translated, type Message } from './i18n';
 
 export type Stage = 'in' | 'factor' | 'password' | 'enrol';
 export type FactorKind = 'totp' | 'passkey' | 'recovery';
@@ -134,10 +135,10 @@ const known = (ids: string[]): PublicKeyCredentialDescriptor[] =>
 
 export const access = {
   login: (username: string, password: string) => json<Entered>(change('/login', { username, password })),
-  totp: (code: string) => json<Entered>(change('/factor/prove', { totp: code })),
+  totp: (code: string, remember = false) => json<Entered>(change('/factor/prove', { totp: code, remember })),
   recovery: (code: string) => json<Entered>(change('/factor/prove', { recovery: code })),
   password: (password: string) => json<Entered>(change('/factor/prove', { password })),
-  async passkey(): Promise<Entered> {
+  async passkey(remember = false): Promise<Entered> {
     const asked = await json<Challenge>(change('/factor/challenge'));
     const found = (await navigator.credentials.get({
       publicKey: {
@@ -155,7 +156,12 @@ export const access = {
       authenticator_data: toBase64url(answer.authenticatorData),
       signature: toBase64url(answer.signature),
     };
-    return json<Entered>(change('/factor/prove', { passkey }));
+    return json<Entered>(change('/factor/prove', { passkey, remember }));
+  },
+
+  /** Asks for a fresh proof, if one is owed: before a link that cannot ask by itself. */
+  async fresh() {
+    await change('/factor/fresh');
   },
 
   account: () => load<Account>('/account'),
@@ -228,16 +234,50 @@ export const access = {
 };
 
 /** Why a log-in by another system was refused, from the word in the address. */
-export const REFUSED: Readonly<Record<string, string>> = {
-  provider:
+export const REFUSED: Readonly<Record<string, Message>> = {
+  provider: m(
     'The other system could not be asked, or it refused. Try again, or log in with a user of the gateway.',
-  state: 'That log-in was begun in another window or too long ago. Begin again.',
-  issuer:
+  ),
+  state: m('That log-in was begun in another window or too long ago. Begin again.'),
+  issuer: m(
     'The answer came from another system than the one that was asked. Tell whoever looks after the gateway.',
-  token: 'The gateway did not believe the other system’s answer. Tell whoever looks after the gateway.',
-  role: 'You are in no group that has a role on this gateway. Ask for one.',
-  name: 'Your name is somebody else’s on this gateway. Ask whoever looks after its users.',
+  ),
+  token: m('The gateway did not believe the other system’s answer. Tell whoever looks after the gateway.'),
+  role: m('You are in no group that has a role on this gateway. Ask for one.'),
+  name: m('Your name is somebody else’s on this gateway. Ask whoever looks after its users.'),
 };
+
+const ROLES: Readonly<Record<string, Message>> = {
+  admin: m('Administrator'),
+  engineer: m('Engineer'),
+  clinician: m('Clinician'),
+  auditor: m('Auditor'),
+  integrator: m('Integrator'),
+};
+
+/** A role's name for people; of a newer gateway its word. */
+export const roleName = (role: string): string => (ROLES[role] ? translated(ROLES[role]) : role);
+
+const MEANINGS: Readonly<Record<string, Message>> = {
+  'session.use': m('log in and look after the own account'),
+  'devices.see': m('see devices, links and last values'),
+  'messages.read': m('read whole messages and patients'),
+  'messages.resend': m('release and send messages again'),
+  'upstream.test': m('try the connection upstream'),
+  'devices.pair': m('pair devices, make and remove links'),
+  'worklist.use': m('see and change orders for analysers'),
+  'associations.change': m('say which patient is on a device'),
+  'users.change': m('make users, give roles, end sessions'),
+  'audit.read': m('read the audit trail'),
+  'profiles.change': m('change firmware profiles and templates'),
+  'upstreams.change': m('change where results go'),
+  'backup.make': m('make and restore backups'),
+  'settings.change': m('change how the box is set'),
+  'break-glass.use': m('look beyond the own places in an emergency'),
+};
+
+/** What a permission lets somebody do; of a newer gateway its word. */
+export const meaning = (word: string): string => (MEANINGS[word] ? translated(MEANINGS[word]) : word);
 
 /** Lines or commas of a text field, as a list. */
 export const listOf = (text: string): string[] =>

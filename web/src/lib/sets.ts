@@ -1,6 +1,7 @@
 // Many entries at once: what is held, sets that are frozen before they are done, saved views, and what would be sent again.
 
 import { change, load, query, seg, type Entry, type EntryId, type EntryPage } from './api';
+import { t } from './i18n';
 
 export type Step = 'pairing' | 'association' | 'link' | 'server' | 'template' | 'profile' | 'disk';
 
@@ -107,40 +108,45 @@ export function nextStep(group: HeldGroup): { says: string; links: { href: strin
   const profiles = [...new Set(group.links.map(({ profile }) => profile))].filter(
     (profile): profile is string => profile !== null && profile !== 'by-sender' && profile !== 'hl7-system',
   );
-  const pages = profiles.map((id) => ({ href: `/profiles/edit${query({ id })}`, name: `Open ${id}` }));
+  const pages = profiles.map((id) => ({
+    href: `/profiles/edit${query({ id })}`,
+    name: t('Open {id}', { id }),
+  }));
   switch (group.step) {
     case 'pairing':
       return {
-        says: 'Accept the sender: then what it sent goes by itself.',
-        links: [{ href: '/pairing', name: 'Open Pairing' }],
+        says: t('Accept the sender: then what it sent goes by itself.'),
+        links: [{ href: '/pairing', name: t('Open Pairing') }],
       };
     case 'association':
       return {
-        says: 'Say whose it is: then it goes by itself.',
-        links: [{ href: '/patients', name: 'Open Patients' }],
+        says: t('Say whose it is: then it goes by itself.'),
+        links: [{ href: '/patients', name: t('Open Patients') }],
       };
     case 'link':
       return {
-        says: 'Its link is gone. Put a link of that name back, then release.',
-        links: [{ href: '/pairing', name: 'Open Pairing' }],
+        says: t('Its link is gone. Put a link of that name back, then release.'),
+        links: [{ href: '/pairing', name: t('Open Pairing') }],
       };
     case 'server':
       return {
-        says: 'The FHIR server refused it. Its words say what it wants; mend it there, or in what is sent.',
-        links: [{ href: '/upstream', name: 'Open Upstream' }, ...pages],
+        says: t(
+          'The FHIR server refused it. Its words say what it wants; mend it there, or in what is sent.',
+        ),
+        links: [{ href: '/upstream', name: t('Open Upstream') }, ...pages],
       };
     case 'template':
       return {
-        says: 'No template reads it as it is. Try templates on it.',
+        says: t('No template reads it as it is. Try templates on it.'),
         links: [
-          { href: `/templates${query({ entry: String(group.newest[0] ?? '') })}`, name: 'Open Templates' },
+          { href: `/templates${query({ entry: String(group.newest[0] ?? '') })}`, name: t('Open Templates') },
         ],
       };
     case 'disk':
-      return { says: 'Its bytes changed on the disk. Ask for the result at the device.', links: [] };
+      return { says: t('Its bytes changed on the disk. Ask for the result at the device.'), links: [] };
     case 'profile':
       return {
-        says: 'The firmware profile does not read it. Mend the page on one of these, then release them.',
+        says: t('The firmware profile does not read it. Mend the page on one of these, then release them.'),
         links: pages.map((page) => ({
           ...page,
           href: `${page.href}&entry=${encodeURIComponent(String(group.newest[0] ?? ''))}`,

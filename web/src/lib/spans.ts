@@ -1,16 +1,18 @@
 // Spans of time a list is narrowed to. The last 24 hours where nothing else is said; what is open is shown however old it is.
 
+import { m, type Message } from './i18n';
+
 export interface Span {
-  name: string;
+  name: Message;
   hours: number | null;
 }
 
 export const SPANS: Record<string, Span> = {
-  '24h': { name: 'Last 24 hours', hours: 24 },
-  '1h': { name: 'Last hour', hours: 1 },
-  '7d': { name: 'Last 7 days', hours: 7 * 24 },
-  '30d': { name: 'Last 30 days', hours: 30 * 24 },
-  all: { name: 'All that is kept', hours: null },
+  '24h': { name: m('Last 24 hours'), hours: 24 },
+  '1h': { name: m('Last hour'), hours: 1 },
+  '7d': { name: m('Last 7 days'), hours: 7 * 24 },
+  '30d': { name: m('Last 30 days'), hours: 30 * 24 },
+  all: { name: m('All that is kept'), hours: null },
 };
 
 /** The span of a list: the one in its address, else by what it shows. */

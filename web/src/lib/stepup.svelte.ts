@@ -1,7 +1,19 @@
 // Some actions want a fresh proof of who you are: the call that was refused waits, the dialog asks, the call is made again.
 
 import { again } from './api';
+import { m, translated, type Message } from './i18n';
 import type { Problem } from './problem';
+
+/** What the gateway says (`Doubt::why`), as a sentence in the desk's language. */
+const WHY: Readonly<Record<string, Message>> = {
+  'you are on another network than when you logged in': m(
+    'You are on another network than when you logged in.',
+  ),
+  'this is another browser than the one that logged in': m(
+    'This is another browser than the one that logged in.',
+  ),
+  'this action needs a fresh proof of who you are': m('This action needs a fresh proof of who you are.'),
+};
 
 /** Why it is asked; null: nothing is. */
 let why = $state.raw<string | null>(null);
@@ -19,7 +31,8 @@ let asking: Promise<boolean> | null = null;
 function ask(problem: Problem): Promise<boolean> {
   asking ??= new Promise<boolean>((resolve) => {
     answer = resolve;
-    why = problem.detail;
+    const known = WHY[problem.detail];
+    why = known ? translated(known) : `${problem.detail}.`;
   }).finally(() => {
     asking = null;
     why = null;

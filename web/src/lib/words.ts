@@ -151,6 +151,24 @@ const VERIFIED: Record<string, Word> = {
   clinic: word(m('Checked in a clinic'), 'good', m('A real device was checked in use in a clinic.')),
 };
 
+/** The steps of a test of the FHIR server. */
+const STEPS: Record<string, Message> = {
+  name: m('Name (DNS)'),
+  port: m('Port (TCP)'),
+  connection: m('Connection (TLS)'),
+  clock: m('Clocks'),
+  discovery: m('SMART discovery'),
+  token: m('Token'),
+  capability: m('What it can do'),
+  read: m('Read'),
+  validate: m('Trial write ($validate)'),
+};
+
+export function stepText(name: string): string {
+  const said = STEPS[name];
+  return said ? t(said) : name;
+}
+
 /** How far a firmware profile was checked; a profile that says nothing was not. */
 export function verifiedWord(level: string): Word {
   if (level) return wordFor(VERIFIED, level);
