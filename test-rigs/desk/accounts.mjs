@@ -44,30 +44,30 @@ const SIZES = {
 const ROLES = {
   engineer: {
     pages:
-      "Overview Devices Messages Held Patients Pairing Worklist Upstream HL7 routes Profiles Templates Certificate Settings Updates Help",
+      "Overview Devices Messages Held Patients Pairing Worklist Upstream HL7 routes Profiles Templates Certificate Settings Updates Account Help",
     shut: ["/api/v1/users", "/api/v1/audit", "/api/v1/backups"],
     open: ["/api/v1/overview", "/api/v1/settings"],
   },
   integrator: {
     pages:
-      "Overview Devices Messages Held Patients Pairing Worklist Upstream HL7 routes Profiles Templates Help",
+      "Overview Devices Messages Held Patients Pairing Worklist Upstream HL7 routes Profiles Templates Account Help",
     shut: ["/api/v1/users", "/api/v1/audit", "/api/v1/settings"],
     open: ["/api/v1/overview", "/api/v1/profiles"],
   },
   clinician: {
     pages:
-      "Overview Devices Messages Held Patients Worklist Upstream HL7 routes Help",
+      "Overview Devices Messages Held Patients Worklist Upstream HL7 routes Account Help",
     shut: ["/api/v1/users", "/api/v1/pairing", "/api/v1/profiles"],
     open: ["/api/v1/overview", "/api/v1/entries"],
   },
   auditor: {
-    pages: "Audit Help",
+    pages: "Audit Account Help",
     shut: ["/api/v1/users", "/api/v1/overview", "/api/v1/entries"],
     open: ["/api/v1/audit", "/api/v1/break-glass"],
   },
 };
 const ADMIN_PAGES =
-  "Overview Devices Messages Held Patients Pairing Worklist Upstream HL7 routes Profiles Templates Audit Certificate Backups Settings Updates Users Help";
+  "Overview Devices Messages Held Patients Pairing Worklist Upstream HL7 routes Profiles Templates Audit Certificate Backups Settings Updates Users Account Help";
 
 const tally = new Tally();
 if (flags.shots) mkdirSync(flags.shots, { recursive: true });
