@@ -13,6 +13,8 @@ mod tls;
 #[path = "upstream/tokens.rs"]
 mod tokens;
 mod upstream;
+#[path = "upstream/ways.rs"]
+mod ways;
 
 use std::time::Duration;
 

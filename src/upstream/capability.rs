@@ -4,20 +4,27 @@
 //! proven by the first write; a server that declares nothing is tried with a resource that has to be written anyway.
 
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use bytes::Bytes;
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::bundle;
 use super::config::{Bundles, Gzip, ModeWish};
-use super::http::Body;
+use super::http::{Answer, Body};
 use super::known::lock;
+use super::way::{self, Memory, Way};
 use super::{Resource, Setback, State, Upstream};
 
+/// Answers that are no CapabilityStatement, before the server counts as one that has none: one may be the page of
+/// a proxy, or cut off.
+const GARBLED_MOST: u32 = 5;
+
 /// How resources are written to this server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Mode {
     /// PUT with the id Bedside derives.
     Put,
@@ -26,8 +33,11 @@ pub(super) enum Mode {
 }
 
 /// What is settled about the server.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Settled {
+    pub(super) memory: OnceLock<Box<dyn Memory>>,
+    /// Answers that were no CapabilityStatement.
+    garbled: AtomicU32,
     mode: Mutex<Option<(Mode, bool)>>,
     gzip: Mutex<Option<bool>>,
     declared: Mutex<Option<Capability>>,
@@ -37,6 +47,20 @@ pub(super) struct Settled {
 impl Settled {
     pub(super) fn mode_name(&self) -> Option<&'static str> {
         lock(&self.mode).map(|(mode, _)| if mode == Mode::Put { "put" } else { "conditional" })
+    }
+
+    fn memory(&self) -> Option<&dyn Memory> {
+        self.memory.get().map(Box::as_ref)
+    }
+
+    /// Keeps the way, and then goes it.
+    async fn go(&self, way: (Mode, bool), before: Option<&Way>) -> Result<(), Setback> {
+        let wanted = Way::new(way.0, lock(&self.declared).clone());
+        if before != Some(&wanted) {
+            way::keep(self.memory(), &wanted).await?;
+        }
+        *lock(&self.mode) = Some(way);
+        Ok(())
     }
 
     /// The mode worked.
@@ -52,7 +76,7 @@ impl Settled {
 }
 
 /// What the CapabilityStatement says that matters here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Capability {
     pub(super) fhir_version: String,
     pub(super) software: String,
@@ -64,6 +88,14 @@ pub(super) struct Capability {
     pub(super) conditional_update: bool,
     /// Observation: None when it says nothing.
     pub(super) conditional_create: Option<bool>,
+}
+
+/// What /metadata gave.
+enum Statement {
+    Said(Capability),
+    /// 200, and something else: a proxy's page, or half of it.
+    Garbled(Setback),
+    None,
 }
 
 impl Upstream {
@@ -112,21 +144,42 @@ impl Upstream {
         if let Some(mode) = settled() {
             return Ok(mode);
         }
+        let before = way::recall(self.capability.memory()).await?;
         let mode = match self.config.mode {
             ModeWish::Put => (Mode::Put, true),
             wish => {
-                let capability = self.capability_statement().await?.unwrap_or_default();
+                let capability = self.declared(before.as_ref()).await?.unwrap_or_default();
                 let conditional = Mode::Conditional { update: capability.conditional_update };
-                match (wish, capability.update_create, first) {
+                match (wish, &before, capability.update_create, first) {
                     (ModeWish::Conditional, ..) => (conditional, true),
-                    (_, Some(true), _) => (Mode::Put, false),
-                    (_, None, Some(first)) if self.takes_our_ids(first).await? => (Mode::Put, true),
+                    (_, Some(before), ..) => before.mode(),
+                    (_, _, Some(true), _) => (Mode::Put, false),
+                    (_, _, None, Some(first)) if self.takes_our_ids(first).await? => (Mode::Put, false),
                     _ => (conditional, true),
                 }
             }
         };
-        *lock(&self.capability.mode) = Some(mode);
+        self.capability.go(mode, before.as_ref()).await?;
         Ok(mode.0)
+    }
+
+    /// What the server says of itself; what it said before, where it does not say it now.
+    async fn declared(&self, before: Option<&Way>) -> Result<Option<Capability>, Setback> {
+        let garbled = match self.statement().await? {
+            Statement::Said(said) => return Ok(Some(said)),
+            Statement::Garbled(setback) => Some(setback),
+            Statement::None => None,
+        };
+        if let Some(before) = before {
+            lock(&self.capability.declared).clone_from(&before.declared);
+            return Ok(before.declared.clone());
+        }
+        match garbled {
+            Some(setback) if self.capability.garbled.fetch_add(1, Ordering::Relaxed) < GARBLED_MOST => {
+                Err(setback)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// PUT was refused although the server declared it: finds out by one resource alone whether it is the ids. True:
@@ -137,27 +190,35 @@ impl Upstream {
             self.capability.proven();
             return Ok(false);
         }
-        let update = self.capability_statement().await?.unwrap_or_default().conditional_update;
-        *lock(&self.capability.mode) = Some((Mode::Conditional { update }, true));
+        let update = self.capability_statement().await?.is_some_and(|said| said.conditional_update);
+        self.capability.go((Mode::Conditional { update }, true), None).await?;
         Ok(true)
     }
 
     /// None: the server answers, but not with a CapabilityStatement.
     pub(super) async fn capability_statement(&self) -> Result<Option<Capability>, Setback> {
+        match self.statement().await? {
+            Statement::Said(said) => Ok(Some(said)),
+            Statement::Garbled(_) | Statement::None => Ok(None),
+        }
+    }
+
+    async fn statement(&self) -> Result<Statement, Setback> {
         let answer = self.ask(Method::GET, self.url("metadata"), || Body::None).await?;
-        match answer.status {
-            200 => {
-                let said = parse(&answer.body);
-                lock(&self.capability.declared).clone_from(&said);
-                Ok(said)
+        match (answer.status, parse(&answer.body)) {
+            (200, Some(said)) => {
+                *lock(&self.capability.declared) = Some(said.clone());
+                Ok(Statement::Said(said))
             }
-            408 | 429 | 500.. => Err(Setback {
-                words: format!("the server is not able to answer now (HTTP {})", answer.status),
-                after: answer.retry_after,
-                refusing: false,
-                in_doubt: false,
-            }),
-            _ => Ok(None),
+            (200, None) => {
+                let words = "what this address gives under /metadata is no CapabilityStatement";
+                Ok(Statement::Garbled(later(words.into(), &answer)))
+            }
+            (300..=399 | 408 | 409 | 429 | 500.., _) => {
+                let words = format!("the server is not able to answer now (HTTP {})", answer.status);
+                Err(later(words, &answer))
+            }
+            _ => Ok(Statement::None),
         }
     }
 
@@ -168,12 +229,11 @@ impl Upstream {
         let answer = self.ask(Method::PUT, self.url(&bundle::key(resource)), body).await?;
         match answer.status {
             200..=299 => Ok(true),
-            401 | 403 | 408 | 429 | 500.. => Err(Setback {
-                words: format!("the server did not take a first {} (HTTP {})", resource.kind, answer.status),
-                after: answer.retry_after,
-                refusing: answer.status < 404,
-                in_doubt: false,
-            }),
+            300..=399 | 401 | 403 | 408 | 409 | 429 | 500.. => {
+                let words =
+                    format!("the server did not take a first {} (HTTP {})", resource.kind, answer.status);
+                Err(Setback { refusing: matches!(answer.status, 401 | 403), ..later(words, &answer) })
+            }
             _ => Ok(false),
         }
     }
@@ -209,6 +269,10 @@ impl Upstream {
             _ => false, // not answered: ask again next time
         }
     }
+}
+
+fn later(words: String, answer: &Answer) -> Setback {
+    Setback { words, after: answer.retry_after, refusing: false, in_doubt: false }
 }
 
 fn compress(json: &[u8]) -> Option<Vec<u8>> {

@@ -47,6 +47,7 @@ mod search;
 pub mod syslog;
 mod token;
 mod trial;
+mod way;
 
 pub use config::{Auth, Bundles, Config, Gzip, ModeWish, Patients};
 pub use discover::{Discovered, discover, scopes};
@@ -57,6 +58,7 @@ use known::{Bounded, InFlight, Known, lock};
 use limit::Limit;
 use token::{Authority, Refusal};
 pub use trial::TestStep;
+pub use way::{Kept, Memory};
 
 /// Resources whose fate is in doubt (conditional mode), remembered at most.
 const MOST_DOUBTFUL: usize = 8_192;
@@ -190,6 +192,11 @@ impl Upstream {
             skew_s: Mutex::default(),
             config,
         })
+    }
+
+    /// From now on the way of writing to this server is kept there. Only the first call counts.
+    pub fn remembers(&self, memory: Box<dyn Memory>) {
+        drop(self.capability.memory.set(memory));
     }
 
     /// Delivers the resources of each entry: one [`Verdict`] per entry, in the same order. Entries may be delivered

@@ -428,15 +428,15 @@ pub(crate) async fn answers_cut_off(sabotage: Sabotage) -> Vec<Wrong> {
     wrong
 }
 
-/// A few errors of the disk, each once.
-pub(crate) async fn disk_errors(sabotage: Sabotage) -> Vec<Wrong> {
+/// A few errors of one call of the disk, each once. (What only a sync did not confirm is in the log all the same when
+/// it is read anew; what could not be written is not.)
+pub(crate) async fn disk_errors(call: &str, sabotage: Sabotage) -> Vec<Wrong> {
     let clinic = Clinic::open(plan("few-errors").sabotaged(sabotage)).await;
     let mut wrong = Vec::new();
     for n in [2, 5, 8] {
         let patience = Duration::from_secs(if sabotage.is_some() { 5 } else { 20 });
-        if live(&clinic, Since::Ready, "fsync", &format!("error=EIO:when={n}"), patience).await == End::Stuck
-        {
-            wrong.push(Wrong::of("I10", format!("one EIO at fsync {n}, and it does not go on")));
+        if live(&clinic, Since::Ready, call, &format!("error=EIO:when={n}"), patience).await == End::Stuck {
+            wrong.push(Wrong::of("I10", format!("one EIO at {call} {n}, and it does not go on")));
         }
     }
     let (more, told) = clinic.close().await;

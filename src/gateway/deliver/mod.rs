@@ -17,6 +17,7 @@ mod sink;
 mod split;
 mod standing;
 mod tempo;
+mod way;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -127,6 +128,7 @@ impl Deliver {
         let most = Load { entries: self.config.entries_max, requests: self.in_flight };
         let longest = Duration::from_secs(self.config.pause_max_s);
         self.restart().await;
+        self.remember();
         let mut tempo = Tempo::new(most, Duration::from_millis(self.config.slow_ms), longest);
         let mut ahead = None;
         loop {
@@ -229,6 +231,10 @@ impl Deliver {
                 tokio::time::sleep(PAUSE_MIN).await;
             }
             return;
+        }
+        // Only the database opened anew tells: until the next commit, readers may still see what was before.
+        while self.buffer.change(Vec::new()).await.is_err() {
+            tokio::time::sleep(PAUSE_MIN).await;
         }
         let mut marks = Vec::new();
         for id in going {
