@@ -19,6 +19,8 @@ pub struct Grants {
     pub devices: Option<Vec<String>>,
     /// Exactly these permissions in place of the role's, by their words.
     pub permissions: Option<Vec<String>>,
+    /// A role of the clinic's own, from the configuration: what it says counts, and nothing of the above.
+    pub own_role: Option<String>,
 }
 
 /// Where a device stands, as far as it is said.
@@ -33,11 +35,17 @@ pub struct Place<'a> {
 impl Grants {
     /// From what is kept; what cannot be read grants nothing at all.
     pub fn read(json: &str) -> Self {
-        serde_json::from_str(json).unwrap_or_else(|_| Self {
+        serde_json::from_str(json).unwrap_or_else(|_| Self::nothing())
+    }
+
+    /// No place, no device and no permission.
+    pub const fn nothing() -> Self {
+        Self {
             places: Some(Vec::new()),
             devices: Some(Vec::new()),
             permissions: Some(Vec::new()),
-        })
+            own_role: None,
+        }
     }
 
     /// As it is kept.
@@ -115,7 +123,7 @@ mod tests {
 
     fn of(places: &[&str], devices: &[&str]) -> Grants {
         let list = |words: &[&str]| Some(words.iter().map(|word| (*word).to_string()).collect());
-        Grants { places: list(places), devices: list(devices), permissions: None }
+        Grants { places: list(places), devices: list(devices), ..Grants::default() }
     }
 
     #[test]

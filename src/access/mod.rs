@@ -34,7 +34,7 @@ pub use password::{
     PASSWORD_MAX, PASSWORD_MIN, PasswordFault, USERNAME_MAX, UsernameFault, check_password, check_username,
     hash_password, verify_password,
 };
-pub use policy::{BREAK_GLASS_MAX_MIN, Config, Doubt, Proof, StepUp};
+pub use policy::{BREAK_GLASS_MAX_MIN, Config, Doubt, OwnRole, Proof, StepUp};
 pub use recovery::{RECOVERY_CODES, make_recovery_codes, recovery_hash};
 pub use role::{Permission, Permissions, Role};
 pub use seal::Seal;

@@ -1,10 +1,12 @@
 //! `[access]`: who needs a second factor, how long a session lasts, when to ask again, and who else may vouch.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::grants::Grants;
 use super::role::Role;
 use super::session::Limits;
 use super::{ldap, oidc};
@@ -23,10 +25,37 @@ pub struct Config {
     /// Minutes a break-glass lasts when nobody says how many.
     pub break_glass_min: u32,
     pub step_up: StepUp,
+    /// Roles of the clinic's own, by name: given to a user, one stands in place of what the user's role may.
+    pub roles: BTreeMap<String, OwnRole>,
     /// An OpenID Connect provider that may vouch for users.
     pub oidc: Option<oidc::Config>,
     /// An LDAP directory that may vouch for users.
     pub ldap: Option<ldap::Config>,
+}
+
+/// `[access.roles.NAME]`: exactly what may be done, where, and on which devices. What is not listed is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnRole {
+    /// Words as [`super::Permission::word`] has them.
+    pub permissions: Vec<String>,
+    /// As [`Grants::places`].
+    #[serde(default)]
+    pub places: Option<Vec<String>>,
+    /// As [`Grants::devices`].
+    #[serde(default)]
+    pub devices: Option<Vec<String>>,
+}
+
+impl OwnRole {
+    fn grants(&self) -> Grants {
+        Grants {
+            places: self.places.clone(),
+            devices: self.devices.clone(),
+            permissions: Some(self.permissions.clone()),
+            own_role: None,
+        }
+    }
 }
 
 /// `[access.step_up]`: when a session must prove again who it is.
@@ -53,6 +82,7 @@ impl Default for Config {
             life_h: 12,
             break_glass_min: 60,
             step_up: StepUp::default(),
+            roles: BTreeMap::new(),
             oidc: None,
             ldap: None,
         }
@@ -85,8 +115,28 @@ impl Config {
         if self.step_up.remember_days > 90 {
             return Err(("step_up", "remember_days is 0 (never) to 90 days".into()));
         }
+        for (name, own) in &self.roles {
+            if name.is_empty() || name.chars().count() > ROLE_NAME_MAX || Role::parse(name).is_some() {
+                let detail = format!(
+                    "[access.roles.{name}]: a name of 1 to {ROLE_NAME_MAX} characters, none of the box's"
+                );
+                return Err(("roles", detail));
+            }
+            own.grants().check().map_err(|why| ("roles", format!("[access.roles.{name}]: {why}")))?;
+        }
         self.oidc.as_ref().map_or(Ok(()), oidc::Config::check).map_err(|why| ("oidc", why))?;
         self.ldap.as_ref().map_or(Ok(()), ldap::Config::check).map_err(|why| ("ldap", why))
+    }
+
+    /// What was granted to a user, with the clinic's own role they have; one that is not there any more grants nothing.
+    pub fn granted(&self, grants: Grants) -> Grants {
+        match &grants.own_role {
+            None => grants,
+            Some(name) => {
+                let found = self.roles.get(name).map_or_else(Grants::nothing, OwnRole::grants);
+                Grants { own_role: grants.own_role, ..found }
+            }
+        }
     }
 
     /// Whether a user of this role must have a second factor.
@@ -103,6 +153,8 @@ impl Config {
     }
 }
 
+/// Characters of the name of a role of the clinic's own.
+const ROLE_NAME_MAX: usize = 40;
 /// Longest break-glass.
 pub const BREAK_GLASS_MAX_MIN: u32 = 240;
 
@@ -204,6 +256,37 @@ mod tests {
         let odd = Proof { at: at(0), from: "not an address", agent: "" };
         let peer = "10.0.0.1".parse().unwrap();
         assert_eq!(StepUp::default().doubts(odd, peer, "", false, at(0)), Some(Doubt::Network));
+    }
+
+    #[test]
+    fn a_role_of_the_clinics_own_may_what_it_lists_where_it_lists_it_and_nothing_when_it_is_gone() {
+        let text = "[roles.icu-nurse]\npermissions = [\"devices.see\", \"users.change\"]\nplaces = [\"ICU\"]";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.check(), Ok(()));
+        let own = |name: &str| Grants { own_role: Some(name.into()), ..Grants::default() };
+        let nurse = config.granted(own("icu-nurse"));
+        assert_eq!(
+            nurse.permissions(Role::Engineer).words(),
+            ["session.use", "devices.see"],
+            "users are for admins"
+        );
+        assert!(
+            nurse.covers("K", Some(super::super::Place { point_of_care: Some("ICU"), ..Default::default() }))
+        );
+        assert!(!nurse.covers("K", None) && nurse.is_limited());
+        let gone = config.granted(own("porter"));
+        assert_eq!(gone.permissions(Role::Admin).words(), ["session.use"]);
+        assert!(!gone.covers("K", None));
+        assert_eq!(config.granted(Grants::default()), Grants::default());
+        for wrong in [
+            "[roles.nurse]\npermissions = [\"*\"]",
+            "[roles.admin]\npermissions = []",
+            "[roles.\"\"]\npermissions = []",
+            "[roles.nurse]\npermissions = []\nplaces = [\" \"]",
+        ] {
+            assert!(toml::from_str::<Config>(wrong).unwrap().check().is_err(), "{wrong}");
+        }
+        assert!(toml::from_str::<Config>("[roles.nurse]\nplaces = []").is_err(), "what it may is said");
     }
 
     #[test]

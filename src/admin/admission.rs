@@ -127,7 +127,8 @@ impl Desk {
     ) -> Result<Presence, Problem> {
         let break_glass = self.services.store.accounts().break_glass(&user.name, now).await;
         let break_glass = break_glass.map_err(Problem::unavailable)?;
-        let mut permissions = user.grants.permissions(user.role);
+        let grants = self.services.access.granted(user.grants);
+        let mut permissions = grants.permissions(user.role);
         if break_glass.is_some() {
             permissions = IN_AN_EMERGENCY.into_iter().fold(permissions, Permissions::with);
         }
@@ -138,7 +139,7 @@ impl Desk {
             source: user.source,
             stage: session.as_ref().map_or(Stage::In, |session| session.stage),
             permissions,
-            grants: user.grants,
+            grants,
             session,
             break_glass,
         })

@@ -110,6 +110,9 @@ listen = "127.0.0.1:${desk_port}"
 second_factor = ["admin"]
 [access.step_up]
 remember_days = 7
+[access.roles.icu-watcher]
+permissions = ["devices.see"]
+places = ["ICU"]
 ${provider.section}${directory.section}`,
 );
 let log = "";
@@ -494,6 +497,42 @@ async function roles() {
   }
 }
 
+/** A role of the clinic's own from the configuration, instead of the box's. */
+async function ownRole() {
+  await tally.check(
+    "a role of the clinic’s own is given, and counts in place of the box’s",
+    async () => {
+      await page.goto(`${origin}/users`);
+      await page
+        .getByRole("heading", { name: "Roles of the clinic’s own" })
+        .waitFor();
+      await page.getByRole("button", { name: "Change the-integrator" }).click();
+      await asked()
+        .getByLabel("Role of the clinic’s own")
+        .selectOption("icu-watcher");
+      await shoot("user-own-role-desktop-light");
+      await asked().getByRole("button", { name: "Save" }).click();
+      await page
+        .getByRole("row", { name: /^the-integrator.*icu-watcher/ })
+        .waitFor();
+      const who = await someone();
+      await who.page.goto(origin);
+      await password("the-integrator", OWN, who.page);
+      await nav(who.page).waitFor();
+      must(
+        (await pagesOf(who.page)) ===
+          "Overview Devices Upstream HL7 routes Account Help",
+        await pagesOf(who.page),
+      );
+      must(
+        (await status("/api/v1/entries", who.context)) === 403,
+        "messages are open",
+      );
+      await who.context.close();
+    },
+  );
+}
+
 async function emergency() {
   await tally.check("a user can be limited to places", async () => {
     await page.goto(`${origin}/users`);
@@ -840,6 +879,7 @@ try {
     remembered,
     users,
     roles,
+    ownRole,
     emergency,
     tokens,
     sessions,

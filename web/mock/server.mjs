@@ -333,6 +333,7 @@ const ROUTES = [
         remember_days: 0,
         places: null,
         devices: null,
+        own_role: null,
         break_glass: null,
         site: 'Clinique du Lac',
         simulated: true,

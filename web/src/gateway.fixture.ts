@@ -41,6 +41,7 @@ export const SESSION = {
   remember_days: 0,
   places: null,
   devices: null,
+  own_role: null,
   break_glass: null,
   site: SETUP.site,
   simulated: true,

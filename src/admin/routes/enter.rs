@@ -88,6 +88,8 @@ struct WhoIsThere {
     places: Option<Vec<String>>,
     /// These devices too, by key.
     devices: Option<Vec<String>>,
+    /// A role of the clinic's own that stands in place of `role`.
+    own_role: Option<String>,
     break_glass: Option<OpenGlass>,
     #[serde(serialize_with = "rfc3339_or_null")]
     ends: Option<Timestamp>,
@@ -272,6 +274,7 @@ pub(super) async fn session(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
         permissions: presence.permissions.words(),
         places: presence.grants.places,
         devices: presence.grants.devices,
+        own_role: presence.grants.own_role,
         break_glass: presence.break_glass.map(|one| OpenGlass { until: one.until, reason: one.reason }),
         ends: presence.session.map(|session| session.expires),
         site: about.site.clone(),

@@ -46,10 +46,14 @@ struct Changed {
     #[serde(deserialize_with = "said")]
     #[schema(value_type = Option<Vec<String>>)]
     permissions: Option<Option<Vec<String>>>,
+    /// A role of the clinic's own, from the configuration; null: none.
+    #[serde(deserialize_with = "said")]
+    #[schema(value_type = Option<String>)]
+    own_role: Option<Option<String>>,
 }
 
 /// Tells null from nothing.
-fn said<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Vec<String>>>, D::Error> {
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
@@ -75,6 +79,8 @@ struct Shown {
     devices: Option<Vec<String>>,
     /// Null: those of the role.
     permissions: Option<Vec<String>>,
+    /// A role of the clinic's own: what it says stands in place of the three above.
+    own_role: Option<String>,
     sessions: usize,
     tokens: Vec<ApiToken>,
     break_glass: Option<OpenGlass>,
@@ -84,6 +90,16 @@ struct Shown {
 struct RoleSays {
     role: Role,
     permissions: Vec<&'static str>,
+}
+
+/// A role of the clinic's own, from the configuration.
+#[derive(Serialize, ToSchema)]
+struct OwnRoleSays {
+    name: String,
+    permissions: Vec<String>,
+    /// Null: everywhere.
+    places: Option<Vec<String>>,
+    devices: Option<Vec<String>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -102,6 +118,7 @@ struct AccessPolicy {
 struct Users {
     users: Vec<Shown>,
     roles: Vec<RoleSays>,
+    own_roles: Vec<OwnRoleSays>,
     permissions: Vec<PermissionSays>,
     policy: AccessPolicy,
 }
@@ -137,11 +154,18 @@ pub(super) async fn list(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
         user(row, &factors, &tokens, &open, sessions)
     });
     let roles = Role::ALL.into_iter().map(|role| RoleSays { role, permissions: role.permissions().words() });
+    let own_roles = desk.services.access.roles.iter().map(|(name, own)| OwnRoleSays {
+        name: name.clone(),
+        permissions: own.permissions.clone(),
+        places: own.places.clone(),
+        devices: own.devices.clone(),
+    });
     let permissions =
         Permission::ALL.into_iter().map(|one| PermissionSays { word: one.word(), means: one.means() });
     Ok(json(&Users {
         users: users.collect(),
         roles: roles.collect(),
+        own_roles: own_roles.collect(),
         permissions: permissions.collect(),
         policy: AccessPolicy { second_factor: desk.services.access.second_factor.clone() },
     }))
@@ -176,6 +200,7 @@ fn user(
         places: grants.places,
         devices: grants.devices,
         permissions: grants.permissions,
+        own_role: grants.own_role,
         sessions,
     }
 }
@@ -242,7 +267,7 @@ pub(super) const EDIT: Says =
 
 /// `POST /api/v1/users/{name}/change`
 pub(super) async fn edit(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let Changed { role, disabled, places, devices, permissions } = call.json()?;
+    let Changed { role, disabled, places, devices, permissions, own_role } = call.json()?;
     let user = named(&desk, &call).await?;
     if role.is_some() && !user.is_local() {
         return Err(conflict("this user's role comes from the groups of the other system"));
@@ -252,8 +277,12 @@ pub(super) async fn edit(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
         places: places.unwrap_or_else(|| before.places.clone()),
         devices: devices.unwrap_or_else(|| before.devices.clone()),
         permissions: permissions.unwrap_or_else(|| before.permissions.clone()),
+        own_role: own_role.unwrap_or_else(|| before.own_role.clone()),
     };
     grants.check().map_err(rule)?;
+    if grants.own_role.as_ref().is_some_and(|name| !desk.services.access.roles.contains_key(name)) {
+        return Err(rule("the configuration has no such role"));
+    }
     let mut what: Vec<String> = Vec::new();
     what.extend(role.map(|role| format!("role {}", role.as_str())));
     what.extend(disabled.map(|off| String::from(if off { "disabled" } else { "enabled" })));

@@ -317,3 +317,28 @@ async fn who_is_refused_for_their_role_leaves_a_line_and_a_hundred_tries_leave_n
         ]
     );
 }
+
+#[tokio::test]
+async fn a_role_of_the_clinics_own_stands_in_place_of_the_boxs() {
+    let text = "second_factor = []\n[roles.watcher]\npermissions = [\"devices.see\"]\nplaces = [\"ICU\"]";
+    let rules: crate::access::Config = toml::from_str(text).unwrap();
+    let mut rig = Rig::ruled(rules, crate::federation::Federation::default()).await;
+    rig.add_user("anna", Role::Admin);
+    rig.client = rig.logged_in("anna").await;
+    rig.add_user("nina", Role::Engineer);
+    let all = rig.client.get("/api/v1/users").await.json();
+    assert_eq!(all["own_roles"][0]["name"], "watcher");
+    let give = |role: Value| json!({ "own_role": role }).to_string();
+    assert_eq!(rig.client.post("/api/v1/users/nina/change", &give(json!("porter"))).await.status, 422);
+    assert_eq!(rig.client.post("/api/v1/users/nina/change", &give(json!("watcher"))).await.status, 204);
+    assert_eq!(user(&rig, "nina").await["own_role"], "watcher");
+    let nina = rig.logged_in("nina").await;
+    let session = nina.get("/api/v1/session").await.json();
+    assert_eq!(session["permissions"], json!(["session.use", "devices.see"]));
+    assert_eq!((&session["own_role"], &session["places"]), (&json!("watcher"), &json!(["ICU"])));
+    assert_eq!(nina.get("/api/v1/overview").await.json()["devices"], json!([]));
+    assert_eq!(nina.get("/api/v1/entries").await.code(), "role", "an engineer may, a watcher may not");
+    assert_eq!(nina.get("/api/v1/upstream").await.code(), "place");
+    assert_eq!(rig.client.post("/api/v1/users/nina/change", &give(Value::Null)).await.status, 204);
+    assert_eq!(rig.logged_in("nina").await.get("/api/v1/entries").await.status, 200);
+}

@@ -78,6 +78,7 @@ export interface User {
   places: string[] | null;
   devices: string[] | null;
   permissions: string[] | null;
+  own_role: string | null;
   sessions: number;
   tokens: ApiToken[];
   break_glass: { reason: string; until: string } | null;
@@ -86,6 +87,13 @@ export interface User {
 export interface Users {
   users: User[];
   roles: { role: string; permissions: string[] }[];
+  /** Of the clinic's own, from the configuration. */
+  own_roles: {
+    name: string;
+    permissions: string[];
+    places: string[] | null;
+    devices: string[] | null;
+  }[];
   permissions: { word: string; means: string }[];
   policy: { second_factor: string[] };
 }
@@ -96,6 +104,7 @@ export interface UserChange {
   places?: string[] | null;
   devices?: string[] | null;
   permissions?: string[] | null;
+  own_role?: string | null;
 }
 
 interface Challenge {
