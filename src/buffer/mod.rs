@@ -26,6 +26,7 @@
 //! into the database (`checkpoint`), so that this never stands between a frame and its answer.
 //! [`Reader`] has read-only connections of its own. `schema` tells what is on the disk and why.
 
+mod account;
 mod association;
 mod audit;
 mod browse;
@@ -76,6 +77,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::{SharedClock, Timestamp};
 
+pub use account::{
+    AccountChange, BreakGlassRow, FactorRow, SessionRow, TokenRow, UserRow, UserSummary, look_at_users,
+};
 pub(crate) use association::ADMINISTRATION;
 pub(crate) use association::PersonText;
 pub use association::{
@@ -103,7 +107,7 @@ pub use people::{
 };
 pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow, look_at_destinations};
 pub use reader::{Reader, Stored, Waiting};
-pub use registry::{Change, DeviceRow, SessionRow, UserRow};
+pub use registry::{Change, DeviceRow};
 pub use scrub::{Scrub, Verified};
 
 pub use work::{

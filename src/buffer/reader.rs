@@ -14,7 +14,7 @@ use super::health::{Counts, Figures, Health, Shared};
 use super::job::Suspicion;
 use super::ledger::Ledger;
 use super::lending::Pool;
-use super::registry::{self, DeviceRow, SessionRow, UserRow};
+use super::registry::{self, DeviceRow};
 use super::{BufferError, Refused, State, Wanted, Writer, compact, sha256, store};
 use crate::clock::Timestamp;
 use crate::sabotage::{Sabotage, commits};
@@ -241,30 +241,6 @@ impl Reader {
     /// [`BufferError::Storage`].
     pub async fn devices(&self) -> Result<Vec<DeviceRow>, BufferError> {
         self.read("reading the devices", registry::read_devices).await
-    }
-
-    /// All users, by name.
-    ///
-    /// # Errors
-    /// [`BufferError::Storage`].
-    pub async fn users(&self) -> Result<Vec<UserRow>, BufferError> {
-        self.read("reading the users", registry::read_users).await
-    }
-
-    /// The user of this name.
-    ///
-    /// # Errors
-    /// [`BufferError::Storage`].
-    pub async fn user(&self, name: &str) -> Result<Option<UserRow>, BufferError> {
-        Ok(self.users().await?.into_iter().find(|user| user.name == name))
-    }
-
-    /// The session with this hash of its cookie, expired or not.
-    ///
-    /// # Errors
-    /// [`BufferError::Storage`].
-    pub async fn session(&self, id_hash: Vec<u8>) -> Result<Option<SessionRow>, BufferError> {
-        self.read("reading a session", move |conn| registry::read_session(conn, &id_hash)).await
     }
 
     /// A setting.

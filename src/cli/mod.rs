@@ -23,6 +23,7 @@ mod selftest;
 mod simulate;
 mod status;
 mod template;
+mod user;
 mod venue;
 mod worklist;
 
@@ -85,6 +86,9 @@ enum Command {
     /// Who this box knows, and who lies where
     #[command(subcommand)]
     Patients(patients::Command),
+    /// Who may log in at the desk: list, add, new passwords; the way back in when nobody can
+    #[command(subcommand)]
+    User(user::Command),
     /// Where results go: list, pause, go on, send a span of time again
     #[command(subcommand)]
     Destinations(destinations::Command),
@@ -171,6 +175,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Hl7(command) => hl7::main(command),
         Command::Destinations(command) => destinations::main(command),
         Command::Patients(command) => patients::main(command),
+        Command::User(command) => user::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
         Command::Audit(command) => audit::main(command),

@@ -113,6 +113,8 @@ writeFileSync(
 name = "<script>alert('site')</script>"
 [buffer]
 dir = "${dir}/data"
+[access]
+second_factor = []
 [desk]
 listen = "127.0.0.1:${desk}"
 [[link]]

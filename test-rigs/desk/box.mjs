@@ -31,6 +31,8 @@ name = "Walk ward"
 zone = "Europe/Berlin"
 [buffer]
 dir = "${box.dir}/buffer"
+[access]
+second_factor = []
 [desk]
 listen = "127.0.0.1:${box.desk}"
 [[link]]
