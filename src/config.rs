@@ -10,6 +10,7 @@ mod destinations;
 mod intake;
 mod library;
 mod origin;
+mod page;
 mod patients;
 mod system;
 mod waveforms;
@@ -30,13 +31,14 @@ use crate::hl7v2::Charset;
 use crate::route::Route;
 use crate::translate::Unidentified;
 use crate::wire::{Codec, Speech};
-use crate::{admin, buffer, upstream};
+use crate::{access, admin, buffer, upstream};
 
 pub use delivery::{Delivery, Hours, Send};
 pub use destinations::{Destination, Feed, FeedTo};
 pub use intake::Intake;
 pub use library::{library, template_pages, templates};
 pub use origin::Origin;
+pub use page::page_of;
 pub use patients::Patients;
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
@@ -48,6 +50,8 @@ pub struct Config {
     pub site: Site,
     pub buffer: buffer::Config,
     pub desk: Option<admin::Config>,
+    /// Who may log in at the desk, and how.
+    pub access: access::Config,
     pub upstream: Option<upstream::Config>,
     pub broker: Option<connector::broker::Config>,
     pub links: Vec<Link>,
@@ -243,6 +247,8 @@ struct File {
     site: Site,
     buffer: buffer::Config,
     desk: Option<admin::Config>,
+    #[serde(default)]
+    access: access::Config,
     upstream: Option<upstream::Config>,
     broker: Option<connector::broker::Config>,
     #[serde(default)]
@@ -379,6 +385,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         intake: file.intake,
         delivery: file.delivery,
         worklist: file.worklist,
+        access: file.access,
         association: file.association,
         patients: file.patients,
         telemetry: file.telemetry,
@@ -399,6 +406,7 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     }
     let worklist = file.worklist.check(file.upstream.is_some());
     worklist.map_err(|(key, message)| fault("[worklist]", key, message))?;
+    file.access.check().map_err(|(key, wrong)| fault("[access]", key, wrong))?;
     file.association.check().map_err(|(key, wrong)| fault("[association]", key, wrong))?;
     let patients = file.patients.check(file.upstream.is_some());
     patients.map_err(|(key, message)| fault("[patients]", key, message))?;

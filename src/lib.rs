@@ -49,6 +49,8 @@ pub mod connector;
 /// FHIR servers upstream and the tokens they ask for.
 pub mod upstream;
 // ── the top ──
+/// Who else may vouch for a user: OpenID Connect providers and LDAP directories, asked over the network.
+pub mod federation;
 /// The desk: HTTPS routes and the embedded web pages.
 pub mod admin;
 /// `bedside.toml` → Config.

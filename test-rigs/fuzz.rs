@@ -477,7 +477,7 @@ fn updates() -> Vec<Vec<u8>> {
     let release =
         NewRelease { version: 7, expires, product: "0.1.0".into(), schema: 1, programs: vec![program] };
     let file = dir.path().join("7.update");
-    publish::release(&release, &[root.clone()], &[signer], &file).unwrap();
+    publish::release(&release, std::slice::from_ref(&root), &[signer], &file).unwrap();
     let state = r#"{"chosen":"a","before":null,"confirmed":true,"highest":7,"gone_back":{"release":8,"product":"0.1.0","why":"x","at":"y"}}"#;
     vec![fs::read(file).unwrap(), root, state.into()]
 }

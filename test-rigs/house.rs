@@ -31,7 +31,7 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("mqtt5", &["connector"]),
     ("tokio_serial", &["connector"]),
     ("serialport", &["connector"]),
-    ("reqwest", &["upstream"]),
+    ("reqwest", &["upstream", "federation"]),
     ("anyhow", &["main"]),
 ];
 const FILE_LINES_MAX: usize = 600;

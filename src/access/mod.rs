@@ -1,26 +1,48 @@
-//! Who may: passwords, the one-time set-up code, sessions, roles, the brake on guessing, and the desk's own certificate.
+//! Who may: passwords, second factors, the one-time set-up code, sessions, roles and grants, the brake on guessing, what
+//! other systems vouch for, and the desk's own certificate.
 //!
 //! Nothing here stores, listens or reads a clock. Time comes in as a [`crate::clock::Timestamp`], and whoever
 //! calls keeps what is to be kept: a password only as its Argon2id hash, a session only as the SHA-256 of its
 //! token, a set-up code nowhere but in memory.
 
+pub mod browser;
 mod certificate;
 mod common;
+mod grants;
+pub mod ldap;
+pub mod oidc;
+mod passkey;
+#[cfg(test)]
+pub(crate) mod passkey_rig;
 mod password;
+mod policy;
+mod recovery;
 mod role;
+mod seal;
 mod session;
 mod setup;
 mod throttle;
+mod totp;
+mod vouched;
 
 pub use certificate::{SelfMade, fingerprint};
+pub use grants::{Grants, Place};
+pub use passkey::{
+    Expected, NewPasskey, PASSKEY_ALGORITHMS, PasskeyFault, check_assertion, check_registration, rp_id,
+};
 pub use password::{
     PASSWORD_MAX, PASSWORD_MIN, PasswordFault, USERNAME_MAX, UsernameFault, check_password, check_username,
     hash_password, verify_password,
 };
-pub use role::{Permission, Role};
-pub use session::{SESSION_IDLE, SESSION_LIFE, SessionState, Token, TokenHash, judge};
-pub use setup::{Attempt, SETUP_CODE_LIFE, SETUP_CODE_TRIES, SetupCode};
+pub use policy::{BREAK_GLASS_MAX_MIN, Config, Doubt, OwnRole, Proof, StepUp};
+pub use recovery::{RECOVERY_CODES, make_recovery_codes, recovery_hash};
+pub use role::{Permission, Permissions, Role};
+pub use seal::Seal;
+pub use session::{Limits, SESSION_IDLE, SESSION_LIFE, SessionState, Stage, Token, TokenHash, judge};
+pub use setup::{Attempt, SETUP_CODE_LIFE, SETUP_CODE_TRIES, SetupCode, one_time_password};
 pub use throttle::{Throttle, Throttled};
+pub use totp::Totp;
+pub use vouched::{Vouched, role_of};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
@@ -33,6 +55,8 @@ pub enum AccessError {
     Hash(String),
     #[error("the certificate could not be made: {0}")]
     Certificate(String),
+    #[error("the key that protects second factors cannot be used")]
+    Seal,
 }
 
 /// Random bytes from the system's generator.
@@ -54,6 +78,14 @@ pub fn fuzz(bytes: &[u8]) {
     if let Ok(name) = check_username(&text) {
         assert!(!name.chars().any(char::is_control));
     }
+    passkey::fuzz(bytes);
+    oidc::fuzz(bytes);
+    ldap::fuzz(bytes);
+    recovery_hash(&text);
+    if let Ok(seal) = Seal::make_key().and_then(|key| Seal::new(&key)) {
+        assert!(!browser::is_known(&seal, &browser::Bond::of("anna", "", []), &text, 365, None, now));
+    }
+    assert!(!Grants::read(&text).permissions(Role::Auditor).holds(Permission::Users));
     let (name, password) = text.split_once('\n').unwrap_or(("", &text));
     if check_password(password, name, &[name]).is_ok() {
         assert!((PASSWORD_MIN..=PASSWORD_MAX).contains(&password.chars().count()));

@@ -5,6 +5,8 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::{AccessError, random};
@@ -42,6 +44,16 @@ impl Token {
     }
 }
 
+/// What an API token begins with, so that one that was published by mistake is found.
+const API_PREFIX: &str = "bds_";
+
+impl Token {
+    /// The text of an API token.
+    pub fn api_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{API_PREFIX}{}", self.text()))
+    }
+}
+
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token(***)")
@@ -60,6 +72,11 @@ impl TokenHash {
         ours.then(|| Self::hash(text))
     }
 
+    /// The hash of an API token as it was sent; `None` when it cannot be one of ours.
+    pub fn of_api(text: &str) -> Option<Self> {
+        text.strip_prefix(API_PREFIX).and_then(Self::of)
+    }
+
     fn hash(text: &str) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
@@ -71,20 +88,71 @@ impl TokenHash {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
     Live,
-    /// Unused for [`SESSION_IDLE`].
+    /// Unused for too long.
     Idle,
-    /// Older than [`SESSION_LIFE`], or the clock was set back behind its beginning.
+    /// Too old, or the clock was set back behind its beginning.
     Old,
 }
 
+/// How long a session lasts on this box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Unused.
+    pub idle: Duration,
+    /// In any case.
+    pub life: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { idle: SESSION_IDLE, life: SESSION_LIFE }
+    }
+}
+
+/// How far somebody has come who is logging in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// All was proven that is asked for.
+    In,
+    /// A second factor is still to be proven.
+    Factor,
+    /// The password was given by somebody else and is to be changed.
+    Password,
+    /// A second factor is asked for and there is none: it is to be made.
+    Enrol,
+}
+
+impl Stage {
+    /// The word stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Factor => "factor",
+            Self::Password => "password",
+            Self::Enrol => "enrol",
+        }
+    }
+
+    /// The stage behind a stored word; of a word that is not known nothing was proven.
+    pub fn parse(word: &str) -> Self {
+        match word {
+            "in" => Self::In,
+            "password" => Self::Password,
+            "enrol" => Self::Enrol,
+            _ => Self::Factor,
+        }
+    }
+}
+
 /// Judges a session by when it began and when it was last used.
-pub fn judge(created: Timestamp, last_seen: Timestamp, now: Timestamp) -> SessionState {
-    if now.since(created) >= SESSION_LIFE
+pub fn judge(created: Timestamp, last_seen: Timestamp, now: Timestamp, limits: Limits) -> SessionState {
+    if now.since(created) >= limits.life
         || created.since(now) > CLOCK_SLACK
         || last_seen.since(now) > CLOCK_SLACK
     {
         SessionState::Old
-    } else if now.since(last_seen) >= SESSION_IDLE {
+    } else if now.since(last_seen) >= limits.idle {
         SessionState::Idle
     } else {
         SessionState::Live
@@ -116,12 +184,32 @@ mod tests {
     }
 
     #[test]
+    fn an_api_token_is_told_from_a_cookie() {
+        let token = Token::make().unwrap();
+        assert_eq!(TokenHash::of_api(&token.api_text()), Some(token.hash()));
+        assert_eq!(TokenHash::of_api(token.text()), None);
+        assert_eq!(TokenHash::of(&token.api_text()), None);
+    }
+
+    #[test]
+    fn a_stage_that_is_not_known_has_proven_nothing() {
+        for stage in [Stage::In, Stage::Factor, Stage::Password, Stage::Enrol] {
+            assert_eq!(Stage::parse(stage.as_str()), stage);
+        }
+        assert_eq!(Stage::parse("whole"), Stage::Factor);
+    }
+
+    #[test]
     fn a_session_ends_by_idleness_by_age_and_by_a_clock_set_back() {
-        assert_eq!(judge(at(0), at(0), at(1799)), SessionState::Live);
-        assert_eq!(judge(at(0), at(0), at(1800)), SessionState::Idle);
-        assert_eq!(judge(at(0), at(43_100), at(43_199)), SessionState::Live);
-        assert_eq!(judge(at(0), at(43_100), at(43_200)), SessionState::Old);
-        assert_eq!(judge(at(1000), at(1000), at(800)), SessionState::Live, "a small step back is forgiven");
-        assert_eq!(judge(at(10_000), at(10_000), at(0)), SessionState::Old);
+        assert_eq!(judge(at(0), at(0), at(1799), Limits::default()), SessionState::Live);
+        assert_eq!(judge(at(0), at(0), at(1800), Limits::default()), SessionState::Idle);
+        assert_eq!(judge(at(0), at(43_100), at(43_199), Limits::default()), SessionState::Live);
+        assert_eq!(judge(at(0), at(43_100), at(43_200), Limits::default()), SessionState::Old);
+        assert_eq!(
+            judge(at(1000), at(1000), at(800), Limits::default()),
+            SessionState::Live,
+            "a small step back is forgiven"
+        );
+        assert_eq!(judge(at(10_000), at(10_000), at(0), Limits::default()), SessionState::Old);
     }
 }

@@ -16,7 +16,7 @@ pub const SETUP_CODE_TRIES: u8 = 5;
 const SYMBOLS: usize = 15;
 const GROUP: usize = 5;
 /// Crockford's base 32: no I, L, O, U, so that it survives being read aloud and typed.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(super) const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// A set-up code and how much is left of it.
 pub struct SetupCode {
@@ -78,6 +78,19 @@ impl SetupCode {
     }
 }
 
+/// A password that the box makes for somebody, who changes it at the first log-in: four groups of five symbols.
+pub fn one_time_password() -> Result<Zeroizing<String>, AccessError> {
+    let bytes = Zeroizing::new(random::<20>()?);
+    let mut text = Zeroizing::new(String::new());
+    for (at, byte) in bytes.iter().enumerate() {
+        if at > 0 && at % GROUP == 0 {
+            text.push('-');
+        }
+        text.push(char::from(ALPHABET.get(usize::from(byte & 31)).copied().unwrap_or(b'0')));
+    }
+    Ok(text)
+}
+
 /// What was typed, as symbols: at most one more than a code has, which is enough to be wrong.
 fn normalised(given: &str) -> Vec<u8> {
     given
@@ -110,6 +123,13 @@ mod tests {
             text.split('-').all(|group| group.len() == 5 && group.bytes().all(|b| ALPHABET.contains(&b)))
         );
         assert_ne!(text, SetupCode::make(at(0)).unwrap().text());
+    }
+
+    #[test]
+    fn a_password_the_box_makes_passes_its_own_rules() {
+        let (one, other) = (one_time_password().unwrap(), one_time_password().unwrap());
+        assert_ne!(*one, *other);
+        assert_eq!(super::super::check_password(&one, "anna", &[]), Ok(()));
     }
 
     #[test]

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use super::policy::neighbourhood;
 use crate::clock::Timestamp;
 
 /// Tries without a wait.
@@ -69,7 +70,7 @@ impl Throttle {
 
     fn keys(&self, account: &str, address: IpAddr) -> [Key; 2] {
         let name = self.hasher.hash_one(account);
-        [Key::Account { name, from_the_box: address.is_loopback() }, Key::Address(neighbourhood(address))]
+        [Key::Account { name, from_the_box: address.is_loopback() }, Key::Address(neighbourhood(address, 32))]
     }
 
     fn wait(&self, key: Key, now: Timestamp) -> Option<Duration> {
@@ -110,14 +111,6 @@ impl Throttle {
         {
             self.strikes.remove(&mildest);
         }
-    }
-}
-
-/// One host may own a whole IPv6 /64: it counts as one address.
-fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
     }
 }
 

@@ -208,16 +208,19 @@ fn kind(what: &str) -> Kind {
         ("logout", _) => Kind { action: "E", ..of(AUTHENTICATION, Some(("110123", "Logout"))) },
         ("box", "start") => Kind { action: "E", ..of(ACTIVITY, Some(("110120", "Application Start"))) },
         ("box", "stop") => Kind { action: "E", ..of(ACTIVITY, Some(("110121", "Application Stop"))) },
-        ("emergency", "end") => of(ALERT, Some(("110138", "Emergency Override Stopped"))),
-        ("emergency", _) => Kind { action: "E", ..of(ALERT, Some(("110127", "Emergency Override Started"))) },
+        ("emergency" | "break-glass", "end") => of(ALERT, Some(("110138", "Emergency Override Stopped"))),
+        ("break-glass", "use") => of(ALERT, Some(("110127", "Emergency Override Started"))),
+        ("emergency" | "break-glass", _) => {
+            Kind { action: "E", ..of(ALERT, Some(("110127", "Emergency Override Started"))) }
+        }
         ("audit", "export") => Kind { action: "R", ..of(LOG_USED, Some(EXPORT)) },
         ("audit", _) => Kind { action: "R", ..of(LOG_USED, None) },
         (_, "export") | ("backup", _) => Kind { action: "R", ..of(EXPORT, None) },
         ("restored" | "restore", _) => Kind { action: "C", ..of(IMPORT, None) },
         ("setup", _) => Kind { action: "C", ..of(ALERT, Some(USER_SECURITY)) },
-        ("user" | "session" | "token" | "role" | "password" | "totp" | "passkey", _) => {
-            of(ALERT, Some(USER_SECURITY))
-        }
+        ("user" | "session" | "token" | "password" | "factor", _) => of(ALERT, Some(USER_SECURITY)),
+        ("step-up", _) => Kind { action: "E", ..of(AUTHENTICATION, Some(("110122", "Login"))) },
+        ("access", _) => Kind { action: "E", ..of(ALERT, None) },
         ("certificate", _) => of(ALERT, Some(("110129", "Security Configuration"))),
         ("config" | "profile" | "template" | "update" | "settings", _) => {
             of(ALERT, Some(("110131", "Software Configuration")))
@@ -314,7 +317,11 @@ mod tests {
             ("link.add", "110113", Some("110130"), "C"),
             ("config.change", "110113", Some("110131"), "U"),
             ("user.remove", "110113", Some("110137"), "D"),
-            ("emergency.start", "110113", Some("110127"), "E"),
+            ("break-glass.begin", "110113", Some("110127"), "E"),
+            ("break-glass.end", "110113", Some("110138"), "U"),
+            ("step-up", "110114", Some("110122"), "E"),
+            ("access.refused", "110113", None, "E"),
+            ("factor.add", "110113", Some("110137"), "C"),
             ("association.make", "110110", None, "C"),
             ("worklist.cancel", "110109", None, "D"),
             ("entry.release", "110106", None, "E"),

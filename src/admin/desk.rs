@@ -11,16 +11,16 @@ use warp::http::header::{AUTHORIZATION, HeaderMap};
 use zeroize::Zeroizing;
 
 use super::Services;
+use super::admission::Sight;
 use super::answer::Problem;
-use super::guard;
 use super::live::Overview;
 use super::pace::Pace;
 use super::pages::Pages;
+use super::pending::Pending;
 use super::routes::{Call, Looks};
-use super::store::{AuditRow, Outcome, Session};
-use crate::access::{
-    Attempt, Role, SessionState, SetupCode, Throttle, Token, TokenHash, hash_password, judge, verify_password,
-};
+use super::store::{AuditRow, Outcome};
+use crate::access::oidc::Attempts;
+use crate::access::{Attempt, SetupCode, Throttle, hash_password, verify_password};
 use crate::clock::Timestamp;
 
 /// Passwords worked on at once: each takes 19 MiB and a core for tens of milliseconds.
@@ -29,8 +29,6 @@ const HASHING_AT_ONCE: usize = 2;
 const HASHING_WAIT: Duration = Duration::from_secs(10);
 /// Live streams at once.
 const SEATS: usize = 32;
-/// `last_seen` of a session is written at most this often.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// Braked tries written into the audit trail at once, and one more after each [`BRAKED_REFILL`]: a flood of tries
 /// must not fill the disk that results are kept on.
 const BRAKED_BURST: u32 = 200;
@@ -44,14 +42,6 @@ pub(super) struct Arrival {
     pub(super) authority: Option<String>,
 }
 
-/// Who is there.
-#[derive(Clone, Debug)]
-pub(super) struct Presence {
-    pub(super) token: TokenHash,
-    pub(super) user: String,
-    pub(super) role: Role,
-}
-
 /// What every route shares.
 pub(super) struct Desk {
     pub(super) services: Services,
@@ -60,6 +50,8 @@ pub(super) struct Desk {
     /// `true` when the desk is closing: streams end.
     pub(super) stopping: watch::Receiver<bool>,
     throttle: Mutex<Throttle>,
+    pending: Mutex<Pending>,
+    leaving: Mutex<Attempts>,
     setup_code: Mutex<Option<SetupCode>>,
     hashing: Semaphore,
     braked: Mutex<Braked>,
@@ -83,6 +75,8 @@ impl Desk {
             seats: Arc::new(Semaphore::new(SEATS)),
             stopping,
             throttle: Mutex::default(),
+            pending: Mutex::default(),
+            leaving: Mutex::default(),
             setup_code: Mutex::default(),
             hashing: Semaphore::new(HASHING_AT_ONCE),
             looks: Mutex::default(),
@@ -98,6 +92,16 @@ impl Desk {
         lock(&self.throttle)
     }
 
+    /// What somebody was asked and has not answered yet.
+    pub(super) fn pending(&self) -> MutexGuard<'_, Pending> {
+        lock(&self.pending)
+    }
+
+    /// Who is on the way to the provider that vouches for users.
+    pub(super) fn leaving(&self) -> MutexGuard<'_, Attempts> {
+        lock(&self.leaving)
+    }
+
     /// Lets a request of this address pass, unless it makes far too many.
     pub(super) fn passes(&self, from: IpAddr) -> Result<(), Problem> {
         lock(&self.pace).pass(from, Instant::now()).map_err(|wait| {
@@ -107,50 +111,15 @@ impl Desk {
     }
 
     /// Everything on the first page.
-    pub(super) async fn overview(&self) -> Result<Overview, Problem> {
+    pub(super) async fn overview(&self, sight: &Sight) -> Result<Overview, Problem> {
         let backlog = self.services.store.backlog().await?;
         let about = &self.services.about;
-        Ok(self.services.live.overview(&about.site, about.simulated, &backlog))
+        let mut overview = self.services.live.overview(&about.site, about.simulated, &backlog);
+        overview.devices.retain(|device| sight.covers(&device.key));
+        Ok(overview)
     }
 
     // ── sessions ──
-
-    /// Who sends this request, if anyone; counts as use of the session.
-    pub(super) async fn presence(&self, headers: &HeaderMap) -> Result<Option<Presence>, Problem> {
-        let Some(token) = guard::claimed_session(headers) else { return Ok(None) };
-        let Some((session, role)) = self.live_session(token).await? else { return Ok(None) };
-        let now = self.now();
-        if now.since(session.last_seen) >= TOUCH_EVERY || session.last_seen > now {
-            self.services.store.use_session(token, now).await?;
-        }
-        Ok(Some(Presence { token, user: session.user, role }))
-    }
-
-    /// Whether a session still counts; looking does not count as use.
-    pub(super) async fn still_there(&self, token: TokenHash) -> bool {
-        matches!(self.live_session(token).await, Ok(Some(_)))
-    }
-
-    async fn live_session(&self, token: TokenHash) -> Result<Option<(Session, Role)>, Problem> {
-        let store = &self.services.store;
-        let Some(session) = store.session(token).await? else { return Ok(None) };
-        if judge(session.created, session.last_seen, self.now()) != SessionState::Live {
-            store.end_session(token, None).await?;
-            return Ok(None);
-        }
-        // Asked each time: a user who is removed or gets another role is out or changed at once.
-        let user = store.user(session.user.clone()).await?;
-        Ok(user.map(|user| (session, user.role)))
-    }
-
-    /// A new session, written together with `audit`.
-    pub(super) async fn begin_session(&self, user: &str, audit: Option<AuditRow>) -> Result<Token, Problem> {
-        let token = Token::make().map_err(Problem::unavailable)?;
-        let now = self.now();
-        let session = Session { token: token.hash(), user: user.into(), created: now, last_seen: now };
-        self.services.store.begin_session(session, audit).await?;
-        Ok(token)
-    }
 
     /// Forgets sessions that are over. Called now and then.
     pub(super) async fn purge_sessions(&self) {
@@ -276,12 +245,35 @@ impl Desk {
         action: &'static str,
         target: String,
     ) -> Result<(), Problem> {
-        let (user, now) = (&call.presence()?.user, self.now());
-        let from = call.peer.to_canonical();
+        let user = &call.presence()?.user;
+        self.audit_once(self.line(Some(user), action, Outcome::Done, call.peer), user, call.peer, target)
+            .await
+    }
+
+    /// Writes down that somebody was refused what they may not, unless the same was written down a moment ago.
+    pub(super) async fn audit_refusal(
+        &self,
+        user: &str,
+        route: &'static str,
+        why: &'static str,
+        from: IpAddr,
+    ) -> Result<(), Problem> {
+        let line = self.line(Some(user), "access.refused", Outcome::Refused, from);
+        let line = AuditRow { note: Some(why.into()), ..line };
+        self.audit_once(line, user, from, route.into()).await
+    }
+
+    async fn audit_once(
+        &self,
+        line: AuditRow,
+        user: &str,
+        from: IpAddr,
+        target: String,
+    ) -> Result<(), Problem> {
+        let (from, action, now) = (from.to_canonical(), line.action, line.at);
         if !lock(&self.looks).is_new(user, from, action, &target, now) {
             return Ok(());
         }
-        let line = self.line(Some(user), action, Outcome::Done, call.peer);
         self.audit(AuditRow { target: Some(target.clone()), ..line }).await?;
         lock(&self.looks).written(user, from, action, target, now);
         Ok(())

@@ -11,6 +11,8 @@ use crate::access::TokenHash;
 
 /// The session's cookie. The `__Host-` prefix binds it to this host, to HTTPS and to `Path=/` (RFC 6265bis §4.1.3).
 pub(super) const COOKIE_NAME: &str = "__Host-bedside";
+/// What remembers a browser that a second factor was proven in.
+const BROWSER_COOKIE: &str = "__Host-bedside-browser";
 /// The header our pages send with every change; a form of another site cannot.
 pub(super) const CSRF_HEADER: &str = "x-bedside-csrf";
 /// Most of a cookie header that is looked at.
@@ -74,19 +76,39 @@ pub(super) fn authority<'a>(of_uri: Option<&'a str>, headers: &'a HeaderMap) -> 
 
 /// The session a request claims. Two cookies of our name are none: someone else set one of them.
 pub(super) fn claimed_session(headers: &HeaderMap) -> Option<TokenHash> {
-    let mut ours = headers
+    let mut ours = cookies(headers, COOKIE_NAME);
+    match (ours.next(), ours.next()) {
+        (Some(token), None) => TokenHash::of(token),
+        _ => None,
+    }
+}
+
+/// What a browser says it is remembered by; two are none.
+pub(super) fn claimed_browser(headers: &HeaderMap) -> Option<&str> {
+    let mut ours = cookies(headers, BROWSER_COOKIE);
+    match (ours.next(), ours.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// `Set-Cookie` that has a browser remembered for so many days.
+pub(super) fn browser_cookie(value: &str, days: u32) -> String {
+    let seconds = u64::from(days) * 86_400;
+    format!("{BROWSER_COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={seconds}")
+}
+
+/// The values of all cookies of this name.
+pub(super) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    headers
         .get_all(COOKIE)
         .iter()
         .filter(|value| value.len() <= COOKIE_HEADER_MAX)
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(name, _)| *name == COOKIE_NAME)
-        .map(|(_, value)| value);
-    match (ours.next(), ours.next()) {
-        (Some(token), None) => TokenHash::of(token),
-        _ => None,
-    }
+        .filter(move |(own, _)| *own == name)
+        .map(|(_, value)| value)
 }
 
 /// `Set-Cookie` for a new session; the browser forgets it when the session is over in any case.

@@ -1,13 +1,13 @@
 //! The store on the buffer: what the desk asks, in the buffer's words.
 
-use crate::access::{Role, SESSION_LIFE, TokenHash};
-use crate::buffer::{self, Buffer, BufferError, Change, NewAudit, Reader, SessionRow, State, UserRow};
+use crate::access::TokenHash;
+use crate::buffer::{self, Buffer, BufferError, Change, NewAudit, Reader, State, UserRow};
 use crate::clock::Timestamp;
 
 use super::live::{AlarmView, Severity};
 use super::store::{
-    Answered, AuditRow, Backlog, Counts, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, Page,
-    Session, Store, StoreError, UpstreamAnswer, User,
+    Answered, AuditRow, Backlog, Counts, Day, EntryDetail, EntryFilter, EntryRow, EntryState, Happened,
+    KnownDevice, Page, QuarterView, Session, Store, StoreError, UpstreamAnswer, User,
 };
 
 /// The buffer as the desk's store.
@@ -15,13 +15,14 @@ use super::store::{
 pub struct Kept {
     buffer: Buffer,
     reader: Reader,
+    day: buffer::Day,
 }
 
 impl Kept {
     /// On this buffer.
     pub fn new(buffer: Buffer) -> Self {
         let reader = buffer.reader();
-        Self { buffer, reader }
+        Self { buffer, reader, day: buffer::Day::default() }
     }
 
     async fn change(&self, change: Change, audit: Option<AuditRow>) -> Result<(), BufferError> {
@@ -78,26 +79,43 @@ impl Store for Kept {
         })
     }
 
+    fn day(&self) -> Answered<'_, Day> {
+        Box::pin(async {
+            let quarters = self.reader.day(&self.day).await.map_err(fault)?;
+            let view = |quarter: buffer::Quarter| QuarterView {
+                begins: Timestamp::from_micros(quarter.begins, true),
+                entries: quarter.entries,
+                held: quarter.held,
+            };
+            Ok(Day { quarters: quarters.into_iter().map(view).collect() })
+        })
+    }
+
+    fn devices(&self) -> Answered<'_, Vec<KnownDevice>> {
+        Box::pin(async {
+            let devices = self.reader.devices().await.map_err(fault)?;
+            let view = |row: buffer::DeviceRow| KnownDevice {
+                key: row.key,
+                label: row.label,
+                manufacturer: row.manufacturer,
+                model: row.model,
+                link: row.link,
+                first_seen: Timestamp::from_micros(row.first_seen, true),
+            };
+            Ok(devices.into_iter().map(view).collect())
+        })
+    }
+
     fn has_users(&self) -> Answered<'_, bool> {
         Box::pin(async { Ok(!self.reader.users().await.map_err(fault)?.is_empty()) })
     }
 
     fn user(&self, name: String) -> Answered<'_, Option<User>> {
-        Box::pin(async move {
-            let Some(user) = self.reader.user(&name).await.map_err(fault)? else { return Ok(None) };
-            // A role of a newer program may nothing here.
-            Ok(Role::parse(&user.role).map(|role| User {
-                name: user.name,
-                role,
-                password_hash: user.password,
-                created: user.created,
-            }))
-        })
+        Box::pin(async move { Ok(self.reader.user(&name).await.map_err(fault)?.and_then(User::read)) })
     }
 
     fn add_first_user(&self, user: User, audit: AuditRow) -> Answered<'_, bool> {
-        let User { name, role, password_hash, created } = user;
-        let row = UserRow { name, password: password_hash, role: role.as_str().into(), created };
+        let row = UserRow::local(&user.name, &user.password_hash, user.role.as_str(), user.created);
         Box::pin(async move {
             match self.change(Change::FirstUser(row), Some(audit)).await {
                 Ok(()) => Ok(true),
@@ -109,25 +127,18 @@ impl Store for Kept {
 
     fn session(&self, token: TokenHash) -> Answered<'_, Option<Session>> {
         Box::pin(async move {
-            let found = self.reader.session(token.0.to_vec()).await.map_err(fault)?;
-            Ok(found.map(|row| Session {
-                token,
-                user: row.user,
-                created: row.created,
-                last_seen: row.last_used,
-            }))
+            Ok(self.reader.session(token.0.to_vec()).await.map_err(fault)?.and_then(Session::read))
         })
     }
 
-    fn begin_session(&self, session: Session, audit: Option<AuditRow>) -> Answered<'_, ()> {
-        let row = SessionRow {
-            id_hash: session.token.0.to_vec(),
-            user: session.user,
-            created: session.created,
-            last_used: session.last_seen,
-            expires: session.created.plus(SESSION_LIFE),
-        };
-        Box::pin(async { self.change(Change::Session(row), audit).await.map_err(fault) })
+    fn begin_session(
+        &self,
+        session: Session,
+        with: Vec<Change>,
+        audit: Option<AuditRow>,
+    ) -> Answered<'_, Result<(), String>> {
+        let changes = with.into_iter().chain([Change::Session(session.written())]).collect();
+        self.change_accounts(changes, audit)
     }
 
     fn use_session(&self, token: TokenHash, at: Timestamp) -> Answered<'_, ()> {
@@ -142,6 +153,26 @@ impl Store for Kept {
 
     fn purge_sessions(&self, now: Timestamp) -> Answered<'_, ()> {
         Box::pin(async move { self.change(Change::EndExpiredSessions { now }, None).await.map_err(fault) })
+    }
+
+    fn accounts(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn change_accounts(
+        &self,
+        changes: Vec<Change>,
+        audit: Option<AuditRow>,
+    ) -> Answered<'_, Result<(), String>> {
+        let audit = audit.map(|row| Change::Audit(trail(&row)));
+        let changes = changes.into_iter().chain(audit).collect();
+        Box::pin(async move {
+            match self.buffer.change(changes).await {
+                Ok(()) => Ok(Ok(())),
+                Err(BufferError::NotAllowed(why)) => Ok(Err(why)),
+                Err(other) => Err(fault(other)),
+            }
+        })
     }
 
     fn audit(&self, row: AuditRow) -> Answered<'_, ()> {
@@ -242,7 +273,7 @@ fn trail(row: &AuditRow) -> NewAudit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Token;
+    use crate::access::{Role, SESSION_LIFE, Stage, Token};
     use crate::admin::samples::{NOON, seconds_after_noon};
     use crate::admin::store::Outcome;
     use crate::buffer::{Config, Mark, NewFrame, Transition};
@@ -274,12 +305,7 @@ mod tests {
     }
 
     fn user(name: &str) -> User {
-        User {
-            name: name.into(),
-            role: Role::Admin,
-            password_hash: "$x".into(),
-            created: seconds_after_noon(0),
-        }
+        User::local(name, Role::Admin, "$x".into(), seconds_after_noon(0))
     }
 
     #[tokio::test]
@@ -301,8 +327,20 @@ mod tests {
         b.kept.add_first_user(user("anna"), line("setup", None)).await.unwrap();
         let token = Token::make().unwrap().hash();
         let now = seconds_after_noon(0);
-        let session = Session { token, user: "anna".into(), created: now, last_seen: now };
-        b.kept.begin_session(session.clone(), Some(line("login", None))).await.unwrap();
+        let mut session = Session {
+            id: 0,
+            token,
+            user: "anna".into(),
+            stage: Stage::Factor,
+            created: now,
+            last_seen: now,
+            expires: now.plus(SESSION_LIFE),
+            proven: now,
+            peer: "10.0.0.7".into(),
+            agent: "Fox".into(),
+        };
+        b.kept.begin_session(session.clone(), Vec::new(), Some(line("login", None))).await.unwrap().unwrap();
+        session.id = 1;
         assert_eq!(b.kept.session(token).await.unwrap(), Some(session.clone()));
         b.kept.use_session(token, seconds_after_noon(60)).await.unwrap();
         assert_eq!(
@@ -313,7 +351,7 @@ mod tests {
         assert!(b.kept.session(token).await.unwrap().is_some());
         b.kept.purge_sessions(now.plus(SESSION_LIFE)).await.unwrap();
         assert!(b.kept.session(token).await.unwrap().is_none());
-        b.kept.begin_session(session, None).await.unwrap();
+        b.kept.begin_session(session, Vec::new(), None).await.unwrap().unwrap();
         b.kept.end_session(token, Some(line("logout", None))).await.unwrap();
         assert!(b.kept.session(token).await.unwrap().is_none());
     }

@@ -5,6 +5,7 @@
 //! No answer leaves without the security headers, no change is made without a session, our own page's proof and
 //! a line in the audit trail. Nothing here waits for a device or for upstream.
 
+mod admission;
 mod answer;
 pub mod association;
 pub mod balp;
@@ -23,6 +24,7 @@ pub mod outgoing;
 mod pace;
 mod pages;
 pub mod pairing;
+mod pending;
 pub mod people;
 pub mod profiles;
 pub mod raw;
@@ -52,7 +54,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::access::{self, Seal};
 use crate::clock::SharedClock;
+use crate::federation::Federation;
 use crate::secret::{Secret, SecretError};
 use association::Associations;
 use command::Command;
@@ -134,6 +138,12 @@ pub struct Services {
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,
+    /// Who needs what to get in.
+    pub access: Arc<access::Config>,
+    /// Keeps the secrets of authenticator apps.
+    pub seal: Arc<Seal>,
+    /// Who else may vouch for users.
+    pub federation: Federation,
     /// Shows the one-time set-up code where only someone at the box can read it.
     pub announce: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -215,6 +225,7 @@ async fn purge(desk: Arc<Desk>) {
     loop {
         ticks.tick().await;
         desk.purge_sessions().await;
+        desk.look_at_glass().await;
     }
 }
 

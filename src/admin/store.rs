@@ -1,5 +1,6 @@
 //! What the desk asks of the box's memory. The buffer answers; the desk knows no SQL.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use utoipa::ToSchema;
 
 use super::json::rfc3339;
 use super::live::AlarmView;
-use crate::access::{Role, TokenHash};
-use crate::buffer::{Ledger, Scrub};
+use crate::access::{Grants, Role, Stage, TokenHash};
+use crate::buffer::{Change, Ledger, Reader, Scrub, SessionRow, UserRow};
 use crate::clock::Timestamp;
 use crate::connector::Later;
 
@@ -34,6 +35,11 @@ pub trait Store: Send + Sync {
     /// Where one entry stands, without its frame.
     fn entry_state(&self, id: i64) -> Answered<'_, Option<EntryState>>;
 
+    /// How many entries each link kept in the quarters of an hour of the last day.
+    fn day(&self) -> Answered<'_, Day>;
+    /// Every device this box has heard of.
+    fn devices(&self) -> Answered<'_, Vec<KnownDevice>>;
+
     /// Whether any user exists.
     fn has_users(&self) -> Answered<'_, bool>;
     /// The user with this name (lower case).
@@ -43,17 +49,64 @@ pub trait Store: Send + Sync {
 
     /// The session behind a token.
     fn session(&self, token: TokenHash) -> Answered<'_, Option<Session>>;
-    /// Adds a session together with its audit row, when there is one to write.
-    fn begin_session(&self, session: Session, audit: Option<AuditRow>) -> Answered<'_, ()>;
+    /// Adds a session together with what goes with it; the inner error says why that is not allowed, and then nothing
+    /// is written.
+    fn begin_session(
+        &self,
+        session: Session,
+        with: Vec<Change>,
+        audit: Option<AuditRow>,
+    ) -> Answered<'_, Result<(), String>>;
     /// The session was used just now. Nothing happens when it is gone.
     fn use_session(&self, token: TokenHash, at: Timestamp) -> Answered<'_, ()>;
     /// Ends a session together with its audit row, when there is one to write; ending one that is gone is fine.
     fn end_session(&self, token: TokenHash, audit: Option<AuditRow>) -> Answered<'_, ()>;
-    /// Forgets sessions that began [`crate::access::SESSION_LIFE`] before `now` or earlier.
+    /// Forgets sessions that are past their end.
     fn purge_sessions(&self, now: Timestamp) -> Answered<'_, ()>;
+
+    /// For reading what else is kept of accounts: factors, tokens, sessions, emergencies.
+    fn accounts(&self) -> &Reader;
+    /// Changes accounts; the inner error says why that is not allowed, and then nothing is written.
+    fn change_accounts(
+        &self,
+        changes: Vec<Change>,
+        audit: Option<AuditRow>,
+    ) -> Answered<'_, Result<(), String>>;
 
     /// Appends to the audit trail and returns when it is durable. An error refuses the action it tells of.
     fn audit(&self, row: AuditRow) -> Answered<'_, ()>;
+}
+
+/// The last 24 hours, for a picture.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Day {
+    /// The quarters of an hour, the oldest first; the last one is not over.
+    pub quarters: Vec<QuarterView>,
+}
+
+/// A quarter of an hour.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Quarter)]
+pub struct QuarterView {
+    #[serde(serialize_with = "rfc3339")]
+    pub begins: Timestamp,
+    /// Entries kept, by link; a link that is not there kept none. Null where it is not known: no longer kept, or not counted yet.
+    pub entries: Option<BTreeMap<Arc<str>, u64>>,
+    /// Those of them that are held now.
+    pub held: BTreeMap<Arc<str>, u64>,
+}
+
+/// A device this box has heard of, also when it is silent now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct KnownDevice {
+    pub key: String,
+    pub label: String,
+    pub manufacturer: String,
+    pub model: String,
+    /// The link it was heard on when it was last described.
+    pub link: String,
+    #[serde(serialize_with = "rfc3339")]
+    pub first_seen: Timestamp,
 }
 
 /// Where an entry of the outbox stands.
@@ -209,10 +262,53 @@ pub struct User {
     /// Lower case; see [`crate::access::check_username`].
     pub name: String,
     pub role: Role,
-    /// Argon2id PHC string.
+    /// Argon2id PHC string; empty for somebody another system vouches for.
     pub password_hash: String,
     pub created: Timestamp,
+    pub disabled: bool,
+    /// `local`, `ldap` or `oidc`.
+    pub source: String,
+    pub grants: Grants,
+    /// The password was given by somebody else and is to be changed.
+    pub must_change: bool,
 }
+
+impl User {
+    /// A user of the box itself, without limits.
+    pub fn local(name: &str, role: Role, password_hash: String, created: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            password_hash,
+            created,
+            disabled: false,
+            source: LOCAL.into(),
+            grants: Grants::default(),
+            must_change: false,
+        }
+    }
+
+    /// Whether the box itself keeps the password.
+    pub fn is_local(&self) -> bool {
+        self.source == LOCAL
+    }
+
+    /// As it is kept; `None` for a role of a newer program, which may nothing here.
+    pub fn read(row: UserRow) -> Option<Self> {
+        Some(Self {
+            role: Role::parse(&row.role)?,
+            grants: Grants::read(&row.grants),
+            name: row.name,
+            password_hash: row.password,
+            created: row.created,
+            disabled: row.disabled,
+            source: row.source,
+            must_change: row.must_change,
+        })
+    }
+}
+
+const LOCAL: &str = "local";
 
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -223,10 +319,55 @@ impl std::fmt::Debug for User {
 /// A session as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
+    /// Given by the store.
+    pub id: i64,
     pub token: TokenHash,
     pub user: String,
+    pub stage: Stage,
     pub created: Timestamp,
     pub last_seen: Timestamp,
+    /// When it is over in any case.
+    pub expires: Timestamp,
+    /// When its user last proved who they are, …
+    pub proven: Timestamp,
+    /// … from where, …
+    pub peer: String,
+    /// … and with what browser.
+    pub agent: String,
+}
+
+impl Session {
+    /// As it is kept; a hash that is none of ours finds nothing.
+    pub fn read(row: SessionRow) -> Option<Self> {
+        Some(Self {
+            id: row.id,
+            token: TokenHash(row.id_hash.try_into().ok()?),
+            user: row.user,
+            stage: Stage::parse(&row.stage),
+            created: row.created,
+            last_seen: row.last_used,
+            expires: row.expires,
+            proven: row.proven,
+            peer: row.peer,
+            agent: row.agent,
+        })
+    }
+
+    /// For the buffer.
+    pub fn written(self) -> SessionRow {
+        SessionRow {
+            id: self.id,
+            id_hash: self.token.0.to_vec(),
+            user: self.user,
+            stage: self.stage.as_str().into(),
+            created: self.created,
+            last_used: self.last_seen,
+            expires: self.expires,
+            proven: self.proven,
+            peer: self.peer,
+            agent: self.agent,
+        }
+    }
 }
 
 /// One line of the audit trail: who did what to what, from where, and whether it went well.

@@ -26,6 +26,7 @@
 //! into the database (`checkpoint`), so that this never stands between a frame and its answer.
 //! [`Reader`] has read-only connections of its own. `schema` tells what is on the disk and why.
 
+mod account;
 mod association;
 mod audit;
 mod browse;
@@ -33,6 +34,7 @@ mod carve;
 mod checkpoint;
 mod compact;
 mod copy;
+mod day;
 mod entry;
 mod examine;
 mod filter;
@@ -76,6 +78,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::{SharedClock, Timestamp};
 
+pub use account::{
+    AccountChange, BreakGlassRow, FactorRow, SessionRow, TokenRow, UserRow, UserSummary, look_at_users,
+};
 pub(crate) use association::ADMINISTRATION;
 pub(crate) use association::PersonText;
 pub use association::{
@@ -88,6 +93,7 @@ pub use audit::{
 };
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page, reason_key};
 pub use copy::{Manifest, Restored, back_up, check_copy, restore};
+pub use day::{Day, Quarter};
 pub use entry::{IllegalMark, Mark, State, Transition};
 pub use examine::{Examined, Progress, examine};
 pub use feed::{Behind, FeedChange, Wanted};
@@ -102,7 +108,7 @@ pub use people::{
 };
 pub use queued::{DestinationRow, Due, OutgoingFilter, OutgoingRow, look_at_destinations};
 pub use reader::{Reader, Stored, Waiting};
-pub use registry::{Change, DeviceRow, SessionRow, UserRow};
+pub use registry::{Change, DeviceRow};
 pub use scrub::{Scrub, Verified};
 pub use set_back::{SetBack, set_back};
 

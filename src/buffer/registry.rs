@@ -1,10 +1,9 @@
-//! For what the clinic and the program must remember besides frames: devices, users, sessions, settings. What was done
+//! For what the clinic and the program must remember besides frames: devices, settings. What was done
 //! to them is in the audit trail, see `audit.rs`.
-
-use std::fmt;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::account::{self, AccountChange, SessionRow, UserRow};
 use super::association::{self, AssociationChange};
 use super::audit::{self, NewAudit};
 use super::outgoing::{self, OutgoingChange};
@@ -31,38 +30,6 @@ pub struct DeviceRow {
     pub identifiers: Vec<String>,
 }
 
-/// Someone who may log in.
-#[derive(Clone, PartialEq, Eq)]
-pub struct UserRow {
-    pub name: String,
-    /// The password's Argon2 hash in PHC text form.
-    pub password: String,
-    pub role: String,
-    pub created: Timestamp,
-}
-
-impl fmt::Debug for UserRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UserRow({}, {})", self.name, self.role)
-    }
-}
-
-/// A session, by the hash of its cookie.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SessionRow {
-    pub id_hash: Vec<u8>,
-    pub user: String,
-    pub created: Timestamp,
-    pub last_used: Timestamp,
-    pub expires: Timestamp,
-}
-
-impl fmt::Debug for SessionRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionRow(of {})", self.user)
-    }
-}
-
 /// One change of the registry. Those handed over together are written together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -71,10 +38,6 @@ pub enum Change {
     User(UserRow),
     /// Adds the first user of the box; not allowed when there is one.
     FirstUser(UserRow),
-    /// Removes a user and all of its sessions; not allowed for the last user.
-    RemoveUser {
-        name: String,
-    },
     Session(SessionRow),
     /// The session was used just now. Nothing happens when it is gone.
     UseSession {
@@ -83,9 +46,6 @@ pub enum Change {
     },
     EndSession {
         id_hash: Vec<u8>,
-    },
-    EndSessionsOf {
-        user: String,
     },
     EndExpiredSessions {
         now: Timestamp,
@@ -99,6 +59,7 @@ pub enum Change {
     },
     Audit(NewAudit),
     Work(WorkChange),
+    Account(AccountChange),
     Association(AssociationChange),
     Outgoing(OutgoingChange),
     People(PeopleChange),
@@ -134,39 +95,19 @@ pub(super) fn apply(
 fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Result<Result<(), String>> {
     match change {
         Change::Device(device) => put_device(conn, device)?,
-        Change::User(user) => put_user(conn, user)?,
+        Change::User(user) => account::put_user(conn, user)?,
         Change::FirstUser(user) => {
-            if users(conn)? > 0 {
+            if account::users(conn)? > 0 {
                 return Ok(Err(String::from("this box has a user already")));
             }
-            put_user(conn, user)?;
+            account::put_user(conn, user)?;
         }
-        Change::RemoveUser { name } => {
-            let known = conn
-                .query_row("SELECT count(*) FROM user WHERE name = ?1", [name], |row| row.get::<_, i64>(0))?;
-            if known == 1 && users(conn)? == 1 {
-                return Ok(Err(format!("{name} is the only user left")));
-            }
-            conn.execute("DELETE FROM session WHERE user = ?1", [name])?;
-            conn.execute("DELETE FROM user WHERE name = ?1", [name])?;
-        }
-        Change::Session(session) => {
-            conn.execute(
-                "INSERT OR REPLACE INTO session (id, user, created, last_used, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![
-                    session.id_hash, session.user, session.created.micros, session.last_used.micros,
-                    session.expires.micros
-                ],
-            )?;
-        }
+        Change::Session(session) => account::put_session(conn, session)?,
         Change::UseSession { id_hash, at } => {
-            conn.execute("UPDATE session SET last_used = ?2 WHERE id = ?1", params![id_hash, at.micros])?;
+            conn.execute("UPDATE session SET last_used = ?2 WHERE token = ?1", params![id_hash, at.micros])?;
         }
         Change::EndSession { id_hash } => {
-            conn.execute("DELETE FROM session WHERE id = ?1", [id_hash])?;
-        }
-        Change::EndSessionsOf { user } => {
-            conn.execute("DELETE FROM session WHERE user = ?1", [user])?;
+            conn.execute("DELETE FROM session WHERE token = ?1", [id_hash])?;
         }
         Change::EndExpiredSessions { now } => {
             conn.execute("DELETE FROM session WHERE expires <= ?1", [now.micros])?;
@@ -179,25 +120,13 @@ fn apply_one(conn: &Connection, change: &Change, now: Timestamp) -> rusqlite::Re
         }
         Change::Audit(row) => audit::append(conn, row, now)?,
         Change::Work(work) => return worklist::apply(conn, work, now),
+        Change::Account(change) => return account::apply(conn, change, now),
         Change::Association(change) => return association::apply(conn, change, now),
         Change::Outgoing(change) => return outgoing::apply(conn, change, now),
         Change::People(people) => return people::apply(conn, people, now),
         Change::Scrubbed(scrub) => scrub::write(conn, scrub)?,
     }
     Ok(Ok(()))
-}
-
-fn users(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.query_row("SELECT count(*) FROM user", [], |row| row.get(0))
-}
-
-fn put_user(conn: &Connection, user: &UserRow) -> rusqlite::Result<()> {
-    conn.execute(
-        "INSERT INTO user (name, password, role, created) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (name) DO UPDATE SET password = excluded.password, role = excluded.role",
-        params![user.name, user.password, user.role, user.created.micros],
-    )?;
-    Ok(())
 }
 
 fn put_device(conn: &Connection, device: &DeviceRow) -> rusqlite::Result<()> {
@@ -222,10 +151,6 @@ fn put_device(conn: &Connection, device: &DeviceRow) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn time(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    Ok(Timestamp::from_micros(row.get(column)?, true))
-}
-
 pub(super) fn read_devices(conn: &Connection) -> rusqlite::Result<Vec<DeviceRow>> {
     let mut all = conn.prepare_cached(
         "SELECT key, label, manufacturer, model, link, first_seen, last_seen, identifiers FROM device ORDER BY key",
@@ -246,28 +171,6 @@ pub(super) fn read_devices(conn: &Connection) -> rusqlite::Result<Vec<DeviceRow>
     rows.collect()
 }
 
-pub(super) fn read_users(conn: &Connection) -> rusqlite::Result<Vec<UserRow>> {
-    let mut all = conn.prepare_cached("SELECT name, password, role, created FROM user ORDER BY name")?;
-    let rows = all.query_map([], |row| {
-        Ok(UserRow { name: row.get(0)?, password: row.get(1)?, role: row.get(2)?, created: time(row, 3)? })
-    })?;
-    rows.collect()
-}
-
-pub(super) fn read_session(conn: &Connection, id_hash: &[u8]) -> rusqlite::Result<Option<SessionRow>> {
-    conn.prepare_cached("SELECT id, user, created, last_used, expires FROM session WHERE id = ?1")?
-        .query_row([id_hash], |row| {
-            Ok(SessionRow {
-                id_hash: row.get(0)?,
-                user: row.get(1)?,
-                created: time(row, 2)?,
-                last_used: time(row, 3)?,
-                expires: time(row, 4)?,
-            })
-        })
-        .optional()
-}
-
 pub(super) fn read_settings(conn: &Connection, prefix: &str) -> rusqlite::Result<Vec<(String, String)>> {
     // Keys are ASCII words of ours; after `prefix` comes nothing that sorts behind the last code point.
     let mut rows =
@@ -284,7 +187,7 @@ pub(super) fn read_setting(conn: &Connection, key: &str) -> rusqlite::Result<Opt
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AuditCheck, AuditRow, Buffer, BufferError, Config};
+    use super::super::{AuditCheck, AuditRow, Buffer, Config};
     use super::*;
     use crate::clock::TestClock;
 
@@ -300,17 +203,7 @@ mod tests {
     }
 
     fn user(name: &str) -> UserRow {
-        UserRow { name: name.into(), password: "$argon2id$…".into(), role: "admin".into(), created: at(1) }
-    }
-
-    fn session(id: u8, user: &str, expires: i64) -> SessionRow {
-        SessionRow {
-            id_hash: vec![id; 32],
-            user: user.into(),
-            created: at(1),
-            last_used: at(1),
-            expires: at(expires),
-        }
+        UserRow::local(name, "$argon2id$…", "admin", at(1))
     }
 
     #[tokio::test]
@@ -330,20 +223,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_one_first_user_and_always_a_last_one() {
-        let (_dir, buffer) = buffer();
-        buffer.change(vec![Change::FirstUser(user("ada"))]).await.unwrap();
-        let second = buffer.change(vec![Change::FirstUser(user("eve"))]).await;
-        assert!(matches!(second, Err(BufferError::NotAllowed(why)) if why == "this box has a user already"));
-        let none = buffer.change(vec![Change::RemoveUser { name: "ada".into() }]).await;
-        assert!(matches!(none, Err(BufferError::NotAllowed(_))));
-        buffer.put_user(user("bob")).await.unwrap();
-        buffer.change(vec![Change::RemoveUser { name: "ada".into() }]).await.unwrap();
-        assert_eq!(buffer.reader().users().await.unwrap(), [user("bob")]);
-        assert_eq!(buffer.reader().user("ada").await.unwrap(), None);
-    }
-
-    #[tokio::test]
     async fn a_change_that_is_not_allowed_takes_its_companions_with_it() {
         let (_dir, buffer) = buffer();
         buffer.put_user(user("ada")).await.unwrap();
@@ -352,27 +231,6 @@ mod tests {
         assert!(buffer.change(changes).await.is_err());
         assert!(buffer.reader().audit(None, 10).await.unwrap().is_empty());
         assert_eq!(buffer.reader().verify_audit().await.unwrap(), AuditCheck { rows: 0, broken: None });
-    }
-
-    #[tokio::test]
-    async fn sessions_end_one_by_one_by_user_and_by_time() {
-        let (_dir, buffer) = buffer();
-        buffer.put_user(user("ada")).await.unwrap();
-        buffer.put_user(user("bob")).await.unwrap();
-        for (id, name, expires) in [(1, "ada", 100), (2, "ada", 100), (3, "bob", 100), (4, "bob", 5)] {
-            buffer.put_session(session(id, name, expires)).await.unwrap();
-        }
-        buffer.change(vec![Change::UseSession { id_hash: vec![3; 32], at: at(9) }]).await.unwrap();
-        buffer.delete_session(vec![1; 32]).await.unwrap();
-        buffer.change(vec![Change::EndExpiredSessions { now: at(5) }]).await.unwrap();
-        buffer.change(vec![Change::RemoveUser { name: "ada".into() }]).await.unwrap();
-        let reader = buffer.reader();
-        for id in [1, 2, 4] {
-            assert_eq!(reader.session(vec![id; 32]).await.unwrap(), None);
-        }
-        assert_eq!(reader.session(vec![3; 32]).await.unwrap().unwrap().last_used, at(9));
-        buffer.change(vec![Change::EndSessionsOf { user: "bob".into() }]).await.unwrap();
-        assert_eq!(reader.session(vec![3; 32]).await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -401,11 +259,5 @@ mod tests {
         let ids = |rows: Vec<AuditRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
         assert_eq!(ids(reader.audit(None, 3).await.unwrap()), [7, 6, 5]);
         assert_eq!(ids(reader.audit(Some(5), 10).await.unwrap()), [4, 3, 2, 1]);
-    }
-
-    #[test]
-    fn no_password_hash_and_no_session_is_printed() {
-        assert_eq!(format!("{:?}", user("ada")), "UserRow(ada, admin)");
-        assert_eq!(format!("{:?}", session(9, "ada", 1)), "SessionRow(of ada)");
     }
 }

@@ -17,11 +17,14 @@ use super::repetition::prefix;
 use super::{BufferError, association, carve, compact, ledger, outbox, schema, sha256};
 
 /// Small tables copied row by row, in an order in which nothing refers to what is not there yet.
-const TABLES: [&str; 28] = [
+const TABLES: [&str; 31] = [
     "link",
     "device",
     "user",
     "session",
+    "factor",
+    "api_token",
+    "break_glass",
     "setting",
     "audit",
     "part",

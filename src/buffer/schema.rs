@@ -22,8 +22,11 @@
 //! seen     (bucket, prefix, id)   first 8 bytes of the SHA-256 → id, 2^20 ids to a bucket; see repetition.rs
 //! part     id, link, peer, received, synchronised, sha256, bytes        pieces of unfinished transmissions
 //! device   id, key, label, manufacturer, model, link, first_seen, last_seen, identifiers (JSON)
-//! user     name, password (argon2 hash), role, created
-//! session  id (hash of the cookie), user, created, last_used, expires
+//! user     name, password (argon2 hash), role, created, disabled, source, subject, grants (JSON), must_change, last_login
+//! session  id, token (hash of the cookie), user, stage, created, last_used, expires, proven, peer, agent
+//! factor   id, user, kind, label, secret (sealed, a public key or a hash), credential, site, counter, created, last_used
+//! api_token    id, user, name, token (hash), permissions, created, expires, last_used
+//! break_glass  id, user, reason, began, until, ended
 //! setting  key, value
 //! audit    id, at, who, what, detail, previous, hash       hash = SHA-256(previous, all columns)
 //! work_order  id, specimen, tests (JSON), urgent, person (JSON), kind, collected, number, source (0 desk, 1 HL7, 2 FHIR),
@@ -70,7 +73,7 @@ use crate::sabotage::{Sabotage, commits};
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 12] = [
     FIRST,
     PACKED,
     WORKLIST,
@@ -81,6 +84,8 @@ const STEPS: [&str; 10] = [
     super::feed::TABLES,
     SIZE,
     super::audit::APPEND_ONLY,
+    LATE,
+    super::account::TABLES,
 ];
 
 /// The schema this program writes.
@@ -121,6 +126,9 @@ INSERT INTO tally VALUES ('last_id', 0), ('gone', 0), ('seen_through', 0), ('aud
 ";
 
 const PACKED: &str = "ALTER TABLE frame ADD COLUMN packed INTEGER;";
+
+/// What a person let go goes behind entries that came later: it may be an older version of what those said.
+const LATE: &str = "ALTER TABLE entry ADD COLUMN late INTEGER; ALTER TABLE outgoing ADD COLUMN late INTEGER;";
 
 const WORKLIST: &str = "
 CREATE TABLE work_order (

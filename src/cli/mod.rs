@@ -24,6 +24,7 @@ mod simulate;
 mod status;
 mod template;
 mod update;
+mod user;
 mod venue;
 mod worklist;
 
@@ -86,6 +87,9 @@ enum Command {
     /// Who this box knows, and who lies where
     #[command(subcommand)]
     Patients(patients::Command),
+    /// Who may log in at the desk: list, add, new passwords; the way back in when nobody can
+    #[command(subcommand)]
+    User(user::Command),
     /// Where results go: list, pause, go on, send a span of time again
     #[command(subcommand)]
     Destinations(destinations::Command),
@@ -117,6 +121,7 @@ impl Command {
         match self {
             Self::Update(command) => command.follows(),
             Self::Config(_)
+            | Self::User(_)
             | Self::Destinations(_)
             | Self::Patients(_)
             | Self::Worklist(_)
@@ -197,6 +202,7 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Hl7(command) => hl7::main(command),
         Command::Destinations(command) => destinations::main(command),
         Command::Patients(command) => patients::main(command),
+        Command::User(command) => user::main(command),
         Command::Worklist(command) => worklist::main(command),
         Command::Status(arguments) => status::main(&arguments),
         Command::Audit(command) => audit::main(command),

@@ -158,6 +158,7 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
         "[site]\nname = \"Demo clinic\"\nzone = \"UTC\"\nsimulated = true\n\
          [buffer]\ndir = \"{folder}/data\"\n\
          [desk]\nlisten = \"{desk}\"\n\
+         [access]\nsecond_factor = []\n\
          [upstream]\nname = \"Demo EHR\"\nbase = \"{base}\"\nclient_id = \"{CLIENT_ID}\"\nkey_secret = \"upstream-key\"\n\
          [broker]\nlisten = \"127.0.0.1:{broker}\"\n[[broker.users]]\nname = \"{KIT_USER}\"\npassword_secret = \"kit-password\"\n\
          [[link]]\nname = \"icu-monitor\"\nprofile = \"ihe/pcd01-monitor\"\nmllp = {{ listen = \"127.0.0.1:{monitors}\" }}\n\

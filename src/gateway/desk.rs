@@ -1,11 +1,13 @@
 //! What the desk stands on: its port and certificate, how it reads frames, and the commands it may give.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
+use crate::access::Seal;
 use crate::admin::command::{Command, Refusal, TestStep};
 use crate::admin::explain::{Explain, Explained, MeasurementView, StoredFrame};
 use crate::admin::{self, Identity};
@@ -13,10 +15,11 @@ use crate::buffer::{Buffer, BufferError, Mark, State, Transition};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::connector::Stop;
+use crate::federation::Federation;
 use crate::gateway::GatewayError;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::hl7v2::Charset;
-use crate::secret::{Secret, SecretStore};
+use crate::secret::{self, Secret, SecretError, SecretStore};
 use crate::upstream::Upstream;
 
 /// The desk's open port and who it is.
@@ -25,7 +28,12 @@ pub(super) struct Opened {
     pub(super) address: SocketAddr,
     pub(super) identity: Identity,
     pub(super) metrics_token: Option<Secret>,
+    pub(super) seal: Arc<Seal>,
+    pub(super) federation: Federation,
 }
+
+/// Name of the secret with the key under which secrets of authenticator apps are kept.
+const ACCOUNT_KEY: &str = "account-key";
 
 /// Binds the port and loads, or at the first start makes, the certificate.
 pub(super) async fn open(
@@ -43,7 +51,24 @@ pub(super) async fn open(
         Some(name) => Some(secrets.load(name).map_err(|e| wrong(&e))?),
         None => None,
     };
-    Ok(Opened { listener, address, identity, metrics_token })
+    let seal = Arc::new(seal(secrets, &config.secrets)?);
+    let federation = Federation::new(&config.access, secrets).map_err(GatewayError::Config)?;
+    Ok(Opened { listener, address, identity, metrics_token, seal, federation })
+}
+
+/// Loads the key, or at the first start makes it.
+fn seal(secrets: &SecretStore, folder: &Path) -> Result<Seal, GatewayError> {
+    let wrong =
+        |fault: &dyn std::fmt::Display| GatewayError::Config(format!("secret {ACCOUNT_KEY}: {fault}"));
+    let key = match secrets.load(ACCOUNT_KEY) {
+        Err(SecretError::Missing { .. }) => {
+            let key = Seal::make_key().map_err(|fault| wrong(&fault))?;
+            secret::write_new(&folder.join(ACCOUNT_KEY), &key).map_err(|fault| wrong(&fault))?;
+            key
+        }
+        loaded => loaded.map_err(|fault| wrong(&fault))?,
+    };
+    Seal::new(&key).map_err(|fault| wrong(&fault))
 }
 
 /// Reads kept frames for the desk.

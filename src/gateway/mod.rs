@@ -1,5 +1,6 @@
 //! Builds the box from its configuration, joins the rooms, supervises them, and stops them in order.
 
+pub mod accounts;
 mod again;
 pub(crate) mod association;
 mod audit;
@@ -291,6 +292,8 @@ async fn round(
     if let Some(exporter) = telling {
         background.spawn(&mut tasks, telemetry::run(exporter, parts.figures.clone(), parts.stop.clone()));
     }
+    let folder = config.buffer.dir.clone();
+    tasks.spawn(accounts::serve(parts.buffer.clone(), folder, parts.clock.clone(), parts.stop.clone()));
     tasks.spawn(desk::obey(orders, parts.buffer.clone(), parts.upstream.clone(), wake, parts.stop.clone()));
     let roster = Roster::new(parts.live.clone(), intake, secrets, parts.clock.clone(), parts.stop.clone());
     let roster = Arc::new(roster);
@@ -450,6 +453,9 @@ impl Parts {
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,
+            access: Arc::new(config.access.clone()),
+            seal: opened.seal,
+            federation: opened.federation,
             announce: Arc::new(move |code: &str| console.setup_code(code)),
         };
         let mut stop = self.stop.clone();

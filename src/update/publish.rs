@@ -26,6 +26,7 @@ impl Signer {
     /// # Errors
     /// [`UpdateError::Disk`], also when the file is there already.
     pub fn make(path: &Path) -> Result<Self, UpdateError> {
+        let path = &std::path::absolute(path).map_err(UpdateError::disk(path))?;
         let failed = |_| UpdateError::NotNow("the system gave no random bytes".into());
         let pair = Ed25519KeyPair::generate().map_err(failed)?;
         let document = pair.to_pkcs8().map_err(failed)?;

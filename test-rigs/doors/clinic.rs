@@ -65,7 +65,7 @@ impl Clinic {
         let own = dir.path().join("data");
         let config = format!(
             "secrets = \"{0}/secrets\"\n[site]\nname = \"Rig\"\nzone = \"Europe/Berlin\"\n[buffer]\ndir = \"{1}\"\n{2}\n\
-             [log]\nformat = \"json\"\nfilter = \"{3}\"\n[desk]\nlisten = \"127.0.0.1:{desk_port}\"\n\
+             [log]\nformat = \"json\"\nfilter = \"{3}\"\n[access]\nsecond_factor = []\n[desk]\nlisten = \"127.0.0.1:{desk_port}\"\n\
              [delivery]\npause_max_s = 1\n{4}\n{5}",
             dir.path().display(),
             plan.data.unwrap_or(&own).display(),

@@ -297,13 +297,14 @@ impl Oracle<'_> {
 }
 
 /// What may lie in the buffer's folder.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "audit.seal",
     "audit.seal.new",
     "bedside.db",
     "bedside.db-wal",
     "bedside.db-shm",
     "bedside.lock",
+    "console.sock",
     "ballast",
     "tapes",
     "reserve",

@@ -41,6 +41,25 @@ let desk = new Desk(ward.links());
 let bedsides = new Bedsides(flags.scenario);
 let outgoing = new Outgoing(flags.scenario);
 let role = 'admin';
+/** As src/access/roles.txt has it. */
+const WORDS =
+  'session.use devices.see messages.read messages.resend upstream.test devices.pair worklist.use associations.change profiles.change upstreams.change settings.change break-glass.use users.change audit.read backup.make'.split(
+    ' ',
+  );
+const MAY = {
+  admin: WORDS,
+  engineer: WORDS.slice(0, 12),
+  integrator: WORDS.slice(0, 10),
+  clinician: [
+    'session.use',
+    'devices.see',
+    'messages.read',
+    'worklist.use',
+    'associations.change',
+    'break-glass.use',
+  ],
+  auditor: ['session.use', 'audit.read'],
+};
 let user = flags.ready ? { username: 'anna', password: 'correct horse battery' } : null;
 let cutUntil = 0;
 let failures = 0;
@@ -307,6 +326,15 @@ const ROUTES = [
       send(res, 200, {
         username: user.username,
         role,
+        source: 'local',
+        stage: 'in',
+        factors: [],
+        permissions: MAY[role],
+        remember_days: 0,
+        places: null,
+        devices: null,
+        own_role: null,
+        break_glass: null,
         site: 'Clinique du Lac',
         simulated: true,
         version: '0.1.0-mock',
@@ -336,6 +364,29 @@ const ROUTES = [
           wrong: false,
         },
       });
+    },
+  ],
+  [
+    'GET',
+    /^\/day$/,
+    (_, res) => {
+      const quarter = 15 * 60_000;
+      const last = Math.floor(Date.now() / quarter);
+      const quarters = Array.from({ length: 96 }, (__, i) => ({
+        begins: new Date((last - 95 + i) * quarter).toISOString(),
+        entries: i < 4 ? null : i > 40 && i < 46 ? {} : { oximeter: 900, monitors: 30 + (i % 7) * 12 },
+        held: i === 70 ? { monitors: 3 } : {},
+      }));
+      send(res, 200, { quarters });
+    },
+  ],
+  [
+    'GET',
+    /^\/devices$/,
+    (_, res) => {
+      const first_seen = new Date(Date.now() - 40 * 86_400_000).toISOString();
+      const known = DEVICES.map(({ key, label }) => ({ key, label, first_seen }));
+      send(res, 200, { devices: known });
     },
   ],
   [

@@ -1,7 +1,7 @@
 // Patients and devices as a user meets them, over a stubbed gateway.
 
 import { afterEach, describe, expect, it } from 'vitest';
-import { ENTRY, HOSTILE, SESSION, TAKEN, refusal } from './gateway.fixture';
+import { AUDITOR, ENTRY, HOSTILE, TAKEN, refusal } from './gateway.fixture';
 import type { Association, Doubt, Person, Stand, Standing, Timeline } from './lib/associations';
 import { button, leave, one, open, press, scan, settle, text, type } from './visit.fixture';
 
@@ -108,7 +108,7 @@ describe('the patients page', () => {
     await open('/patients', { ...ROUTES, 'GET /associations': { ...STANDING, devices: [] } });
     expect(text()).toContain('A device shows up here with its first message');
     await leave();
-    const { asked } = await open('/patients', { ...ROUTES, 'GET /session': { ...SESSION, role: 'auditor' } });
+    const { asked } = await open('/patients', { ...ROUTES, 'GET /session': AUDITOR });
     expect(text()).toContain('is not for your role (auditor)');
     expect(asked).not.toContain('GET /associations');
   });

@@ -10,13 +10,46 @@ export const SETUP = {
   fingerprint: 'AA:BB:CC',
   version: '1.2.3',
 };
+const CLINICIAN = [
+  'session.use',
+  'devices.see',
+  'messages.read',
+  'worklist.use',
+  'associations.change',
+  'break-glass.use',
+];
+const ADMIN = [
+  ...CLINICIAN,
+  'messages.resend',
+  'upstream.test',
+  'devices.pair',
+  'users.change',
+  'audit.read',
+  'profiles.change',
+  'upstreams.change',
+  'backup.make',
+  'settings.change',
+];
+
 export const SESSION = {
   username: 'anna',
   role: 'admin',
+  source: 'local',
+  stage: 'in',
+  factors: ['totp'],
+  permissions: ADMIN,
+  remember_days: 0,
+  places: null,
+  devices: null,
+  own_role: null,
+  break_glass: null,
   site: SETUP.site,
   simulated: true,
   version: '1.2.3',
 };
+
+export const AUDITOR = { ...SESSION, role: 'auditor', permissions: ['session.use', 'audit.read'] };
+export const NURSE = { ...SESSION, role: 'clinician', permissions: CLINICIAN };
 export const TAKEN = '2026-11-22T14:00:00.000Z';
 /** A patient’s name that would run if it were ever taken as markup. */
 export const HOSTILE = '<img src=x onerror="window.ran = true">';

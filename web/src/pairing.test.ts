@@ -8,7 +8,7 @@ import {
   HOSTILE,
   LiveStream,
   OVERVIEW,
-  SESSION,
+  AUDITOR,
   TAKEN,
   gateway,
   refusal,
@@ -201,7 +201,7 @@ describe('a candidate', () => {
   it('is not shown to who may not pair', async () => {
     const { asked } = await open('/pairing', {
       ...routes,
-      'GET /session': { ...SESSION, role: 'auditor' },
+      'GET /session': AUDITOR,
     });
     expect(text()).toContain('is not for your role (auditor)');
     expect(asked).not.toContain('GET /pairing');

@@ -1,7 +1,7 @@
 // HL7 routes, the message viewer and the patient index as a user meets them, over a stubbed gateway.
 
 import { afterEach, describe, expect, it } from 'vitest';
-import { ENTRY, HOSTILE, SESSION, TAKEN, refusal } from './gateway.fixture';
+import { AUDITOR, ENTRY, HOSTILE, NURSE, TAKEN, refusal } from './gateway.fixture';
 import type { IndexedDetail, Occupied } from './lib/patients';
 import type { Destination, Outgoing } from './lib/routes';
 import { button, leave, one, open, press, text, type } from './visit.fixture';
@@ -188,7 +188,7 @@ describe('the HL7 routes page', () => {
     await open('/routes', { ...ROUTES, 'GET /destinations': { destinations: [] } });
     expect(text()).toContain('No HL7 destination is set up');
     await leave();
-    const { asked } = await open('/routes', { ...ROUTES, 'GET /session': { ...SESSION, role: 'auditor' } });
+    const { asked } = await open('/routes', { ...ROUTES, 'GET /session': AUDITOR });
     expect(text(one('article.card'))).toContain('lab/1');
     expect(asked.some((one) => one.includes('/messages'))).toBe(false);
     expect(document.querySelector('article.card button')).toBeNull();
@@ -334,7 +334,7 @@ describe('people and beds', () => {
       '3 entries of that time are no longer kept here and stay on the FHIR server as delivered',
     );
     await leave();
-    await open('/patients/person?id=2', { ...all, 'GET /session': { ...SESSION, role: 'clinician' } });
+    await open('/patients/person?id=2', { ...all, 'GET /session': NURSE });
     expect(document.querySelector('.rows button')).toBeNull();
   });
 });

@@ -11,6 +11,7 @@ use warp::reply::Response as Answer;
 
 use super::call::Call;
 use super::says::{MESSAGES, Says, UPSTREAM, says};
+use crate::admin::admission::Sight;
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::command::{Command, Refusal, TestStep};
 use crate::admin::desk::Desk;
@@ -29,6 +30,7 @@ pub(super) const RELEASE: Says =
 /// `POST /api/v1/entries/{id}/release`: held → waiting.
 pub(super) async fn release(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
+    seen(&desk, &call, id).await?;
     match state(&desk, id).await? {
         EntryState::Held => {}
         _ => return Err(conflict("only a held entry can be released; this one is not held")),
@@ -43,6 +45,7 @@ pub(super) const REPLAY: Says = says("replayEntry", MESSAGES, "Sends a message a
 /// `POST /api/v1/entries/{id}/replay`: sent again, as the same resources.
 pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
+    seen(&desk, &call, id).await?;
     if state(&desk, id).await? == EntryState::Waiting {
         return Err(conflict("this entry is waiting to be sent already"));
     }
@@ -67,6 +70,16 @@ pub(super) async fn test_upstream(desk: Arc<Desk>, call: Call) -> Result<Answer,
     desk.audit(desk.line(Some(&presence.user), "upstream.test", Outcome::Done, call.peer)).await?;
     let steps = ask(&desk, TEST_TIMEOUT, |reply| Command::TestUpstream { reply }).await?;
     Ok(json(&Tested { steps }))
+}
+
+/// Whether the entry is in sight of whoever asks; only for those who do not see everything is it read.
+async fn seen(desk: &Desk, call: &Call, id: i64) -> Result<(), Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    if matches!(sight, Sight::All) {
+        return Ok(());
+    }
+    let detail = desk.services.store.entry(id).await?.ok_or_else(Problem::not_found)?;
+    sight.check(detail.row.device.as_deref())
 }
 
 async fn state(desk: &Desk, id: i64) -> Result<EntryState, Problem> {

@@ -8,6 +8,7 @@ use warp::reply::Response as Answer;
 
 use super::call::Call;
 use super::says::{ASSOCIATIONS, Says, number, says, text, word};
+use crate::admin::admission::Sight;
 use crate::admin::answer::{Problem, json};
 use crate::admin::association::{
     AssociationWanted, CorrectionWanted, DeviceView, Done, Doubts, DoubtsWanted, EndWanted, HomeWanted,
@@ -21,8 +22,11 @@ pub(super) const STANDING: Says = says("associations", ASSOCIATIONS, "Every devi
     .gives::<Standing>(200, "Devices, what waits, and the rules of the site");
 
 /// `GET /api/v1/associations`
-pub(super) async fn standing(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
-    Ok(json(&desk.services.associations.standing().await.map_err(problem)?))
+pub(super) async fn standing(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    let mut standing = desk.services.associations.standing().await.map_err(problem)?;
+    standing.devices.retain(|device| sight.covers(&device.key));
+    Ok(json(&standing))
 }
 
 pub(super) const TIMELINE: Says =
@@ -32,6 +36,7 @@ pub(super) const TIMELINE: Says =
 /// `GET /api/v1/associations/devices/{key}`
 pub(super) async fn timeline(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let device = call.parameter()?.to_owned();
+    desk.sight(call.presence()?).await?.check(Some(&device))?;
     Ok(json(&desk.services.associations.timeline(device).await.map_err(problem)?))
 }
 
@@ -68,7 +73,9 @@ pub(super) const FIND: Says =
 /// `POST /api/v1/associations/find`: what was scanned may be a wristband, which no address may hold.
 pub(super) async fn find(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let Scanned { code } = call.json()?;
-    Ok(json(&desk.services.associations.find(code).await.map_err(problem)?))
+    let found = desk.services.associations.find(code).await.map_err(problem)?;
+    desk.sight(call.presence()?).await?.check(Some(&found.key))?;
+    Ok(json(&found))
 }
 
 pub(super) const ASSOCIATE: Says = says("associate", ASSOCIATIONS, "Says that a device is with a patient")
@@ -87,6 +94,7 @@ pub(super) const ASSOCIATE: Says = says("associate", ASSOCIATIONS, "Says that a 
 /// `POST /api/v1/associations`
 pub(super) async fn associate(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let wanted: AssociationWanted = call.json()?;
+    seen(&desk, &call, &wanted.device).await?;
     let how = if wanted.scanned { "scanned" } else { "typed" };
     let audit = line(&call, "association.make", format!("{how}{}", because(wanted.reason.as_deref())))?;
     let done = desk.services.associations.associate(wanted, audit).await.map_err(problem)?;
@@ -104,6 +112,7 @@ pub(super) const END: Says = says("endAssociation", ASSOCIATIONS, "The device is
 pub(super) async fn end(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
     let wanted: EndWanted = if call.body.is_empty() { EndWanted::default() } else { call.json()? };
+    held(&desk, &call, id).await?;
     let detail = format!("association {id}{}", because(wanted.reason.as_deref()));
     let audit = line(&call, "association.end", detail)?;
     Ok(json(&desk.services.associations.end(id, wanted, audit).await.map_err(problem)?))
@@ -119,6 +128,7 @@ pub(super) const CORRECT: Says =
 pub(super) async fn correct(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
     let wanted: CorrectionWanted = call.json()?;
+    held(&desk, &call, id).await?;
     let detail = format!("association {id}{}", because(Some(&wanted.reason)));
     let audit = line(&call, "association.correct", detail)?;
     Ok(json(&desk.services.associations.correct(id, wanted, audit).await.map_err(problem)?))
@@ -132,9 +142,37 @@ pub(super) const HOME: Says = says("setDeviceHome", ASSOCIATIONS, "Says where a 
 /// `POST /api/v1/associations/home`
 pub(super) async fn home(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let wanted: HomeWanted = call.json()?;
+    // Who may use only some places does not say which devices stand in them.
+    if !matches!(desk.sight(call.presence()?).await?, Sight::All) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "place", "you may not say where devices stand"));
+    }
     let what = if wanted.place.is_some() { "given a place" } else { "without a place" };
     let audit = line(&call, "association.home", what.into())?;
     Ok(json(&desk.services.associations.home(wanted, audit).await.map_err(problem)?))
+}
+
+/// Whether the device a key or a code stands for is in sight of whoever asks.
+async fn seen(desk: &Desk, call: &Call, device: &str) -> Result<(), Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    if matches!(sight, Sight::All) {
+        return Ok(());
+    }
+    let found = desk.services.associations.find(device.to_owned()).await.map_err(problem)?;
+    sight.check(Some(&found.key))
+}
+
+/// Whether the association is one of a device in sight of whoever asks.
+async fn held(desk: &Desk, call: &Call, id: i64) -> Result<(), Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    let Sight::Only(keys) = sight else { return Ok(()) };
+    for key in keys {
+        // A device that is named in somebody's limits and was never heard of has no time.
+        let Ok(time) = desk.services.associations.timeline(key).await else { continue };
+        if time.associations.iter().any(|one| one.id == id) {
+            return Ok(());
+        }
+    }
+    Err(Problem::not_found())
 }
 
 /// That there is a reason; its words stay with the association, for they may name somebody.

@@ -9,8 +9,8 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use warp::http::HeaderMap;
 
+use crate::admin::admission::Presence;
 use crate::admin::answer::Problem;
-use crate::admin::desk::Presence;
 
 /// Longest parameter in a path or query: device keys have at most 200 bytes.
 pub(super) const PARAMETER_MAX: usize = 512;
@@ -23,6 +23,8 @@ pub(in crate::admin) struct Call {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(in crate::admin) peer: IpAddr,
+    /// Host and port the desk was called by.
+    pub(super) authority: Option<String>,
     /// Who asks, on routes that need a session.
     pub(super) presence: Option<Presence>,
 }
@@ -41,6 +43,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             peer: self.peer,
+            authority: None,
             presence: self.presence.clone(),
         }
     }

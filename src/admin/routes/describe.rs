@@ -12,7 +12,7 @@ use warp::reply::Response as Answer;
 
 use super::call::{Call, PARAMETER_MAX};
 use super::says::{API, Content, Kind, Says, Shape, Term, Told, says};
-use super::{Need, ROUTES, Route};
+use super::{Need, Route, routes};
 use crate::access::Role;
 use crate::admin::answer::{Problem, ProblemJson, json};
 use crate::admin::desk::Desk;
@@ -66,7 +66,7 @@ pub(in crate::admin) fn document() -> Json {
     schemas.answered(Shape::of::<ProblemJson<'static>>());
     let mut paths: BTreeMap<&str, Map<String, Json>> = BTreeMap::new();
     let mut topics: Vec<Json> = Vec::new();
-    for route in ROUTES {
+    for route in routes() {
         let method = route.method.as_str().to_ascii_lowercase();
         paths.entry(route.path).or_default().insert(method, operation(route, &mut schemas));
         let topic = object!({ "name": route.says.topic.name, "description": route.says.topic.what });
@@ -428,8 +428,7 @@ mod tests {
                 told.push((path.clone(), method.to_ascii_uppercase(), id.to_owned()));
             }
         }
-        let mut rows: Vec<(String, String, String)> = ROUTES
-            .iter()
+        let mut rows: Vec<(String, String, String)> = routes()
             .map(|route| (route.path.into(), route.method.to_string(), route.says.id.into()))
             .collect();
         rows.sort();

@@ -17,7 +17,7 @@ use warp::sse::Event;
 
 use super::call::Call;
 use super::says::{OVERVIEW, Says, Shape, says};
-use crate::access::TokenHash;
+use crate::admin::admission::{Presence, Sight};
 use crate::admin::answer::Problem;
 use crate::admin::desk::Desk;
 use crate::admin::live::{Overview, Point};
@@ -41,14 +41,14 @@ pub(super) const LIVE: Says =
 
 /// `GET /api/v1/live`
 pub(super) async fn live(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
-    let token = call.presence()?.token;
+    let presence = call.presence()?.clone();
     let Ok(seat) = desk.seats.clone().try_acquire_owned() else {
         let detail = "too many pages are open at once; close one";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail).wait(10));
     };
     let (out, mut pieces) = mpsc::channel(QUEUE);
     let points = desk.services.live.points();
-    tokio::spawn(feed(desk, token, points, out, seat));
+    tokio::spawn(feed(desk, presence, points, out, seat));
     let stream =
         poll_fn(move |context| pieces.poll_recv(context).map(|piece| piece.map(Ok::<_, Infallible>)));
     let mut answer = warp::sse::reply(stream).into_response();
@@ -60,7 +60,7 @@ pub(super) async fn live(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
 /// Feeds one stream until its reader, its session or the desk ends. `_seat` is given back then.
 async fn feed(
     desk: Arc<Desk>,
-    token: TokenHash,
+    presence: Presence,
     mut points: broadcast::Receiver<Arc<Point>>,
     out: Sender<Event>,
     _seat: OwnedSemaphorePermit,
@@ -71,22 +71,29 @@ async fn feed(
     let mut check = interval(Duration::from_secs(1));
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = Instant::now();
+    let Ok(mut sight) = desk.sight(&presence).await else { return };
     loop {
         let piece = tokio::select! {
             () = closing(&mut stopping) => return,
             () = out.closed() => return,
             _ = check.tick() => {
-                if !desk.still_there(token).await {
+                if !desk.still_there(&presence).await {
                     return;
+                }
+                // What somebody sees of the devices changes while they look: a device is moved, an emergency ends.
+                if presence.grants.is_limited() {
+                    let Ok(now) = desk.sight_now(&presence).await else { return };
+                    sight = now;
                 }
                 continue;
             }
             () = sleep_until(due) => {
-                let Some(text) = overview(&desk).await else { return };
+                let Some(text) = overview(&desk, &sight).await else { return };
                 due = Instant::now() + pause(text.len());
                 Event::default().event("overview").data(text)
             }
             point = points.recv() => match point {
+                Ok(point) if !sight.covers(&point.device) => continue,
                 Ok(point) => match serde_json::to_string(&*point) {
                     Ok(text) => Event::default().event("point").data(text),
                     Err(_) => continue,
@@ -108,8 +115,8 @@ async fn closing(stopping: &mut watch::Receiver<bool>) {
     stopping.wait_for(|stop| *stop).await.ok();
 }
 
-async fn overview(desk: &Desk) -> Option<String> {
-    let overview = desk.overview().await.ok()?;
+async fn overview(desk: &Desk, sight: &Sight) -> Option<String> {
+    let overview = desk.overview(sight).await.ok()?;
     serde_json::to_string(&overview).ok()
 }
 

@@ -18,7 +18,8 @@ use crate::admin::live::{DeviceDetail, Overview, Trend, UpstreamView};
 use crate::admin::raw::Raw;
 use crate::admin::segments::Segments;
 use crate::admin::store::{
-    Counts, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, PAGE_MAX, UpstreamAnswer,
+    Counts, Day, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, KnownDevice, PAGE_MAX,
+    UpstreamAnswer,
 };
 
 /// Entries of a page when nobody says how many.
@@ -82,8 +83,32 @@ pub(super) const OVERVIEW: Says =
     says("overview", says::OVERVIEW, "Everything on the first page").gives::<Overview>(200, "How it stands");
 
 /// `GET /api/v1/overview`
-pub(super) async fn overview(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
-    Ok(json(&desk.overview().await?))
+pub(super) async fn overview(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    Ok(json(&desk.overview(&sight).await?))
+}
+
+pub(super) const DAY: Says =
+    says("day", says::OVERVIEW, "Entries of each quarter of an hour of the last day")
+        .gives::<Day>(200, "By link; for a picture");
+
+/// `GET /api/v1/day`
+pub(super) async fn day(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
+    Ok(json(&desk.services.store.day().await?))
+}
+
+/// Devices by their keys.
+#[derive(Serialize, ToSchema)]
+struct KnownDevices {
+    devices: Vec<KnownDevice>,
+}
+
+pub(super) const KNOWN: Says = says("devices", DEVICES, "Every device this box has heard of, and since when")
+    .gives::<KnownDevices>(200, "Also those that are silent now");
+
+/// `GET /api/v1/devices`
+pub(super) async fn devices(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
+    Ok(json(&KnownDevices { devices: desk.services.store.devices().await? }))
 }
 
 pub(super) const DEVICE: Says =
@@ -91,6 +116,7 @@ pub(super) const DEVICE: Says =
 
 /// `GET /api/v1/devices/{key}`
 pub(super) async fn device(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    desk.sight(call.presence()?).await?.check(Some(call.parameter()?))?;
     desk.services.live.device(call.parameter()?).map(|device| json(&device)).ok_or_else(Problem::not_found)
 }
 
@@ -103,6 +129,7 @@ pub(super) const TREND: Says = says("deviceTrend", DEVICES, "The last minutes of
 
 /// `GET /api/v1/devices/{key}/trend?code=C&minutes=60`
 pub(super) async fn trend(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    desk.sight(call.presence()?).await?.check(Some(call.parameter()?))?;
     let code = call.asked("code").unwrap_or_default();
     let minutes = call.number("minutes", 1..=TREND_MINUTES_MAX)?.unwrap_or(TREND_MINUTES);
     let trend = desk.services.live.trend(call.parameter()?, code, minutes);
@@ -142,7 +169,10 @@ pub(super) async fn entries(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
         limit: call.number("limit", 1..=PAGE_MAX)?.unwrap_or(PAGE),
     };
     let store = &desk.services.store;
-    let page = store.entries(filter).await?;
+    let sight = desk.sight(call.presence()?).await?;
+    let mut page = store.entries(filter).await?;
+    // What is out of sight leaves the page shorter; asking on goes on behind it.
+    page.entries.retain(|entry| sight.check(entry.device.as_deref()).is_ok());
     let counts = store.backlog().await?.counts;
     Ok(json(&Entries { entries: page.entries, next: page.next, counts }))
 }
@@ -170,6 +200,7 @@ pub(super) const ENTRY: Says =
 pub(super) async fn entry(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let id = call.id()?;
     let detail = desk.services.store.entry(id).await?.ok_or_else(Problem::not_found)?;
+    desk.sight(call.presence()?).await?.check(detail.row.device.as_deref())?;
     let EntryDetail { row, frame, intact, topic, sha256, warnings, answer, timeline } = detail;
     let stored = StoredFrame {
         id,
@@ -198,6 +229,7 @@ pub(super) const HL7: Says = says("entryHl7", MESSAGES, "An HL7 v2 message segme
 /// `GET /api/v1/entries/{id}/hl7`
 pub(super) async fn hl7(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let detail = desk.services.store.entry(call.id()?).await?.ok_or_else(Problem::not_found)?;
+    desk.sight(call.presence()?).await?.check(detail.row.device.as_deref())?;
     if !detail.intact {
         return Err(Problem::not_found());
     }

@@ -1,13 +1,17 @@
 //! Every route of the desk in one table: path, method, who may, how much it takes. What is not in the table is
 //! a page, or nothing.
 
+mod account;
 mod act;
 mod associate;
 mod audit;
 mod call;
 mod certificate;
 mod describe;
+mod enrol;
 mod enter;
+mod entrance;
+mod factor;
 mod live;
 mod look;
 mod onward;
@@ -16,11 +20,14 @@ mod people;
 mod probe;
 mod profiles;
 mod record;
+mod rows;
 mod says;
 mod seen;
 mod sets;
 mod system;
 mod upstreams;
+mod users;
+mod vouched;
 mod work;
 
 use std::collections::HashMap;
@@ -37,10 +44,11 @@ use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response as Answer;
 
+use super::admission::{Presence, Terms, bearer};
 use super::answer::Problem;
 use super::desk::{Arrival, Desk};
 use super::guard;
-use crate::access::Permission;
+use crate::access::{Permission, Stage};
 use call::decoded;
 pub(super) use call::{Call, fuzz};
 pub(super) use describe::document;
@@ -53,6 +61,8 @@ struct Route {
     /// Segments; one in braces is taken as a parameter, `{id}` as a number.
     path: &'static str,
     need: Need,
+    /// What it asks besides.
+    terms: Terms,
     /// Most bytes of a request body.
     body_max: usize,
     run: Run,
@@ -90,14 +100,49 @@ const PIECE_BODY: usize = 4 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const fn get(path: &'static str, need: Need, run: Run) -> Route {
-    Route { method: Method::GET, path, need, body_max: NO_BODY, run, says: says::UNDESCRIBED }
+    Route {
+        method: Method::GET,
+        path,
+        need,
+        terms: NO_TERMS,
+        body_max: NO_BODY,
+        run,
+        says: says::UNDESCRIBED,
+    }
 }
 
 const fn post(path: &'static str, need: Need, body_max: usize, run: Run) -> Route {
-    Route { method: Method::POST, path, need, body_max, run, says: says::UNDESCRIBED }
+    Route { method: Method::POST, path, need, terms: NO_TERMS, body_max, run, says: says::UNDESCRIBED }
 }
 
+const NO_TERMS: Terms = Terms { risky: false, in_person: false, by_place: false, entering: &[] };
+
 impl Route {
+    /// Asks for a fresh proof of who it is.
+    const fn risky(mut self) -> Self {
+        self.terms.risky = true;
+        self
+    }
+
+    /// Not with an API token.
+    const fn in_person(mut self) -> Self {
+        self.terms.in_person = true;
+        self
+    }
+
+    /// Shows and changes only what is in sight of the caller. Every other route that needs more than a session is shut
+    /// to users who are limited to places.
+    const fn by_place(mut self) -> Self {
+        self.terms.by_place = true;
+        self
+    }
+
+    /// Open also to sessions that have come only so far.
+    const fn entering(mut self, stages: &'static [Stage]) -> Self {
+        self.terms.entering = stages;
+        self
+    }
+
     const fn says(mut self, says: Says) -> Self {
         self.says = says;
         self
@@ -117,273 +162,10 @@ const SETTINGS: Need = Need::Session(Permission::Settings);
 const PRESENCE: Need = Need::Session(Permission::Presence);
 const AUDIT: Need = Need::Session(Permission::Audit);
 
-/// The table. Tests walk it: every role, every method, every body that is too long.
-///
-/// Each row names, with `.says(…)`, a constant beside its code that describes it: its name (unique, it becomes the name of
-/// a function in programs made from the description), its topic, one sentence; then what it takes and gives.
-///
-/// ```text
-/// pub(super) const TREND: Says = says("deviceTrend", DEVICES, "The last minutes of one metric of a device")
-///     .asks(&[text("code", "the metric").needed(), number("minutes", 1, 1440, "how far back")])   // the query
-///     .takes::<Wanted>()                    // the body: a type that derives Deserialize and ToSchema
-///     .gives::<Trend>(200, "The points")    // the answer: a type that derives Serialize and ToSchema
-///     .refuses(&[(409, "Why")]);            // beside 400, 401, 403, 404, 408, 413 and 503, which follow from the row
-/// ```
-///
-/// What is said of the query is held against it before the route runs. Two types of one name need `#[schema(as = Other)]`;
-/// a word that is one of few, `#[schema(schema_with = …)]` with [`words`](super::json::words). `BLESS=1 cargo nextest run
-/// openapi` writes `web/openapi.json`; every answer in the tests of this room is held against it.
-const ROUTES: &[Route] = &[
-    get("/api/openapi.json", PRESENCE, |desk, call| Box::pin(describe::openapi(desk, call)))
-        .says(describe::OPENAPI),
-    get("/api/v1/openapi.json", PRESENCE, |desk, call| Box::pin(describe::openapi(desk, call)))
-        .says(describe::OPENAPI_V1),
-    get("/healthz", Need::Nothing, |desk, call| Box::pin(probe::healthz(desk, call))).says(probe::HEALTHZ),
-    get("/readyz", Need::Nothing, |desk, call| Box::pin(probe::readyz(desk, call))).says(probe::READYZ),
-    get("/metrics", Need::Scraper, |desk, call| Box::pin(probe::metrics(desk, call))).says(probe::METRICS),
-    get("/api/v1/setup", Need::Nothing, |desk, call| Box::pin(enter::setup_state(desk, call)))
-        .says(enter::SETUP_STATE),
-    post("/api/v1/setup", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::setup(desk, call)))
-        .says(enter::SETUP),
-    post("/api/v1/login", Need::Nothing, SMALL_BODY, |desk, call| Box::pin(enter::login(desk, call)))
-        .says(enter::LOGIN),
-    post("/api/v1/logout", PRESENCE, NO_BODY, |desk, call| Box::pin(enter::logout(desk, call)))
-        .says(enter::LOGOUT),
-    get("/api/v1/session", PRESENCE, |desk, call| Box::pin(enter::session(desk, call))).says(enter::SESSION),
-    get("/api/v1/overview", LOOK, |desk, call| Box::pin(look::overview(desk, call))).says(look::OVERVIEW),
-    get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).says(live::LIVE),
-    get("/api/v1/devices/{key}", LOOK, |desk, call| Box::pin(look::device(desk, call))).says(look::DEVICE),
-    get("/api/v1/devices/{key}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call)))
-        .says(look::TREND),
-    get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call))).says(look::ENTRIES),
-    get("/api/v1/entries/{id}", READ, |desk, call| Box::pin(look::entry(desk, call))).says(look::ENTRY),
-    get("/api/v1/entries/{id}/hl7", READ, |desk, call| Box::pin(look::hl7(desk, call))).says(look::HL7),
-    post("/api/v1/entries/{id}/release", RESEND, NO_BODY, |desk, call| Box::pin(act::release(desk, call)))
-        .says(act::RELEASE),
-    post("/api/v1/entries/{id}/replay", RESEND, NO_BODY, |desk, call| Box::pin(act::replay(desk, call)))
-        .says(act::REPLAY),
-    get("/api/v1/upstream", LOOK, |desk, call| Box::pin(look::upstream(desk, call))).says(look::UPSTREAM),
-    post("/api/v1/upstream/test", Need::Session(Permission::TestUpstream), NO_BODY, |desk, call| {
-        Box::pin(act::test_upstream(desk, call))
-    })
-    .says(act::TEST),
-    get("/api/v1/pairing", PAIR, |desk, call| Box::pin(pair::standing(desk, call))).says(pair::STANDING),
-    post("/api/v1/pairing/preview", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::preview(desk, call)))
-        .says(pair::PREVIEW),
-    post("/api/v1/pairing/accept", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::accept(desk, call)))
-        .says(pair::ACCEPT),
-    post("/api/v1/pairing/forget", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::forget(desk, call)))
-        .says(pair::FORGET),
-    post("/api/v1/pairing/links", PAIR, LINK_BODY, |desk, call| Box::pin(pair::add_link(desk, call)))
-        .says(pair::ADD_LINK),
-    post("/api/v1/pairing/links/{name}/remove", PAIR, NO_BODY, |desk, call| {
-        Box::pin(pair::remove_link(desk, call))
-    })
-    .says(pair::REMOVE_LINK),
-    get("/api/v1/pairing/ports", PAIR, |desk, call| Box::pin(pair::ports(desk, call))).says(pair::PORTS),
-    get("/api/v1/pairing/scan", PAIR, |desk, call| Box::pin(pair::scanning(desk, call))).says(pair::SCANNING),
-    post("/api/v1/pairing/scan", PAIR, SMALL_BODY, |desk, call| Box::pin(pair::scan(desk, call)))
-        .says(pair::SCAN),
-    get("/api/v1/recordings", PAIR, |desk, call| Box::pin(record::list(desk, call))).says(record::LIST),
-    post("/api/v1/recordings", PAIR, SMALL_BODY, |desk, call| Box::pin(record::start(desk, call)))
-        .says(record::START),
-    get("/api/v1/recordings/{name}", PAIR, |desk, call| Box::pin(record::export(desk, call)))
-        .says(record::EXPORT),
-    post("/api/v1/recordings/{name}/stop", PAIR, NO_BODY, |desk, call| Box::pin(record::stop(desk, call)))
-        .says(record::STOP),
-    post("/api/v1/recordings/{name}/remove", PAIR, NO_BODY, |desk, call| {
-        Box::pin(record::remove(desk, call))
-    })
-    .says(record::REMOVE),
-    post("/api/v1/search", READ, SMALL_BODY, |desk, call| Box::pin(sets::search(desk, call)))
-        .says(sets::SEARCH),
-    get("/api/v1/held", READ, |desk, call| Box::pin(sets::held(desk, call))).says(sets::HELD),
-    post("/api/v1/sets", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::freeze(desk, call)))
-        .says(sets::FREEZE),
-    get("/api/v1/sets/{token}", RESEND, |desk, call| Box::pin(sets::set(desk, call))).says(sets::SET),
-    post("/api/v1/sets/{token}/run", RESEND, SMALL_BODY, |desk, call| Box::pin(sets::run(desk, call)))
-        .says(sets::RUN),
-    get("/api/v1/entries/{id}/compare", RESEND, |desk, call| Box::pin(sets::compare(desk, call)))
-        .says(sets::COMPARE),
-    get("/api/v1/views", READ, |desk, call| Box::pin(sets::views(desk, call))).says(sets::VIEWS),
-    post("/api/v1/views", READ, SMALL_BODY, |desk, call| Box::pin(sets::save_view(desk, call)))
-        .says(sets::SAVE_VIEW),
-    post("/api/v1/views/remove", READ, SMALL_BODY, |desk, call| Box::pin(sets::remove_view(desk, call)))
-        .says(sets::REMOVE_VIEW),
-    get("/api/v1/profiles", PROFILES, |desk, call| Box::pin(profiles::list(desk, call))).says(profiles::LIST),
-    get("/api/v1/profiles/schema", PROFILES, |desk, call| Box::pin(profiles::schema(desk, call)))
-        .says(profiles::SCHEMA),
-    get("/api/v1/profiles/{profile}", PROFILES, |desk, call| Box::pin(profiles::page(desk, call)))
-        .says(profiles::PAGE),
-    get("/api/v1/profiles/{profile}/export", PROFILES, |desk, call| Box::pin(profiles::export(desk, call)))
-        .says(profiles::EXPORT),
-    post("/api/v1/profiles/{profile}/check", PROFILES, PAGE_BODY, |desk, call| {
-        Box::pin(profiles::check(desk, call))
-    })
-    .says(profiles::CHECK),
-    post("/api/v1/profiles/{profile}/run", PROFILES, PAGE_BODY, |desk, call| {
-        Box::pin(profiles::run(desk, call))
-    })
-    .says(profiles::RUN),
-    post("/api/v1/profiles/{profile}/save", PROFILES, PAGE_BODY, |desk, call| {
-        Box::pin(profiles::save(desk, call))
-    })
-    .says(profiles::SAVE),
-    post("/api/v1/profiles/{profile}/revert", PROFILES, NO_BODY, |desk, call| {
-        Box::pin(profiles::revert(desk, call))
-    })
-    .says(profiles::REVERT),
-    get("/api/v1/templates", PROFILES, |desk, call| Box::pin(profiles::templates(desk, call)))
-        .says(profiles::TEMPLATES),
-    get("/api/v1/templates/{name}", PROFILES, |desk, call| Box::pin(profiles::template(desk, call)))
-        .says(profiles::TEMPLATE),
-    post("/api/v1/templates/{name}/check", PROFILES, PAGE_BODY, |desk, call| {
-        Box::pin(profiles::check_template(desk, call))
-    })
-    .says(profiles::CHECK_TEMPLATE),
-    post("/api/v1/templates/{name}/run", PROFILES, PAGE_BODY, |desk, call| {
-        Box::pin(profiles::run_template(desk, call))
-    })
-    .says(profiles::RUN_TEMPLATE),
-    get("/api/v1/upstream/setup", UPSTREAMS, |desk, call| Box::pin(upstreams::set_up(desk, call)))
-        .says(upstreams::SET_UP),
-    post("/api/v1/upstream/discover", UPSTREAMS, LINK_BODY, |desk, call| {
-        Box::pin(upstreams::discover(desk, call))
-    })
-    .says(upstreams::DISCOVER),
-    post("/api/v1/upstream/try", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::try_out(desk, call)))
-        .says(upstreams::TRY_OUT),
-    post("/api/v1/upstream/keys", UPSTREAMS, SMALL_BODY, |desk, call| {
-        Box::pin(upstreams::new_key(desk, call))
-    })
-    .says(upstreams::NEW_KEY),
-    post("/api/v1/upstream/keys/rotate", UPSTREAMS, NO_BODY, |desk, call| {
-        Box::pin(upstreams::rotate(desk, call))
-    })
-    .says(upstreams::ROTATE),
-    post("/api/v1/upstream/keys/drop", UPSTREAMS, NO_BODY, |desk, call| {
-        Box::pin(upstreams::drop_next(desk, call))
-    })
-    .says(upstreams::DROP_NEXT),
-    post("/api/v1/upstream/save", UPSTREAMS, LINK_BODY, |desk, call| Box::pin(upstreams::save(desk, call)))
-        .says(upstreams::SAVE),
-    post("/api/v1/upstream/remove", UPSTREAMS, NO_BODY, |desk, call| Box::pin(upstreams::remove(desk, call)))
-        .says(upstreams::REMOVE),
-    get("/api/v1/backups", BACKUP, |desk, call| Box::pin(system::backups(desk, call))).says(system::BACKUPS),
-    post("/api/v1/backups", BACKUP, NO_BODY, |desk, call| Box::pin(system::make(desk, call)))
-        .says(system::MAKE),
-    get("/api/v1/backups/{name}", BACKUP, |desk, call| Box::pin(system::download(desk, call)))
-        .says(system::DOWNLOAD),
-    post("/api/v1/backups/{name}/check", BACKUP, NO_BODY, |desk, call| Box::pin(system::check(desk, call)))
-        .says(system::CHECK),
-    post("/api/v1/backups/{name}/remove", BACKUP, NO_BODY, |desk, call| Box::pin(system::remove(desk, call)))
-        .says(system::REMOVE),
-    post("/api/v1/backups/{name}/restore", BACKUP, NO_BODY, |desk, call| {
-        Box::pin(system::restore(desk, call))
-    })
-    .says(system::RESTORE),
-    post("/api/v1/backups/{name}/upload", BACKUP, PIECE_BODY, |desk, call| {
-        Box::pin(system::upload(desk, call))
-    })
-    .says(system::UPLOAD),
-    get("/api/v1/settings", SETTINGS, |desk, call| Box::pin(system::settings(desk, call)))
-        .says(system::SETTINGS),
-    get("/api/v1/updates", SETTINGS, |desk, call| Box::pin(system::updates(desk, call)))
-        .says(system::UPDATES),
-    post("/api/v1/restart", SETTINGS, NO_BODY, |desk, call| Box::pin(system::restart(desk, call)))
-        .says(system::RESTART),
-    get("/api/v1/worklist", WORKLIST, |desk, call| Box::pin(work::orders(desk, call))).says(work::ORDERS),
-    post("/api/v1/worklist", WORKLIST, LINK_BODY, |desk, call| Box::pin(work::add(desk, call)))
-        .says(work::ADD),
-    post("/api/v1/worklist/find", WORKLIST, SMALL_BODY, |desk, call| Box::pin(work::find(desk, call)))
-        .says(work::FIND),
-    post("/api/v1/worklist/{id}/cancel", WORKLIST, NO_BODY, |desk, call| Box::pin(work::cancel(desk, call)))
-        .says(work::CANCEL),
-    get("/api/v1/destinations", LOOK, |desk, call| Box::pin(onward::destinations(desk, call)))
-        .says(onward::DESTINATIONS),
-    get("/api/v1/destinations/{name}/messages", READ, |desk, call| Box::pin(onward::messages(desk, call)))
-        .says(onward::MESSAGES),
-    post("/api/v1/destinations/{name}/pause", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::pause(desk, call))
-    })
-    .says(onward::PAUSE),
-    post("/api/v1/destinations/{name}/resume", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::resume(desk, call))
-    })
-    .says(onward::RESUME),
-    post("/api/v1/destinations/{name}/release", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::release_all(desk, call))
-    })
-    .says(onward::RELEASE_ALL),
-    post("/api/v1/destinations/{name}/replay", RESEND, SMALL_BODY, |desk, call| {
-        Box::pin(onward::replay(desk, call))
-    })
-    .says(onward::REPLAY),
-    get("/api/v1/outgoing/{id}", READ, |desk, call| Box::pin(onward::message(desk, call)))
-        .says(onward::MESSAGE),
-    post("/api/v1/outgoing/{id}/release", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::release(desk, call))
-    })
-    .says(onward::RELEASE),
-    post("/api/v1/outgoing/{id}/rebuild", RESEND, NO_BODY, |desk, call| {
-        Box::pin(onward::rebuild(desk, call))
-    })
-    .says(onward::REBUILD),
-    post("/api/v1/outgoing/{id}/drop", RESEND, SMALL_BODY, |desk, call| {
-        Box::pin(onward::discard(desk, call))
-    })
-    .says(onward::DISCARD),
-    get("/api/v1/associations", ASSOCIATE, |desk, call| Box::pin(associate::standing(desk, call)))
-        .says(associate::STANDING),
-    get("/api/v1/associations/devices/{key}", ASSOCIATE, |desk, call| {
-        Box::pin(associate::timeline(desk, call))
-    })
-    .says(associate::TIMELINE),
-    get("/api/v1/associations/doubts", ASSOCIATE, |desk, call| Box::pin(associate::doubts(desk, call)))
-        .says(associate::DOUBTS),
-    post("/api/v1/associations/find", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::find(desk, call))
-    })
-    .says(associate::FIND),
-    post("/api/v1/associations", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::associate(desk, call))
-    })
-    .says(associate::ASSOCIATE),
-    post("/api/v1/associations/home", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::home(desk, call))
-    })
-    .says(associate::HOME),
-    post("/api/v1/associations/{id}/end", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::end(desk, call))
-    })
-    .says(associate::END),
-    post("/api/v1/associations/{id}/correct", ASSOCIATE, SMALL_BODY, |desk, call| {
-        Box::pin(associate::correct(desk, call))
-    })
-    .says(associate::CORRECT),
-    post("/api/v1/people", READ, SMALL_BODY, |desk, call| Box::pin(people::search(desk, call)))
-        .says(people::SEARCH),
-    get("/api/v1/people/{id}", READ, |desk, call| Box::pin(people::person(desk, call))).says(people::PERSON),
-    get("/api/v1/places", READ, |desk, call| Box::pin(people::places(desk, call))).says(people::PLACES),
-    post("/api/v1/people/merges/{id}/undo", RESEND, NO_BODY, |desk, call| {
-        Box::pin(people::unmerge(desk, call))
-    })
-    .says(people::UNMERGE),
-    get("/api/v1/certificate", SETTINGS, |desk, call| Box::pin(certificate::show(desk, call)))
-        .says(certificate::SHOW),
-    post("/api/v1/certificate", SETTINGS, CERTIFICATE_BODY, |desk, call| {
-        Box::pin(certificate::upload(desk, call))
-    })
-    .says(certificate::UPLOAD),
-    post("/api/v1/certificate/own", SETTINGS, NO_BODY, |desk, call| Box::pin(certificate::own(desk, call)))
-        .says(certificate::OWN),
-    get("/api/v1/audit", AUDIT, |desk, call| Box::pin(audit::rows(desk, call))).says(audit::ROWS),
-    post("/api/v1/audit/verify", AUDIT, NO_BODY, |desk, call| Box::pin(audit::verify(desk, call)))
-        .says(audit::VERIFY),
-    get("/api/v1/audit/export", AUDIT, |desk, call| Box::pin(audit::export(desk, call))).says(audit::EXPORT),
-    post("/api/v1/pairing/scan/stop", PAIR, NO_BODY, |desk, call| Box::pin(pair::stop_scan(desk, call)))
-        .says(pair::STOP_SCAN),
-];
+/// Every row.
+fn routes() -> impl Iterator<Item = &'static Route> {
+    entrance::ROUTES.iter().chain(rows::ROUTES)
+}
 
 /// The whole desk as one warp filter; it never rejects.
 pub(super) fn filter(desk: Arc<Desk>) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
@@ -464,6 +246,7 @@ async fn run(
 ) -> Result<Answer, Problem> {
     let Asked { query, headers, body, .. } = asked;
     if route.method != Method::GET
+        && bearer(&headers).is_none()
         && !guard::same_origin(&headers, guard::authority(arrival.authority.as_deref(), &headers))
     {
         let detail =
@@ -473,14 +256,13 @@ async fn run(
     let presence = match route.need {
         Need::Nothing => None,
         Need::Session(permission) => {
-            let presence = desk.presence(&headers).await?.ok_or_else(Problem::unauthenticated)?;
-            if !presence.role.may(permission) {
-                return Err(Problem::new(StatusCode::FORBIDDEN, "role", "your role may not do that"));
-            }
-            Some(presence)
+            Some(desk.admit(&headers, arrival.peer.ip(), permission, route.terms, route.path).await?)
         }
         Need::Scraper => {
-            if !desk.is_scraper(&headers, arrival.peer.ip()) && desk.presence(&headers).await?.is_none() {
+            let whole = |presence: &Presence| presence.stage == Stage::In;
+            if !desk.is_scraper(&headers, arrival.peer.ip())
+                && !desk.presence(&headers).await?.as_ref().is_some_and(whole)
+            {
                 return Err(Problem::unauthenticated());
             }
             None
@@ -488,7 +270,8 @@ async fn run(
     };
     let body = read(body, route.body_max).await?;
     route.says.check(&query)?;
-    let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), presence };
+    let authority = guard::authority(arrival.authority.as_deref(), &headers).map(ToOwned::to_owned);
+    let call = Call { parameters, query, headers, body, peer: arrival.peer.ip(), authority, presence };
     let answer = shown(desk, route, call).await;
     tracing::debug!(
         route = route.path,
@@ -538,7 +321,7 @@ enum Found {
 
 fn find(path: &str, method: &Method) -> Found {
     let mut methods: Vec<&str> = Vec::new();
-    for route in ROUTES {
+    for route in routes() {
         let Some(parameters) = matches(route.path, path) else { continue };
         if route.method == method {
             return Found::Route(route, parameters);

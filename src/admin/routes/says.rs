@@ -112,6 +112,9 @@ pub(super) const PROFILES: Topic =
 pub(super) const BOX: Topic = Topic { name: "Box", what: "Backups, settings, versions, starting anew" };
 pub(super) const PROBES: Topic = Topic { name: "Probes", what: "For machines: alive, ready, figures" };
 pub(super) const ACCESS: Topic = Topic { name: "Access", what: "Set-up, sessions, who one is" };
+pub(super) const ACCOUNT: Topic =
+    Topic { name: "Account", what: "One's own second factors, sessions, tokens; emergencies" };
+pub(super) const USERS: Topic = Topic { name: "Users", what: "Who may log in, and what they may" };
 pub(super) const OVERVIEW: Topic =
     Topic { name: "Overview", what: "Everything at a glance, and as it changes" };
 pub(super) const DEVICES: Topic = Topic { name: "Devices", what: "What devices said last" };

@@ -1,5 +1,5 @@
 //! The table as tests walk it.
-use super::{Found, Method, Need, ROUTES, find};
+use super::{Found, Method, Need, find, routes};
 use crate::access::Permission;
 
 /// A row.
@@ -14,8 +14,7 @@ pub(in crate::admin) struct Row {
 }
 
 pub(in crate::admin) fn rows() -> Vec<Row> {
-    ROUTES
-        .iter()
+    routes()
         .map(|route| Row {
             method: route.method.clone(),
             path: filled(route.path),

@@ -39,6 +39,11 @@ impl Reply {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// Every header of this name.
+    pub(super) fn headers(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str()).collect()
+    }
+
     pub(super) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
     }
@@ -65,6 +70,11 @@ impl Client {
 
     pub(super) fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.into()), ..self.clone() }
+    }
+
+    /// Another browser: nobody yet.
+    pub(super) fn fresh(&self) -> Self {
+        Self { token: None, ..self.clone() }
     }
 
     /// The `Host` of this desk.

@@ -1,30 +1,52 @@
 //! The store of the tests: everything in memory, and faults on demand.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use crate::access::{SESSION_LIFE, TokenHash};
+use crate::access::TokenHash;
+use crate::admin::Kept;
 use crate::admin::samples::seconds_after_noon;
 use crate::admin::store::*;
-use crate::clock::Timestamp;
+use crate::buffer::{AccountChange, Buffer, Change, Config, Reader, UserRow};
+use crate::clock::{SharedClock, Timestamp};
 
-#[derive(Default)]
 pub(super) struct Memory {
     inner: Mutex<Inner>,
+    /// Accounts are a real buffer's: its rules hold here too.
+    accounts: Kept,
+    buffer: Buffer,
     /// The audit trail cannot be written.
     pub(super) audit_broken: AtomicBool,
+    _folder: tempfile::TempDir,
+}
+
+/// Waits on a thread of its own, where a test may not.
+fn waited<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    let wait = || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work);
+    std::thread::scope(|scope| scope.spawn(wait).join().unwrap())
 }
 
 #[derive(Default)]
 struct Inner {
     entries: BTreeMap<i64, EntryDetail>,
-    users: HashMap<String, User>,
-    sessions: HashMap<TokenHash, Session>,
     audit: Vec<AuditRow>,
 }
 
 impl Memory {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { dir: folder.path().into(), ..Config::default() };
+        let buffer = Buffer::open(&config, clock).unwrap();
+        Self {
+            inner: Mutex::default(),
+            accounts: Kept::new(buffer.clone()),
+            buffer,
+            audit_broken: AtomicBool::default(),
+            _folder: folder,
+        }
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
     }
@@ -68,15 +90,23 @@ impl Memory {
     }
 
     pub(super) fn put_user(&self, user: User) {
-        self.inner().users.insert(user.name.clone(), user);
+        let row = UserRow {
+            disabled: user.disabled,
+            source: user.source.clone(),
+            grants: user.grants.written(),
+            must_change: user.must_change,
+            ..UserRow::local(&user.name, &user.password_hash, user.role.as_str(), user.created)
+        };
+        waited(self.buffer.put_user(row)).unwrap();
     }
 
-    pub(super) fn remove_user(&self, name: &str) {
-        self.inner().users.remove(name);
+    /// Changes accounts, whatever the rules of the desk say.
+    pub(super) fn change(&self, change: AccountChange) {
+        waited(self.buffer.change(vec![Change::Account(change)])).unwrap();
     }
 
     pub(super) fn sessions(&self) -> usize {
-        self.inner().sessions.len()
+        waited(self.buffer.reader().sessions(None)).unwrap().len()
     }
 
     /// The audit trail as `actor action target outcome` lines.
@@ -142,52 +172,99 @@ impl Store for Memory {
         Box::pin(async move { Ok(state) })
     }
 
+    fn day(&self) -> Answered<'_, Day> {
+        let rows: Vec<EntryRow> = self.inner().entries.values().map(|detail| detail.row.clone()).collect();
+        let held = rows.iter().filter(|row| row.state == EntryState::Held).count() as u64;
+        let quarter = QuarterView {
+            begins: seconds_after_noon(0),
+            entries: Some([("ward".into(), rows.len() as u64)].into()),
+            held: [("ward".into(), held)].into(),
+        };
+        let unknown = QuarterView { begins: seconds_after_noon(-900), entries: None, held: BTreeMap::new() };
+        Box::pin(async move { Ok(Day { quarters: vec![unknown, quarter] }) })
+    }
+
+    fn devices(&self) -> Answered<'_, Vec<KnownDevice>> {
+        let known = KnownDevice {
+            key: "ACME/Mon 1/42".into(),
+            label: "ACME Mon 1".into(),
+            manufacturer: "ACME".into(),
+            model: "Mon 1".into(),
+            link: "ward".into(),
+            first_seen: seconds_after_noon(0),
+        };
+        Box::pin(async move { Ok(vec![known]) })
+    }
+
     fn has_users(&self) -> Answered<'_, bool> {
-        let has = !self.inner().users.is_empty();
-        Box::pin(async move { Ok(has) })
+        self.accounts.has_users()
     }
 
     fn user(&self, name: String) -> Answered<'_, Option<User>> {
-        let user = self.inner().users.get(&name).cloned();
-        Box::pin(async move { Ok(user) })
+        self.accounts.user(name)
     }
 
     fn add_first_user(&self, user: User, audit: AuditRow) -> Answered<'_, bool> {
-        let first = self.inner().users.is_empty();
-        let done = match first {
-            true => self
-                .write(Some(audit), |inner| drop(inner.users.insert(user.name.clone(), user)))
-                .map(|()| true),
-            false => Ok(false),
-        };
-        Box::pin(async move { done })
+        Box::pin(async move {
+            if self.audit_broken.load(Ordering::SeqCst) {
+                self.write(Some(audit.clone()), |_| ())?;
+            }
+            let added = self.accounts.add_first_user(user, audit.clone()).await?;
+            if added {
+                self.write(Some(audit), |_| ())?;
+            }
+            Ok(added)
+        })
     }
 
     fn session(&self, token: TokenHash) -> Answered<'_, Option<Session>> {
-        let session = self.inner().sessions.get(&token).cloned();
-        Box::pin(async move { Ok(session) })
+        self.accounts.session(token)
     }
 
-    fn begin_session(&self, session: Session, audit: Option<AuditRow>) -> Answered<'_, ()> {
-        let done = self.write(audit, |inner| drop(inner.sessions.insert(session.token, session)));
-        Box::pin(async move { done })
+    fn begin_session(
+        &self,
+        session: Session,
+        with: Vec<Change>,
+        audit: Option<AuditRow>,
+    ) -> Answered<'_, Result<(), String>> {
+        let changes = with.into_iter().chain([Change::Session(session.written())]).collect();
+        self.change_accounts(changes, audit)
     }
 
     fn use_session(&self, token: TokenHash, at: Timestamp) -> Answered<'_, ()> {
-        if let Some(session) = self.inner().sessions.get_mut(&token) {
-            session.last_seen = at;
-        }
-        Box::pin(async { Ok(()) })
+        self.accounts.use_session(token, at)
     }
 
     fn end_session(&self, token: TokenHash, audit: Option<AuditRow>) -> Answered<'_, ()> {
-        let done = self.write(audit, |inner| drop(inner.sessions.remove(&token)));
-        Box::pin(async move { done })
+        Box::pin(async move {
+            self.write(audit, |_| ())?;
+            self.accounts.end_session(token, None).await
+        })
     }
 
     fn purge_sessions(&self, now: Timestamp) -> Answered<'_, ()> {
-        self.inner().sessions.retain(|_, session| now.since(session.created) < SESSION_LIFE);
-        Box::pin(async { Ok(()) })
+        self.accounts.purge_sessions(now)
+    }
+
+    fn accounts(&self) -> &Reader {
+        self.accounts.accounts()
+    }
+
+    fn change_accounts(
+        &self,
+        changes: Vec<Change>,
+        audit: Option<AuditRow>,
+    ) -> Answered<'_, Result<(), String>> {
+        Box::pin(async move {
+            if audit.is_some() && self.audit_broken.load(Ordering::SeqCst) {
+                self.write(audit.clone(), |_| ())?;
+            }
+            let done = self.accounts.change_accounts(changes, None).await?;
+            if done.is_ok() {
+                self.write(audit, |_| ())?;
+            }
+            Ok(done)
+        })
     }
 
     fn audit(&self, row: AuditRow) -> Answered<'_, ()> {

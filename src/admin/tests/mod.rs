@@ -6,6 +6,7 @@ mod attack;
 mod client;
 mod described;
 mod enter;
+mod factor;
 mod live;
 mod memory;
 mod onward;
@@ -17,6 +18,7 @@ mod trail;
 mod sets;
 mod system;
 mod upstreams;
+mod users;
 mod walk;
 mod wire;
 mod work;
@@ -39,9 +41,10 @@ use super::pages::Pages;
 use super::samples::{NOON, heart_rate, seconds_after_noon};
 use super::store::{EntryState, Session, User};
 use super::{About, Config, Identity, Services, bind, serve_pages};
-use crate::access::{Role, SelfMade, Token, hash_password};
+use crate::access::{self, Role, SESSION_LIFE, Seal, SelfMade, Stage, Token, hash_password};
 use crate::clock::{Clock, TestClock};
 use crate::device::Finding;
+use crate::federation::Federation;
 use crate::secret::Secret;
 use client::Client;
 use memory::Memory;
@@ -69,9 +72,21 @@ impl Rig {
     }
 
     async fn with(pages: Pages, patience: Patience) -> Self {
+        // Second factors are asked for where a test is about them.
+        let lenient = access::Config { second_factor: Vec::new(), ..access::Config::default() };
+        Self::under(pages, patience, lenient, Federation::default()).await
+    }
+
+    /// A box nobody has set up, with these rules.
+    async fn ruled(access: access::Config, federation: Federation) -> Self {
+        let pages = Pages::of([("index.html".to_string(), Bytes::from_static(b"<!doctype html>"))]);
+        Self::under(pages, Patience::default(), access, federation).await
+    }
+
+    async fn under(pages: Pages, patience: Patience, access: access::Config, federation: Federation) -> Self {
         let clock = TestClock::at(NOON);
         let made = SelfMade::make("ward-3", &[], clock.now()).unwrap();
-        let store = Arc::new(Memory::default());
+        let store = Arc::new(Memory::new(clock.clone()));
         let live = Live::new(clock.clone());
         let codes = Arc::new(Mutex::new(Vec::new()));
         let (commands, asked) = mpsc::channel(8);
@@ -100,6 +115,9 @@ impl Rig {
             system: Arc::new(system::Cellar::new()),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
+            access: Arc::new(access),
+            seal: Arc::new(Seal::new(&Seal::make_key().unwrap()).unwrap()),
+            federation,
             announce: Arc::new(move |code| shown.lock().unwrap().push(code.to_string())),
         };
         let listener =
@@ -125,7 +143,7 @@ impl Rig {
 
     fn add_user(&self, name: &str, role: Role) {
         let password_hash = hash_password(PASSWORD).unwrap();
-        self.store.put_user(User { name: name.into(), role, password_hash, created: seconds_after_noon(0) });
+        self.store.put_user(User::local(name, role, password_hash, seconds_after_noon(0)));
     }
 
     /// A client with a session of this user, without the work of a password.
@@ -133,8 +151,19 @@ impl Rig {
         use super::store::Store;
         let token = Token::make().unwrap();
         let now = self.clock.now();
-        let session = Session { token: token.hash(), user: name.into(), created: now, last_seen: now };
-        self.store.begin_session(session, None).await.unwrap();
+        let session = Session {
+            id: 0,
+            token: token.hash(),
+            user: name.into(),
+            stage: Stage::In,
+            created: now,
+            last_seen: now,
+            expires: now.plus(SESSION_LIFE),
+            proven: now,
+            peer: "127.0.0.1".into(),
+            agent: String::new(),
+        };
+        self.store.begin_session(session, Vec::new(), None).await.unwrap().unwrap();
         self.client.with_token(token.text())
     }
 

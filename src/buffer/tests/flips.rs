@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::*;
-use crate::buffer::registry::UserRow;
+use crate::buffer::UserRow;
 
 const FRAMES: i64 = 90;
 const PLACES: u32 = 300;
@@ -29,12 +29,7 @@ async fn original() -> Vec<u8> {
         rig.mark(n, accepted()).await.unwrap();
     }
     rig.mark(40, Transition::Held { reason: "nobody knows".into(), answer: None }).await.unwrap();
-    let user = UserRow {
-        name: "ada".into(),
-        password: "$argon2id$".into(),
-        role: "admin".into(),
-        created: rig.clock.now(),
-    };
+    let user = UserRow::local("ada", "$argon2id$", "admin", rig.clock.now());
     rig.buffer.put_user(user).await.unwrap();
     for n in 0..20 {
         rig.buffer.put_setting(&format!("key {n}"), &"value ".repeat(n)).await.unwrap();

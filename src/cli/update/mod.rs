@@ -115,7 +115,14 @@ impl Installation {
 
     fn anchor(&self) -> Result<Root, UpdateError> {
         let section = self.config.update.as_ref().ok_or(UpdateError::NoAnchor)?;
-        install::anchor(&section.root)
+        install::anchor(&section.root).map_err(|fault| match fault {
+            UpdateError::Disk { path, source } => UpdateError::NotNow(format!(
+                "the root that [update] names cannot be read, so nobody may publish for this box: {}: {source}. It is the 1.json \
+                 of the publisher",
+                path.display()
+            )),
+            fault => fault,
+        })
     }
 
     fn trust(&self) -> Result<Trust, UpdateError> {

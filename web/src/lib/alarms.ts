@@ -13,6 +13,17 @@ export interface AlarmMeaning {
 }
 
 export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
+  'break-glass': {
+    name: m('A user opened the box beyond their places'),
+    means: m(
+      'Somebody said that there is an emergency and sees every device and message for a while. Each look is in the audit trail. Results are not affected.',
+    ),
+    steps: [
+      m('See under Users who it is, the reason they gave and until when it lasts.'),
+      m('Talk to them. If it was no emergency, end their sessions and disable the user.'),
+      m('The alarm goes by itself when the emergency ends.'),
+    ],
+  },
   'upstream-unusable': {
     name: m('The FHIR server that was set up cannot be used'),
     means: m(

@@ -89,7 +89,20 @@ const PATIENCE_MS = 15_000;
 /** A connection test waits for a far server's DNS, TLS, token and search in turn. */
 const TEST_PATIENCE_MS = 120_000;
 
+/** Asks for a fresh proof of who it is; true: the call may be made again. */
+export const again: { ask: ((why: Problem) => Promise<boolean>) | null } = { ask: null };
+
 export async function call(path: string, init: RequestInit, patience_ms = PATIENCE_MS): Promise<Response> {
+  try {
+    return await once(path, init, patience_ms);
+  } catch (thrown) {
+    const asked = thrown instanceof Problem && thrown.code === 'step-up-required' && again.ask;
+    if (asked && (await asked(thrown))) return once(path, init, patience_ms);
+    throw thrown;
+  }
+}
+
+async function once(path: string, init: RequestInit, patience_ms: number): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(ROOT + path, {
@@ -187,6 +200,10 @@ export const api = {
   },
   session: () => read('/api/v1/session'),
   overview: () => read('/api/v1/overview'),
+  day: () => read('/api/v1/day'),
+  /** Since when each device is known, by its key. */
+  firstSeen: async () =>
+    new Map((await read('/api/v1/devices')).devices.map(({ key, first_seen }) => [key, first_seen])),
   live: (signal: AbortSignal) => call('/live', { headers: { Accept: 'text/event-stream' }, signal }),
   device: (key: string) => read('/api/v1/devices/{key}', { path: { key } }),
   trend: (key: string, code: string, minutes: number) =>

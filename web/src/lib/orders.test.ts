@@ -15,12 +15,11 @@ describe('a form', () => {
   });
 });
 
-describe('a role', () => {
-  it('is led only to what the gateway lets it do', () => {
-    expect(
-      ['admin', 'engineer', 'integrator', 'clinician', 'auditor', undefined].map((r) => may(r, 'pair')),
-    ).toEqual([true, true, true, false, false, false]);
-    expect(may('clinician', 'worklist')).toBe(true);
-    expect(may('auditor', 'worklist')).toBe(false);
+describe('somebody at the desk', () => {
+  it('is led only to what the gateway lets them do', () => {
+    expect(may(['session.use', 'devices.pair'], 'pair')).toBe(true);
+    expect(may(['session.use', 'worklist.use'], 'pair')).toBe(false);
+    expect(may([], 'look')).toBe(false);
+    expect(may(undefined, 'look')).toBe(false);
   });
 });

@@ -1,30 +1,26 @@
-// What a role may do here. The gateway decides; the desk only hides what it would refuse.
+// What somebody may here. The gateway decides; the desk only hides what it would refuse.
 
-export type Right =
-  | 'pair'
-  | 'worklist'
-  | 'associate'
-  | 'resend'
-  | 'read'
-  | 'audit'
-  | 'profiles'
-  | 'upstreams'
-  | 'backup'
-  | 'settings';
+/** What the desk asks for, and the gateway's word for it (`GET /session`, `permissions`). */
+const WORDS = {
+  look: 'devices.see',
+  read: 'messages.read',
+  resend: 'messages.resend',
+  test: 'upstream.test',
+  pair: 'devices.pair',
+  worklist: 'worklist.use',
+  associate: 'associations.change',
+  users: 'users.change',
+  audit: 'audit.read',
+  profiles: 'profiles.change',
+  upstreams: 'upstreams.change',
+  backup: 'backup.make',
+  settings: 'settings.change',
+  emergency: 'break-glass.use',
+} as const;
 
-const RIGHTS: Record<Right, readonly string[]> = {
-  pair: ['admin', 'engineer', 'integrator'],
-  associate: ['admin', 'engineer', 'clinician', 'integrator'],
-  resend: ['admin', 'engineer', 'integrator'],
-  read: ['admin', 'engineer', 'clinician', 'integrator'],
-  profiles: ['admin', 'engineer', 'integrator'],
-  upstreams: ['admin', 'engineer', 'integrator'],
-  backup: ['admin'],
-  worklist: ['admin', 'engineer', 'clinician', 'integrator'],
-  audit: ['admin', 'auditor'],
-  settings: ['admin', 'engineer'],
-};
+export type Right = keyof typeof WORDS;
 
-export function may(role: string | undefined, right: Right): boolean {
-  return role !== undefined && RIGHTS[right].includes(role);
+/** Whether these permissions, of the session, let somebody do this. */
+export function may(permissions: readonly string[] | undefined, right: Right): boolean {
+  return permissions?.includes(WORDS[right]) ?? false;
 }

@@ -3,6 +3,7 @@
 import { api, type Session, type Setup } from './api';
 import { startLive, stopLive } from './live.svelte';
 import { asProblem, type Problem } from './problem';
+import { may } from './rights';
 
 /** Only a hint that a session may exist: without it there is nothing to ask the gateway for. */
 const HINT = 'bedside.session';
@@ -60,7 +61,17 @@ export async function enter(): Promise<void> {
   session = fresh;
   ended = false;
   if (setup?.needed) setup = { ...setup, needed: false };
-  startLive(sessionEnded);
+  if (fresh.stage === 'in' && may(fresh.permissions, 'look')) startLive(sessionEnded);
+}
+
+/** What one may or who one is changed: ask again, without starting anew. */
+export async function refresh(): Promise<void> {
+  session = await api.session();
+}
+
+/** Somebody leaves for another system to log in there: on the way back there is a session to ask for. */
+export function leaveForLogin(): void {
+  localStorage.setItem(HINT, '1');
 }
 
 /** Somebody else finished the set-up first. */
