@@ -70,7 +70,7 @@ use crate::sabotage::{Sabotage, commits};
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     FIRST,
     PACKED,
     WORKLIST,
@@ -81,6 +81,7 @@ const STEPS: [&str; 10] = [
     super::feed::TABLES,
     SIZE,
     super::audit::APPEND_ONLY,
+    LATE,
 ];
 
 /// The schema this program writes.
@@ -121,6 +122,9 @@ INSERT INTO tally VALUES ('last_id', 0), ('gone', 0), ('seen_through', 0), ('aud
 ";
 
 const PACKED: &str = "ALTER TABLE frame ADD COLUMN packed INTEGER;";
+
+/// What a person let go goes behind entries that came later: it may be an older version of what those said.
+const LATE: &str = "ALTER TABLE entry ADD COLUMN late INTEGER; ALTER TABLE outgoing ADD COLUMN late INTEGER;";
 
 const WORKLIST: &str = "
 CREATE TABLE work_order (
