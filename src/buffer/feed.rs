@@ -177,7 +177,7 @@ pub(super) fn forget_entry(conn: &Connection, entry: i64) -> rusqlite::Result<()
 pub type Behind = Arc<HashSet<i64>>;
 
 const WAITING: &str =
-    "SELECT entry, lane, attempts FROM outgoing JOIN destination ON destination.id = outgoing.destination
+    "SELECT entry, lane, attempts, late FROM outgoing JOIN destination ON destination.id = outgoing.destination
     WHERE outgoing.destination = (SELECT id FROM destination WHERE name = ?1) AND destination.paused = 0
       AND outgoing.state = 0 AND entry > ?2 ORDER BY entry";
 const DELAYED: &str = "SELECT entry, lane, next_try FROM outgoing
@@ -220,11 +220,12 @@ fn waiting(
     let candidates = || {
         let Some(row) = rows.next()? else { return Ok(None) };
         let (id, lane, attempts): (i64, i64, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let late = row.get::<_, Option<bool>>(3)?.unwrap_or(false);
         Ok(Some(Candidate {
             id,
             behind: wanted.behind.as_ref().is_some_and(|behind| behind.contains(&lane)),
             stopped: delayed.get(&lane).is_some_and(|first| *first <= id),
-            attempts: Some(attempts),
+            own: Some((attempts, late)),
         }))
     };
     let changed = gather(&conn, wanted, &mut found, candidates)?;

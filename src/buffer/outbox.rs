@@ -279,7 +279,8 @@ impl Store {
                 let told = reason.as_deref().unwrap_or("to be delivered again");
                 let line = format!("From {from} to waiting: {told}");
                 self.conn
-                    .prepare_cached("UPDATE entry SET state = 0, next_try = ?2, reason = ?3, notes = ?4 WHERE id = ?1")?
+                    .prepare_cached("UPDATE entry SET state = 0, next_try = ?2, reason = ?3, notes = ?4,
+                     late = CASE WHEN state = 2 OR (state = 3 AND ?3 IS NULL) THEN 1 ELSE late END WHERE id = ?1")?
                     .execute(params![
                         id, retry_after.map(|at| at.micros), reason.as_deref().map(shortened),
                         noted(notes, now, &line)

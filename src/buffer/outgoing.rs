@@ -111,7 +111,7 @@ pub(super) fn apply(
         OutgoingChange::Feed { destination, change } => return feed::apply(conn, destination, change, now),
         OutgoingChange::ReleaseAll { destination } => {
             conn.execute(
-                "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL, committed = NULL WHERE state = 2
+                "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL, committed = NULL, late = 1 WHERE state = 2
                  AND destination = (SELECT id FROM destination WHERE name = ?1)",
                 [destination],
             )?;
@@ -223,6 +223,7 @@ pub(super) fn take_step(
         Step::Again { not_before, reason, answer } => conn
             .prepare_cached(
                 "UPDATE outgoing SET state = 0, next_try = ?3, reason = ?4, answer = coalesce(?5, answer), committed = NULL,
+                 late = CASE WHEN state IN (2, 3) THEN 1 ELSE late END,
                  answered_at = CASE WHEN ?5 IS NULL THEN answered_at ELSE ?2 END WHERE id = ?1",
             )?
             .execute(params![
@@ -235,7 +236,7 @@ pub(super) fn take_step(
         Step::Anew => conn
             .prepare_cached(
                 "UPDATE outgoing SET state = 0, next_try = NULL, reason = NULL, committed = NULL, control = NULL,
-                 message = NULL, revision = revision + 1, attempts = 0 WHERE id = ?1",
+                 message = NULL, revision = revision + 1, attempts = 0, late = 1 WHERE id = ?1",
             )?
             .execute([id])?,
         Step::Dropped { reason } => conn
@@ -251,7 +252,7 @@ pub(super) fn take_step(
 /// servers goes whether it was sent before or not: the same resource twice is one.
 pub(super) fn release_entry(conn: &Connection, entry: i64) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL WHERE entry = ?1 AND state = 2
+        "UPDATE outgoing SET state = 0, reason = NULL, next_try = NULL, late = 1 WHERE entry = ?1 AND state = 2
            AND (attempts = 0 OR route = '*')",
     )?
     .execute([entry])?;

@@ -45,6 +45,8 @@ pub struct Stored {
     pub device: Option<Arc<str>>,
     /// Times it was sent already.
     pub attempts: u32,
+    /// It was held or accepted before: entries that came after it may have gone already.
+    pub late: bool,
 }
 
 impl std::fmt::Debug for Stored {
@@ -74,6 +76,14 @@ pub(super) const DELAYED: &str =
     "SELECT id, link, device, next_try FROM entry WHERE next_try IS NOT NULL AND next_try > ?1";
 pub(super) const NEXT_WAITING: &str =
     "SELECT id, link, device FROM entry WHERE state < 3 AND state = 0 AND id > ?1 ORDER BY id";
+
+/// What was delivered has an answer; what held nothing to deliver has none.
+const GONE: &str = "SELECT id FROM entry WHERE id > ?2 AND device = (SELECT device FROM entry WHERE id = ?1)
+    AND (state = 1 OR (state = 3 AND answer IS NOT NULL)) ORDER BY id LIMIT ?3";
+const GONE_THERE: &str = "SELECT entry FROM outgoing
+    WHERE destination = (SELECT id FROM destination WHERE name = ?4) AND entry > ?2 AND part = 0
+    AND lane = (SELECT coalesce(device * 2, link * 2 + 1) FROM entry WHERE id = ?1)
+    AND (state = 1 OR (state = 3 AND answer IS NOT NULL)) ORDER BY entry LIMIT ?3";
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
@@ -166,6 +176,39 @@ impl Reader {
         if let Some(writer) = self.writer.upgrade() {
             writer.quarantine(id);
         }
+    }
+
+    /// Entries of the device of entry `of` that a destination (`None`: the main server) has or is being sent, after entry
+    /// `after` in the order they came; what cannot be read any more is left out.
+    ///
+    /// # Errors
+    /// [`BufferError::Storage`].
+    pub async fn gone_after(
+        &self,
+        destination: Option<&str>,
+        of: i64,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Stored>, BufferError> {
+        let destination = destination.map(ToOwned::to_owned);
+        let find = move |conn: &Connection| {
+            let number = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let ids: Vec<i64> = match destination {
+                Some(name) => conn
+                    .prepare_cached(GONE_THERE)?
+                    .query_map(params![of, after, limit, name], number)?
+                    .collect::<rusqlite::Result<_>>()?,
+                None => conn
+                    .prepare_cached(GONE)?
+                    .query_map(params![of, after, limit], number)?
+                    .collect::<rusqlite::Result<_>>()?,
+            };
+            let stored =
+                ids.into_iter().map(|id| read_stored(conn, id)).collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok(stored.into_iter().flatten().collect())
+        };
+        self.read("reading what went before a late entry", find).await
     }
 
     /// A page of entries, the latest first.
@@ -321,7 +364,7 @@ fn find_waiting(conn: &Connection, now: Timestamp, wanted: &Wanted) -> rusqlite:
             id,
             behind: is_behind(device),
             stopped: delayed.stops(id, link, device),
-            attempts: None,
+            own: None,
         }))
     };
     let changed = gather(&conn, wanted, &mut found, candidates)?;
@@ -335,8 +378,8 @@ pub(super) struct Candidate {
     pub(super) behind: bool,
     /// It has to wait, itself or for one before it.
     pub(super) stopped: bool,
-    /// Tries so far, where the queue counts its own.
-    pub(super) attempts: Option<u32>,
+    /// Tries so far and whether it is late, where the queue counts its own.
+    pub(super) own: Option<(u32, bool)>,
 }
 
 /// Fills `found` up to what is wanted; the ids of those whose bytes are not what they were.
@@ -368,8 +411,8 @@ pub(super) fn gather(
                     if bytes > wanted.max_bytes && !found.entries.is_empty() {
                         break;
                     }
-                    let attempts = candidate.attempts.unwrap_or(stored.attempts);
-                    found.entries.push(Stored { attempts, ..stored });
+                    let (attempts, late) = candidate.own.unwrap_or((stored.attempts, stored.late));
+                    found.entries.push(Stored { attempts, late, ..stored });
                 }
                 None => changed.push(candidate.id),
             }
@@ -426,7 +469,7 @@ impl Delayed {
 pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Option<Stored>> {
     conn.prepare_cached(
         "SELECT coalesce(link.name, ''), frame.peer, frame.received, frame.synchronised, frame.topic, frame.sha256, frame.bytes,
-                device.key, entry.attempts, frame.packed
+                device.key, entry.attempts, frame.packed, entry.late
          FROM entry JOIN frame ON frame.id = entry.id LEFT JOIN link ON link.id = entry.link
          LEFT JOIN device ON device.id = entry.device WHERE entry.id = ?1",
     )?
@@ -442,6 +485,7 @@ pub(super) fn read_stored(conn: &Connection, id: i64) -> rusqlite::Result<Option
             bytes: compact::frame(row.get_ref(6)?.as_blob()?, row.get(9)?).into_owned().into(),
             device: row.get(7)?,
             attempts: row.get(8)?,
+            late: row.get::<_, Option<bool>>(10)?.unwrap_or(false),
         })
     })
     .optional()

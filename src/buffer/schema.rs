@@ -73,7 +73,7 @@ use crate::sabotage::{Sabotage, commits};
 const APPLICATION_ID: i64 = 0x4245_4453;
 
 /// One step for each schema, from the one before it. Never edited after a release; a new step is appended.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     FIRST,
     PACKED,
     WORKLIST,
@@ -84,6 +84,7 @@ const STEPS: [&str; 11] = [
     super::feed::TABLES,
     SIZE,
     super::audit::APPEND_ONLY,
+    LATE,
     super::account::TABLES,
 ];
 
@@ -125,6 +126,9 @@ INSERT INTO tally VALUES ('last_id', 0), ('gone', 0), ('seen_through', 0), ('aud
 ";
 
 const PACKED: &str = "ALTER TABLE frame ADD COLUMN packed INTEGER;";
+
+/// What a person let go goes behind entries that came later: it may be an older version of what those said.
+const LATE: &str = "ALTER TABLE entry ADD COLUMN late INTEGER; ALTER TABLE outgoing ADD COLUMN late INTEGER;";
 
 const WORKLIST: &str = "
 CREATE TABLE work_order (

@@ -105,6 +105,33 @@ impl Upstream {
         Ok(present)
     }
 
+    /// For each of these, whether the server holds it, under whichever id; a server that does not tell may. The text says
+    /// why it cannot be asked now.
+    pub async fn may_have(&self, resources: &[&Resource]) -> Result<Vec<bool>, String> {
+        let told = async {
+            let own_ids = self.capability.mode_name() == Some("put");
+            let mut told = Vec::with_capacity(resources.len());
+            for resource in resources {
+                told.push(match self.find(resource).await? {
+                    Found::Nothing => false,
+                    Found::One(_) | Found::Several(..) => true,
+                    Found::Unsearchable => !own_ids || self.may_hold(resource).await?,
+                });
+            }
+            Ok(told)
+        };
+        told.await.map_err(|setback: Setback| {
+            self.failed(&setback);
+            setback.words
+        })
+    }
+
+    /// Of a server that cannot be searched.
+    async fn may_hold(&self, resource: &Resource) -> Result<bool, Setback> {
+        let answer = self.ask(Method::GET, self.url(&key(resource)), || Body::None).await?;
+        Ok(!matches!(answer.status, 404 | 410))
+    }
+
     async fn search(&self, kind: &str, form: String) -> Result<Option<Vec<String>>, Setback> {
         let answer =
             self.ask(Method::POST, self.url(&format!("{kind}/_search")), || Body::Form(form.clone())).await?;

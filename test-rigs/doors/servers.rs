@@ -452,3 +452,49 @@ async fn a_capped_line_carries_no_more_than_its_cap() {
     assert!(sent <= allowed, "{sent} bytes where {allowed} were allowed");
     assert_eq!(values(&second.running.store), each_once(1..31));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_version_that_is_let_go_does_not_stand_over_a_newer_one() {
+    let port = common::free_port();
+    let second = FhirServer::start().await;
+    let keys = common::scratch("doors-servers-keys");
+    let links = format!("{}{}", second.destination_section(keys.path(), "research"), link(port));
+    let mut plan = Plan::of("doors-servers-late", links);
+    plan.secrets = Some(keys.path().join("secrets"));
+    let clinic = Clinic::planned(plan).await;
+    let servers = [&clinic.server.running, &second.running];
+    let mut line = Line::to(port).await;
+    // One after the other of the same minute each: 5 before 65, 71 before 131.
+    assert_eq!(line.say(&oru("L1", "P-1", "5", "")).await.code, "AA");
+    clinic.settled(1, 0).await;
+    drained(&clinic, "research").await;
+    servers.iter().for_each(|server| server.faults.always(On::Transaction, Fault::Status(422)));
+    for (id, rate) in [("L2", "65"), ("L3", "71")] {
+        assert_eq!(line.say(&oru(id, "P-1", rate, "")).await.code, "AA");
+    }
+    clinic.settled(1, 2).await;
+    common::until(PATIENCE, "held there too", async || destination(&clinic, "research").await["held"] == 2)
+        .await;
+    servers.iter().for_each(|server| server.faults.clear());
+    assert_eq!(line.say(&oru("L4", "P-1", "131", "")).await.code, "AA");
+    clinic.settled(2, 2).await;
+    drained(&clinic, "research").await;
+
+    for id in [2, 3] {
+        let answer = clinic.desk.post(&format!("/api/v1/entries/{id}/release"), "").await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+    }
+    clinic.settled(4, 0).await;
+    drained(&clinic, "research").await;
+    let newest = ["65", "131"].map(|value| (value.to_owned(), vec!["final".to_owned()]));
+    for server in servers {
+        assert_eq!(values(&server.store), BTreeMap::from(newest.clone()));
+    }
+    let told = clinic.desk.get("/api/v1/entries/3").await.json();
+    assert!(told["reason"].as_str().unwrap().contains("newer version"), "{told:#}");
+
+    // Sending the old one once more by hand changes nothing either.
+    assert_eq!(clinic.desk.post("/api/v1/entries/1/replay", "").await.status, 202);
+    clinic.settled(4, 0).await;
+    assert_eq!(values(&clinic.server.running.store), BTreeMap::from(newest));
+}

@@ -22,7 +22,7 @@ const CASES: [Case; 19] = [
     ("SkipHash", |fault| Box::pin(disk::rotten(Some(fault))), &["I7", "I6"]),
     ("LogValue", |fault| Box::pin(kills::killed(Some(fault), 1)), &["I11"]),
     ("IgnoreOrder", |fault| Box::pin(kills::killed(Some(fault), 2)), &["I3"]),
-    ("RandomIds", |fault| Box::pin(kills::killed(Some(fault), 24)), &["I2"]),
+    ("RandomIds", |fault| Box::pin(server::lost(Some(fault))), &["I2"]),
     ("WrongPatient", |fault| Box::pin(kills::killed(Some(fault), 1)), &["I6", "I1", "I2"]),
     ("HotRetry", |fault| Box::pin(server::dead(Some(fault))), &["I10"]),
     ("ForgetHeld", |fault| Box::pin(server::refused(Some(fault))), &["I1"]),

@@ -29,6 +29,27 @@ async fn what_a_server_refuses_is_held_and_not_forgotten() {
     nothing_is(&refused(None).await);
 }
 
+/// A server whose answers are lost again and again: what it has is sent once more, and is the same.
+pub(crate) async fn lost(sabotage: Sabotage) -> Vec<Wrong> {
+    let plan = Plan { delivery: "pause_max_s = 1\nage_ms = 20", ..Plan::of("lost") };
+    let mut clinic = Clinic::open(plan.sabotaged(sabotage)).await;
+    let running = clinic.started();
+    for fault in [Fault::CommitThenDrop, Fault::CommitThenHtml, Fault::CommitThenTruncated] {
+        clinic.server.running.faults.once(On::Transaction, fault);
+        clinic.allow(10);
+        clinic.told_within(Duration::from_secs(30)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let (wrong, told) = clinic.finish(running).await;
+    println!("{told}");
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_did_not_say_it_has_is_sent_again_and_there_once() {
+    nothing_is(&lost(None).await);
+}
+
 /// A server that answers nothing but 503 is asked at most once a second.
 pub(crate) async fn dead(sabotage: Sabotage) -> Vec<Wrong> {
     let plan = Plan { delivery: "pause_max_s = 4", ..Plan::of("dead") };

@@ -210,7 +210,28 @@ impl Run {
         until("the purge", || reader.counts().gone == gone).await;
     }
 
+    /// What was accepted when it was old already may be purged at any time.
+    async fn purged_meanwhile(&mut self) {
+        let (reader, now) = (self.rig.reader(), self.rig.clock.now());
+        for _ in 0..1_000 {
+            let gone = reader.counts().gone;
+            for (at, entry) in self.model.entries.iter_mut().enumerate() {
+                let may = entry.as_ref().is_some_and(|one| {
+                    one.state == State::Accepted && now.since(one.received) > Duration::from_secs(30 * 86_400)
+                });
+                if may && reader.entry(at as i64 + 1).await.unwrap().is_none() {
+                    *entry = None;
+                }
+            }
+            let known = self.model.entries.iter().filter(|entry| entry.is_none()).count() as u64;
+            if known == gone && reader.counts().gone == gone {
+                return;
+            }
+        }
+    }
+
     async fn compare(&mut self) {
+        self.purged_meanwhile().await;
         let reader = self.rig.reader();
         let mut counts = Counts { kept: self.model.entries.len() as u64, ..Counts::default() };
         let mut deliverable = Vec::new();

@@ -41,12 +41,22 @@ pub(super) struct Ready {
     pub(super) then_held: Option<String>,
     /// The server took it before an entry that it has to follow.
     pub(super) overtook: bool,
+    /// Entries that came after it may have gone already.
+    pub(super) late: bool,
 }
 
 impl Ready {
     const fn first(one: &Stored, resources: Vec<Resource>, attributed: Option<String>) -> Self {
-        let (id, attempts) = (one.id, one.attempts);
-        Self { id, attempts, resources, attributed, takes_back: Vec::new(), then_held: None, overtook: false }
+        Self {
+            id: one.id,
+            attempts: one.attempts,
+            resources,
+            attributed,
+            takes_back: Vec::new(),
+            then_held: None,
+            overtook: false,
+            late: one.late,
+        }
     }
 }
 
@@ -227,6 +237,7 @@ mod tests {
             sha256: [0; 32],
             device: Some(device.into()),
             attempts: 0,
+            late: false,
         }
     }
 

@@ -12,6 +12,7 @@
 mod batch;
 mod desk;
 mod feeds;
+mod late;
 pub(in crate::gateway) mod queue;
 mod sink;
 mod split;
@@ -167,7 +168,7 @@ impl Deliver {
 
     /// Sends one round while the next is made ready.
     async fn turn(&self, round: Round, tempo: &mut Tempo) -> Turn {
-        let Round { batches, mut marks, orders, doubts, generation, walked } = round;
+        let Round { mut batches, mut marks, orders, doubts, generation, walked } = round;
         let sending = self.associations.sending().await;
         if generation != self.associations.generation() {
             // Somebody said meanwhile whose they are: they are read again.
@@ -175,6 +176,10 @@ impl Deliver {
         }
         for (id, link, arrival) in orders {
             marks.push(Mark { id, to: worklist::take(&self.buffer, &link, arrival).await });
+        }
+        if let Err(words) = self.give_way(&mut batches, &mut marks).await {
+            self.standing.change(|seen| seen.trouble = Some(words));
+            return Turn::wait(tempo.unanswered(None));
         }
         let held = marks.iter().filter(|mark| matches!(mark.to, Transition::Held { .. }));
         held.for_each(|_| self.count_held());

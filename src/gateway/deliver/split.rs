@@ -104,6 +104,7 @@ mod tests {
             sha256: [0; 32],
             device: None,
             attempts: 0,
+            late: false,
         };
         ids.into_iter().map(entry).collect()
     }

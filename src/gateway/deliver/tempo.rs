@@ -171,6 +171,7 @@ mod tests {
             sha256: [0; 32],
             device: Some(device.into()),
             attempts: 0,
+            late: false,
         };
         let waiting = || vec![entry(1, "a"), entry(2, "a"), entry(3, "b"), entry(4, "c"), entry(5, "b")];
         let tried: Vec<i64> =

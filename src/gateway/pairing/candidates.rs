@@ -121,6 +121,7 @@ mod tests {
             sha256: [0; 32],
             device: None,
             attempts: 0,
+            late: false,
         }
     }
 
