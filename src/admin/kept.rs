@@ -6,8 +6,8 @@ use crate::clock::Timestamp;
 
 use super::live::{AlarmView, Severity};
 use super::store::{
-    Answered, AuditRow, Backlog, Counts, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, Page,
-    Session, Store, StoreError, UpstreamAnswer, User,
+    Answered, AuditRow, Backlog, Counts, Day, EntryDetail, EntryFilter, EntryRow, EntryState, Happened,
+    KnownDevice, Page, QuarterView, Session, Store, StoreError, UpstreamAnswer, User,
 };
 
 /// The buffer as the desk's store.
@@ -15,13 +15,14 @@ use super::store::{
 pub struct Kept {
     buffer: Buffer,
     reader: Reader,
+    day: buffer::Day,
 }
 
 impl Kept {
     /// On this buffer.
     pub fn new(buffer: Buffer) -> Self {
         let reader = buffer.reader();
-        Self { buffer, reader }
+        Self { buffer, reader, day: buffer::Day::default() }
     }
 
     async fn change(&self, change: Change, audit: Option<AuditRow>) -> Result<(), BufferError> {
@@ -75,6 +76,33 @@ impl Store for Kept {
         Box::pin(async move {
             let page = self.entries(filter).await?;
             Ok(page.entries.first().filter(|row| row.id == id).map(|row| row.state))
+        })
+    }
+
+    fn day(&self) -> Answered<'_, Day> {
+        Box::pin(async {
+            let quarters = self.reader.day(&self.day).await.map_err(fault)?;
+            let view = |quarter: buffer::Quarter| QuarterView {
+                begins: Timestamp::from_micros(quarter.begins, true),
+                entries: quarter.entries,
+                held: quarter.held,
+            };
+            Ok(Day { quarters: quarters.into_iter().map(view).collect() })
+        })
+    }
+
+    fn devices(&self) -> Answered<'_, Vec<KnownDevice>> {
+        Box::pin(async {
+            let devices = self.reader.devices().await.map_err(fault)?;
+            let view = |row: buffer::DeviceRow| KnownDevice {
+                key: row.key,
+                label: row.label,
+                manufacturer: row.manufacturer,
+                model: row.model,
+                link: row.link,
+                first_seen: Timestamp::from_micros(row.first_seen, true),
+            };
+            Ok(devices.into_iter().map(view).collect())
         })
     }
 

@@ -1,5 +1,6 @@
 //! What the desk asks of the box's memory. The buffer answers; the desk knows no SQL.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,6 +34,11 @@ pub trait Store: Send + Sync {
     fn entry(&self, id: i64) -> Answered<'_, Option<EntryDetail>>;
     /// Where one entry stands, without its frame.
     fn entry_state(&self, id: i64) -> Answered<'_, Option<EntryState>>;
+
+    /// How many entries each link kept in the quarters of an hour of the last day.
+    fn day(&self) -> Answered<'_, Day>;
+    /// Every device this box has heard of.
+    fn devices(&self) -> Answered<'_, Vec<KnownDevice>>;
 
     /// Whether any user exists.
     fn has_users(&self) -> Answered<'_, bool>;
@@ -69,6 +75,38 @@ pub trait Store: Send + Sync {
 
     /// Appends to the audit trail and returns when it is durable. An error refuses the action it tells of.
     fn audit(&self, row: AuditRow) -> Answered<'_, ()>;
+}
+
+/// The last 24 hours, for a picture.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Day {
+    /// The quarters of an hour, the oldest first; the last one is not over.
+    pub quarters: Vec<QuarterView>,
+}
+
+/// A quarter of an hour.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Quarter)]
+pub struct QuarterView {
+    #[serde(serialize_with = "rfc3339")]
+    pub begins: Timestamp,
+    /// Entries kept, by link; a link that is not there kept none. Null where it is not known: no longer kept, or not counted yet.
+    pub entries: Option<BTreeMap<Arc<str>, u64>>,
+    /// Those of them that are held now.
+    pub held: BTreeMap<Arc<str>, u64>,
+}
+
+/// A device this box has heard of, also when it is silent now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct KnownDevice {
+    pub key: String,
+    pub label: String,
+    pub manufacturer: String,
+    pub model: String,
+    /// The link it was heard on when it was last described.
+    pub link: String,
+    #[serde(serialize_with = "rfc3339")]
+    pub first_seen: Timestamp,
 }
 
 /// Where an entry of the outbox stands.

@@ -34,6 +34,7 @@ mod carve;
 mod checkpoint;
 mod compact;
 mod copy;
+mod day;
 mod entry;
 mod examine;
 mod filter;
@@ -91,6 +92,7 @@ pub use audit::{
 };
 pub use browse::{EntryDetail, EntryFilter, EntryRow, Page, reason_key};
 pub use copy::{Manifest, Restored, back_up, check_copy, restore};
+pub use day::{Day, Quarter};
 pub use entry::{IllegalMark, Mark, State, Transition};
 pub use examine::{Examined, Progress, examine};
 pub use feed::{Behind, FeedChange, Wanted};

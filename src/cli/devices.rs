@@ -175,7 +175,7 @@ fn tell_outcome(view: &ScanView) {
                 measurement.unit.as_deref().unwrap_or_default()
             ));
         }
-        if let Ok(serial) = toml::to_string(&found.serial) {
+        if let Ok(serial) = config::page_of(&found.serial) {
             let one_line = serial.trim().replace('\n', ", ");
             say(format!(
                 "    [[link]]\n    name = \"…\"\n    profile = \"{}\"\n    serial = {{ {one_line} }}",

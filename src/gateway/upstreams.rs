@@ -11,7 +11,7 @@ use crate::admin::command::{Refusal, TestStep};
 use crate::admin::upstreams::{self, Applied, KeyView, SetUp};
 use crate::buffer::{Buffer, BufferError, Change, Reader};
 use crate::clock::{SharedClock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, page_of};
 use crate::connector::Later;
 use crate::gateway::again::{AWAY_S, Again};
 use crate::secret::{self, SecretStore};
@@ -91,7 +91,7 @@ fn parsed(page: &Value, keys: &Keys) -> Result<upstream::Config, String> {
     if let Some(own) = SECRET_MEMBERS.iter().find(|member| page.contains_key(**member)) {
         return Err(format!("{own} is not said at the desk: its keys are made here"));
     }
-    let text = toml::to_string(&page).map_err(|fault| fault.to_string())?;
+    let text = page_of(&Value::Object(page))?;
     let mut config: upstream::Config = toml::from_str(&text).map_err(|fault| fault.message().to_owned())?;
     if let Some(current) = &keys.current {
         config.key_secret.clone_from(&current.name);

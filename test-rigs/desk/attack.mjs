@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { enter } from "./enter.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
 import { Watch } from "./watch.mjs";
 
@@ -21,9 +22,33 @@ const { values: flags } = parseArgs({
     },
   },
 });
+const PAGES = [
+  "/",
+  "/devices",
+  "/messages",
+  "/held",
+  "/patients",
+  "/patients/people",
+  "/pairing",
+  "/pairing/new",
+  "/worklist",
+  "/upstream",
+  "/upstream/setup",
+  "/routes",
+  "/profiles",
+  "/profiles/edit?id=ihe%2Fpcd01-monitor",
+  "/templates",
+  "/audit",
+  "/certificate",
+  "/backups",
+  "/settings",
+  "/updates",
+  "/reference",
+  "/help",
+  "/labels",
+  "/bedside",
+];
 const WAIT_MS = 30_000;
-const USER = "anna";
-const PASSWORD = "correct horse battery";
 /** Names, an observation's text, an identifier: each would run something if it were ever taken for markup. */
 const HARM = [
   "<script>alert(1)</script>",
@@ -128,12 +153,7 @@ try {
     dialogs.push(dialog.message());
     void dialog.dismiss();
   });
-  const headers = { origin, "x-bedside-csrf": "1" };
-  const setup = await context.request.post(`${origin}/api/v1/setup`, {
-    headers,
-    data: { code, username: USER, password: PASSWORD },
-  });
-  must(setup.ok(), `set-up: ${setup.status()} ${await setup.text()}`);
+  await enter(page, origin, code);
   for (const [at, text] of HARM.entries()) {
     const answer = await send(mllp, message(at, text));
     must(/MSA\|AA/.test(answer), answer);
@@ -155,6 +175,8 @@ try {
   }
   async function calm(name) {
     await tally.check(`${name}: nothing ran`, async () => {
+      // Behind the log-in, where there is something to see.
+      await page.locator("nav[aria-label=Pages], .choice").first().waitFor();
       await page.waitForTimeout(400);
       await unfold();
       await page.waitForTimeout(200);
@@ -168,7 +190,7 @@ try {
     });
   }
 
-  for (const path of ["/", "/messages", "/patients", "/pairing", "/audit", "/help", "/routes", "/worklist", "/upstream"]) {
+  for (const path of PAGES) {
     await page.goto(origin + path);
     await calm(path);
   }

@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "./tally.mjs";
 
-const free = () =>
+/** A port that nobody listens on. */
+export const free = () =>
   new Promise((resolve) => {
     const server = createServer().listen(0, "127.0.0.1", () => {
       const { port } = server.address();
@@ -15,7 +16,8 @@ const free = () =>
   });
 
 export class Box {
-  static async start(binary) {
+  /** `more(dir)`: further lines of its configuration, made when its folder is there. */
+  static async start(binary, more = () => "") {
     const box = new Box();
     box.dir = mkdtempSync(join(tmpdir(), "bedside-walk-"));
     [box.desk, box.device] = [await free(), await free()];
@@ -38,7 +40,7 @@ name = "bed-1"
 profile = "masimo/ascii1"
 patient = { system = "urn:walk", value = "W-1" }
 tcp = { listen = "127.0.0.1:${box.device}" }
-`,
+${more(box.dir)}`,
     );
     box.log = "";
     box.process = spawn(binary, ["run", "--config", file], {

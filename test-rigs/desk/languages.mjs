@@ -19,6 +19,17 @@ const PATHS = {
   help: "/help",
   labels: "/labels",
   bedside: "/bedside",
+  held: "/held",
+  profiles: "/profiles",
+  "profile-edit": "/profiles/edit?id=masimo%2Fascii1",
+  templates: "/templates",
+  audit: "/audit",
+  certificate: "/certificate",
+  backups: "/backups",
+  settings: "/settings",
+  updates: "/updates",
+  reference: "/reference",
+  "upstream-setup": "/upstream/setup",
 };
 const SHOWN = new Set([
   "overview",
@@ -118,29 +129,3 @@ const untranslated = (page) =>
     }
     return found;
   });
-
-/** What the browser fetched before the page could be used, and when that was. */
-export async function budget(page, tally, base, { kB, ms }) {
-  await page.goto(base);
-  await page.locator("h1").first().waitFor();
-  const seen = await page.evaluate(() => {
-    const all = [
-      ...performance.getEntriesByType("navigation"),
-      ...performance.getEntriesByType("resource"),
-    ];
-    const files = all.filter(({ name }) => !name.includes("/api/"));
-    return {
-      files: files.length,
-      bytes: files.reduce((sum, one) => sum + one.transferSize, 0),
-      ready: performance.getEntriesByName("bedside-ready")[0]?.startTime,
-    };
-  });
-  const size = Math.round(seen.bytes / 100) / 10;
-  const ready = Math.round(seen.ready ?? Number.NaN);
-  console.log(
-    `      first load: ${size} kB in ${seen.files} files; usable after ${ready} ms (aims: ${kB} kB, ${ms} ms)`,
-  );
-  await tally.check(`the first load is at most ${kB} kB`, () =>
-    must(size > 0 && size <= kB, `${size} kB`),
-  );
-}

@@ -2,14 +2,14 @@
 // held, change the key, make a backup and restore it. A box of its own, a device and a SMART server that this walk plays.
 //
 //   node ops.mjs --bedside ./target/debug/bedside [--shots DIR]
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { Box } from "./box.mjs";
+import { HEADERS, enter, logInByCall } from "./enter.mjs";
+import { SIZES, looker } from "./look.mjs";
 import { Smart } from "./smart.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
-import { Watch, axe, fits, smallTargets } from "./watch.mjs";
+import { Watch, axe } from "./watch.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -21,15 +21,6 @@ const { values: flags } = parseArgs({
     },
   },
 });
-if (flags.shots) mkdirSync(flags.shots, { recursive: true });
-const USER = "anna";
-const PASSWORD = "correct horse battery";
-const SIZES = {
-  desktop: { width: 1440, height: 900 },
-  tablet: { width: 820, height: 1180 },
-  phone: { width: 390, height: 844 },
-};
-
 const tally = new Tally();
 const smart = await Smart.start();
 const box = await Box.start(flags.bedside);
@@ -46,15 +37,21 @@ const context = await browser.newContext({
 context.setDefaultTimeout(15_000);
 const page = await context.newPage();
 const watch = new Watch(page, box.origin);
+const { shoot, look } = looker({
+  page,
+  tally,
+  shots: flags.shots,
+  prefix: "ops-",
+});
 // While the box starts anew it is not there, and a refusal on purpose is logged as an error by the browser.
-watch.expect(/ERR_CONNECTION|Failed to load resource|ERR_HTTP2|ERR_EMPTY/);
+watch.expect(/ERR_CONNECTION|ERR_HTTP2|ERR_EMPTY/);
+watch.expect(/status of (401|503).*\/api\/v1\//);
 
-const headers = { "X-Bedside-Csrf": "1", "Sec-Fetch-Site": "same-origin" };
 const api = async (method, path, data) => {
   const response = await context.request.fetch(`${box.origin}/api/v1${path}`, {
     method,
     data,
-    headers,
+    headers: HEADERS,
   });
   return response;
 };
@@ -64,58 +61,6 @@ const goTo = async (path) => {
   await page.goto(`${box.origin}${path}`);
   await page.locator("h1").first().waitFor();
 };
-
-async function shoot(name) {
-  if (!flags.shots) return;
-  await page.evaluate(() => scrollTo(0, 0));
-  const path = join(flags.shots, `ops-${name}.png`);
-  await page.screenshot({ path, fullPage: true });
-}
-
-async function look(name) {
-  for (const colorScheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme });
-    await page.waitForTimeout(350);
-    await tally.check(
-      `${name}, ${colorScheme}: axe finds nothing serious or critical`,
-      () => axe(page),
-    );
-    await shoot(`${name}-desktop-${colorScheme}`);
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  for (const size of ["tablet", "phone"]) {
-    await page.setViewportSize(SIZES[size]);
-    await page.waitForTimeout(250);
-    await tally.check(
-      `${name}, ${size}: fits the window, targets of 44 px`,
-      async () => {
-        await fits(page);
-        const small = await smallTargets(page);
-        must(small.length === 0, small.join("\n"));
-      },
-    );
-    await shoot(`${name}-${size}-light`);
-  }
-  await page.setViewportSize(SIZES.desktop);
-}
-
-async function enter() {
-  const made = await api("POST", "/setup", {
-    code: box.code,
-    username: USER,
-    password: PASSWORD,
-  });
-  must(made.ok(), `set-up answered ${made.status()}: ${await made.text()}`);
-  await logIn();
-}
-
-async function logIn() {
-  const response = await api("POST", "/login", {
-    username: USER,
-    password: PASSWORD,
-  });
-  must(response.ok(), `login answered ${response.status()}`);
-}
 
 const dialog = () => page.locator("dialog[open]");
 
@@ -338,6 +283,13 @@ async function mend() {
       });
     },
   );
+  await tally.check("what was let go is under the name of its device", async () => {
+    await goTo("/messages?span=all");
+    await page.locator("tbody tr").first().waitFor();
+    const rows = await page.locator("tbody tr").allInnerTexts();
+    must(!rows.some((row) => /Unknown device/.test(row)), rows.join("\n"));
+    await goTo(PROFILE);
+  });
   await tally.check("the page goes back to the shipped one", async () => {
     await page
       .getByRole("button", { name: "Back to the shipped page" })
@@ -565,7 +517,7 @@ async function backups() {
       await dialog().getByRole("button", { name: "Restore" }).click();
       await eventually(60_000, "the box is back", async () => {
         try {
-          await logIn();
+          await logInByCall(context, box.origin);
           const { job } = await read("/backups");
           return job?.kind === "restore" && job.state !== "running" && job;
         } catch {
@@ -590,6 +542,9 @@ async function rest() {
     ["settings", "/settings", "Time at the site"],
     ["updates", "/updates", "none configured"],
     ["templates", "/templates", "Messages that are translated"],
+    ["audit", "/audit", "backup"],
+    ["certificate", "/certificate", "Fingerprint (SHA-256)"],
+    ["reference", "/reference", "/api/v1/overview"],
   ]) {
     await goTo(path);
     await tally.check(`${name}: the page is there`, () =>
@@ -608,7 +563,7 @@ async function rest() {
 }
 
 try {
-  await enter();
+  await enter(page, box.origin, box.code);
   await upstream();
   await profiles();
   await mend();

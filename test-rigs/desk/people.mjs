@@ -37,6 +37,18 @@ export class PeopleWalk {
     return this.page.locator("dialog[open]");
   }
 
+  /** Scans a code, and again while it is not seen: a busy machine tears one apart, and a torn one counts for nothing. */
+  async scan(code, seen) {
+    const { page } = this;
+    for (let tries = 0; tries < 5; tries += 1) {
+      await page.waitForTimeout(400);
+      await page.keyboard.type(`${code}\n`, { delay: 4 });
+      const done = seen.waitFor({ timeout: 4000 });
+      if (await done.then(() => true, () => false)) return;
+    }
+    await seen.waitFor();
+  }
+
   /** What waits of the walk's device for this reason. */
   knot(state) {
     return this.page
@@ -156,8 +168,7 @@ export class PeopleWalk {
       async () => {
         await page.getByRole("heading", { level: 1 }).click();
         this.watch.expect(/40[49].*\/api\/v1\/associations/);
-        await page.keyboard.type(`${key}\n`, { delay: 4 });
-        await this.dialog.getByText(label, { exact: true }).waitFor();
+        await this.scan(key, this.dialog.getByText(label, { exact: true }));
       },
     );
     await this.look("associate", simulated);
@@ -169,10 +180,10 @@ export class PeopleWalk {
             () => document.activeElement?.id === "associate-patient",
           ),
         );
-        await page.keyboard.type(`${this.number}\n`, { delay: 4 });
-        await this.dialog
-          .getByRole("button", { name: "Yes, this is right" })
-          .waitFor();
+        await this.scan(
+          this.number,
+          this.dialog.getByRole("button", { name: "Yes, this is right" }),
+        );
         must(
           (await this.dialog.innerText()).includes(this.number),
           "the number is not shown",
@@ -183,14 +194,15 @@ export class PeopleWalk {
     await tally.check(
       "another wristband says no, the same one yes; an unknown number is asked about",
       async () => {
-        await page.keyboard.type("WALK-OTHER\n", { delay: 4 });
-        await this.dialog.getByText("That was another number").waitFor();
-        await page.keyboard.type(`${this.number}\n`, { delay: 4 });
+        await this.scan(
+          "WALK-OTHER",
+          this.dialog.getByText("That was another number"),
+        );
         const sure = this.dialog.getByRole("button", {
           name: "The number is right",
         });
         const done = page.getByText(`${label} is with ${this.number} now.`);
-        await sure.or(done).first().waitFor();
+        await this.scan(this.number, sure.or(done).first());
         if (await sure.isVisible()) await sure.click();
         await done.waitFor();
       },
@@ -203,10 +215,11 @@ export class PeopleWalk {
     await tally.check("a second patient is asked about first", async () => {
       const card = page.locator("article.card", { hasText: label }).first();
       await card.getByRole("button", { name: /^Another patient/ }).click();
-      await page.keyboard.type(`${this.number}-B\n`, { delay: 4 });
-      await this.dialog
-        .getByRole("button", { name: "Yes, this is right" })
-        .click();
+      const right = this.dialog.getByRole("button", {
+        name: "Yes, this is right",
+      });
+      await this.scan(`${this.number}-B`, right);
+      await right.click();
       const sure = this.dialog.getByRole("button", {
         name: "The number is right",
       });

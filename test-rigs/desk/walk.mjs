@@ -7,22 +7,23 @@
 //
 // Prints one line a check, closes with "N passed, M failed", and ends with 0 only when nothing failed.
 import { createHash } from "node:crypto";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
-import { LanguageWalk, budget } from "./languages.mjs";
+import { budget } from "./budget.mjs";
+import { EnterWalk, PASSWORD, USER } from "./enter.mjs";
+import { LanguageWalk } from "./languages.mjs";
+import { SIZES, looker } from "./look.mjs";
 import { PairWalk } from "./pair.mjs";
 import { PeopleWalk } from "./people.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
-import { Watch, axe, certificateOf, fits, smallTargets } from "./watch.mjs";
+import { Watch, axe } from "./watch.mjs";
 
 const { values: flags } = parseArgs({
   options: {
     base: { type: "string" },
     code: { type: "string", default: "" },
-    user: { type: "string", default: "anna" },
-    password: { type: "string", default: "correct horse battery" },
+    user: { type: "string", default: USER },
+    password: { type: "string", default: PASSWORD },
     login: { type: "boolean", default: false },
     devices: { type: "string", default: "6" },
     "wait-s": { type: "string", default: "60" },
@@ -53,11 +54,6 @@ const ARGS = [
   "--use-fake-device-for-media-stream",
   "--use-fake-ui-for-media-stream",
 ];
-const SIZES = {
-  desktop: { width: 1440, height: 900 },
-  tablet: { width: 820, height: 1180 },
-  phone: { width: 360, height: 780 },
-};
 const STEP_MS = 15_000;
 
 const origin = new URL(flags.base).origin;
@@ -75,17 +71,8 @@ const context = await browser.newContext({
 context.setDefaultTimeout(STEP_MS);
 const page = await context.newPage();
 const watch = new Watch(page, origin);
-if (flags.shots) mkdirSync(flags.shots, { recursive: true });
+const { shoot, look } = looker({ page, tally, shots: flags.shots });
 
-async function shoot(name) {
-  if (!flags.shots) return;
-  // A sticky header would stand in the middle of the picture.
-  await page.evaluate(() => scrollTo(0, 0));
-  await page.screenshot({
-    path: join(flags.shots, `${name}.png`),
-    fullPage: true,
-  });
-}
 const heading = () => page.locator("h1").first().innerText();
 const toPage = async (name) => {
   await page
@@ -94,53 +81,6 @@ const toPage = async (name) => {
     .click();
   await page.waitForLoadState("domcontentloaded");
 };
-
-/** The same page in both themes and three sizes: axe, no sideways scrolling, the banner, a picture. */
-async function look(name, simulated) {
-  for (const colorScheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme });
-    await page.waitForTimeout(350);
-    await tally.check(
-      `${name}, ${colorScheme}: axe finds nothing serious or critical`,
-      () => axe(page),
-    );
-    await shoot(`${name}-desktop-${colorScheme}`);
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  for (const size of ["tablet", "phone"]) {
-    await page.setViewportSize(SIZES[size]);
-    await page.waitForTimeout(250);
-    await tally.check(
-      `${name}, ${size}: fits the window, targets of 44 px`,
-      async () => {
-        await fits(page);
-        const small = await smallTargets(page);
-        must(small.length === 0, small.join("\n"));
-      },
-    );
-    if (size === "phone")
-      await tally.check(
-        `${name}, phone: axe finds nothing serious or critical`,
-        () => axe(page),
-      );
-    await shoot(`${name}-${size}-light`);
-  }
-  await page.setViewportSize(SIZES.desktop);
-  await tally.check(
-    `${name}: has one heading, a title, and the right banner`,
-    async () => {
-      must((await page.locator("h1").count()) === 1, "there must be one h1");
-      must((await page.title()).length > 3, "the page has no title");
-      const banner = await page
-        .getByText("Simulated data", { exact: true })
-        .count();
-      must(
-        banner === (simulated ? 1 : 0),
-        `${banner} banners, simulated is ${simulated}`,
-      );
-    },
-  );
-}
 
 async function answers() {
   await tally.check(
@@ -187,100 +127,6 @@ async function answers() {
         ["content-type"]?.startsWith("application/problem+json"),
       "not a problem document",
     );
-  });
-}
-
-async function setUp(setup) {
-  await page.goto(flags.base);
-  await tally.check("a new gateway asks to be set up", async () => {
-    await page.getByRole("heading", { name: "Set up this gateway" }).waitFor();
-  });
-  await tally.check(
-    "the fingerprint shown is the one of the certificate served",
-    async () => {
-      const shown = await page.locator(".print span").allInnerTexts();
-      must(shown.join(":") === setup.fingerprint, `shows ${shown.join(":")}`);
-      if (origin.startsWith("https:"))
-        must(
-          setup.fingerprint === (await certificateOf(flags.base)),
-          "the certificate has another",
-        );
-    },
-  );
-  await tally.check("the password rule answers while one types", async () => {
-    await page.fill("input[name=username]", flags.user);
-    await page.fill("input[name=password]", "short");
-    must(
-      (await page.locator("#rules .met").count()) < 3,
-      "a short password met all rules",
-    );
-    await page.fill("input[name=password]", flags.password);
-    must(
-      (await page.locator("#rules .met").count()) === 3,
-      "the good password did not meet all rules",
-    );
-  });
-  await look("setup", setup.simulated);
-  await tally.check("a wrong code is refused with what to do", async () => {
-    watch.expect(/403.*\/api\/v1\/setup/);
-    await page.fill("input[name=code]", "NOT-THE-CODE");
-    await page.getByRole("button", { name: "Create the first user" }).click();
-    must(
-      (await page.getByRole("alert").innerText()).length > 20,
-      "the refusal says too little",
-    );
-  });
-  await tally.check(
-    "the one-time code makes the first user and opens the overview",
-    async () => {
-      await page.fill("input[name=code]", flags.code);
-      await page.getByRole("button", { name: "Create the first user" }).click();
-      await page.locator("nav[aria-label=Pages]").waitFor();
-    },
-  );
-  await tally.check("the code works once", async () => {
-    const again = {
-      code: flags.code,
-      username: "eve",
-      password: "another long password",
-    };
-    const headers = { "X-Bedside-Csrf": "1", "Sec-Fetch-Site": "same-origin" };
-    const response = await context.request.post(`${origin}/api/v1/setup`, {
-      data: again,
-      headers,
-    });
-    must(response.status() === 410, `answered ${response.status()}`);
-  });
-  await page.getByRole("button", { name: /^Log out/ }).click();
-}
-
-async function logIn(setup) {
-  if (flags.login) await page.goto(flags.base);
-  await page.getByRole("heading", { name: "Log in" }).waitFor();
-  await look("login", setup.simulated);
-  await tally.check("a wrong password is refused with what to do", async () => {
-    watch.expect(/401.*\/api\/v1\/login/);
-    await page.fill("input[name=username]", flags.user);
-    await page.fill("input[name=password]", "not the password");
-    await page.getByRole("button", { name: "Log in" }).click();
-    must(
-      (await page.getByRole("alert").innerText()).length > 20,
-      "the refusal says too little",
-    );
-  });
-  await tally.check("the right password opens the overview", async () => {
-    await page.fill("input[name=password]", flags.password);
-    await page.getByRole("button", { name: "Log in" }).click();
-    await page.locator("nav[aria-label=Pages]").waitFor();
-  });
-  await tally.check("a change from elsewhere is refused", async () => {
-    const response = await context.request.post(
-      `${origin}/api/v1/upstream/test`,
-      {
-        headers: { Origin: "https://elsewhere.example" },
-      },
-    );
-    must(response.status() === 403, `answered ${response.status()}`);
   });
 }
 
@@ -682,13 +528,29 @@ async function stale() {
 try {
   // The mock compresses nothing.
   const kB = flags.mock ? 400 : 200;
-  await budget(page, tally, flags.base, { kB, ms: 1000 });
+  await budget(browser, tally, flags.base, {
+    kB,
+    ms: 1000,
+    shots: flags.shots,
+  });
   await answers();
   const setup = await (
     await context.request.get(`${origin}/api/v1/setup`)
   ).json();
-  if (!flags.login) await setUp(setup);
-  await logIn(setup);
+  const { user, password } = flags;
+  const walk = new EnterWalk({
+    page,
+    context,
+    tally,
+    watch,
+    look,
+    origin,
+    user,
+    password,
+  });
+  if (flags.login) await page.goto(flags.base);
+  else await walk.setUp(setup, flags.code);
+  await walk.logIn(setup);
   // An older gateway cannot record: its device page asks in vain.
   if (
     (await context.request.get(`${origin}/api/v1/recordings`)).status() === 404

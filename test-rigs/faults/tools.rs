@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use crate::common;
 
@@ -73,6 +74,13 @@ impl Disk {
     pub(crate) fn unmount(&mut self) {
         run("umount", &[self.at().to_str().unwrap()]);
         self.mounted = false;
+        // Another process that lives in a copy of the mounts keeps the file system, as it was cut, until it ends; mounted
+        // again meanwhile it would be the same one.
+        let began = Instant::now();
+        while !run("losetup", &["-j", self.image().to_str().unwrap()]).stdout.is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(60), "somebody keeps {}", self.at().display());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The power goes: what is not on the disk, journal included, is never going to be (FS_IOC_SHUTDOWN).

@@ -368,6 +368,29 @@ const ROUTES = [
   ],
   [
     'GET',
+    /^\/day$/,
+    (_, res) => {
+      const quarter = 15 * 60_000;
+      const last = Math.floor(Date.now() / quarter);
+      const quarters = Array.from({ length: 96 }, (__, i) => ({
+        begins: new Date((last - 95 + i) * quarter).toISOString(),
+        entries: i < 4 ? null : i > 40 && i < 46 ? {} : { oximeter: 900, monitors: 30 + (i % 7) * 12 },
+        held: i === 70 ? { monitors: 3 } : {},
+      }));
+      send(res, 200, { quarters });
+    },
+  ],
+  [
+    'GET',
+    /^\/devices$/,
+    (_, res) => {
+      const first_seen = new Date(Date.now() - 40 * 86_400_000).toISOString();
+      const known = DEVICES.map(({ key, label }) => ({ key, label, first_seen }));
+      send(res, 200, { devices: known });
+    },
+  ],
+  [
+    'GET',
     /^\/devices\/([^/]+)\/trend$/,
     (_, res, [key], terms) => {
       const device = deviceOf(key);

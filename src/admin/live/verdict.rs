@@ -37,7 +37,9 @@ fn problems(overview: &Overview) -> Vec<String> {
         "stopped" => Some(format!("link {} is stopped", link.name)),
         _ => None,
     }));
-    problems.extend(alarms(Severity::Warning).map(|alarm| alarm.title.clone()));
+    // Said above already, from the counts of this moment.
+    let others = alarms(Severity::Warning).filter(|alarm| overview.counts.held == 0 || alarm.code != "held");
+    problems.extend(others.map(|alarm| alarm.title.clone()));
     problems
 }
 

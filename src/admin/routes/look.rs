@@ -18,7 +18,8 @@ use crate::admin::live::{DeviceDetail, Overview, Trend, UpstreamView};
 use crate::admin::raw::Raw;
 use crate::admin::segments::Segments;
 use crate::admin::store::{
-    Counts, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, PAGE_MAX, UpstreamAnswer,
+    Counts, Day, EntryDetail, EntryFilter, EntryRow, EntryState, Happened, KnownDevice, PAGE_MAX,
+    UpstreamAnswer,
 };
 
 /// Entries of a page when nobody says how many.
@@ -85,6 +86,32 @@ pub(super) const OVERVIEW: Says =
 pub(super) async fn overview(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let sight = desk.sight(call.presence()?).await?;
     Ok(json(&desk.overview(&sight).await?))
+}
+
+pub(super) const DAY: Says =
+    says("day", says::OVERVIEW, "Entries of each quarter of an hour of the last day")
+        .gives::<Day>(200, "By link; for a picture");
+
+/// `GET /api/v1/day`
+pub(super) async fn day(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
+    Ok(json(&desk.services.store.day().await?))
+}
+
+/// Devices by their keys.
+#[derive(Serialize, ToSchema)]
+struct KnownDevices {
+    devices: Vec<KnownDevice>,
+}
+
+pub(super) const KNOWN: Says = says("devices", DEVICES, "Every device this box has heard of, and since when")
+    .gives::<KnownDevices>(200, "Also those that are silent now");
+
+/// `GET /api/v1/devices`
+pub(super) async fn devices(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    let mut devices = desk.services.store.devices().await?;
+    devices.retain(|device| sight.covers(&device.key));
+    Ok(json(&KnownDevices { devices }))
 }
 
 pub(super) const DEVICE: Says =

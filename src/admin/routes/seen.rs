@@ -82,6 +82,8 @@ const OTHERS: &[&str] = &[
     "/metrics",
     "/api/v1/setup",
     "/api/v1/session",
+    "/api/v1/day",
+    "/api/v1/devices",
     "/api/v1/upstream",
     "/api/v1/pairing",
     "/api/v1/pairing/ports",

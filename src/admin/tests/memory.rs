@@ -172,6 +172,30 @@ impl Store for Memory {
         Box::pin(async move { Ok(state) })
     }
 
+    fn day(&self) -> Answered<'_, Day> {
+        let rows: Vec<EntryRow> = self.inner().entries.values().map(|detail| detail.row.clone()).collect();
+        let held = rows.iter().filter(|row| row.state == EntryState::Held).count() as u64;
+        let quarter = QuarterView {
+            begins: seconds_after_noon(0),
+            entries: Some([("ward".into(), rows.len() as u64)].into()),
+            held: [("ward".into(), held)].into(),
+        };
+        let unknown = QuarterView { begins: seconds_after_noon(-900), entries: None, held: BTreeMap::new() };
+        Box::pin(async move { Ok(Day { quarters: vec![unknown, quarter] }) })
+    }
+
+    fn devices(&self) -> Answered<'_, Vec<KnownDevice>> {
+        let known = KnownDevice {
+            key: "ACME/Mon 1/42".into(),
+            label: "ACME Mon 1".into(),
+            manufacturer: "ACME".into(),
+            model: "Mon 1".into(),
+            link: "ward".into(),
+            first_seen: seconds_after_noon(0),
+        };
+        Box::pin(async move { Ok(vec![known]) })
+    }
+
     fn has_users(&self) -> Answered<'_, bool> {
         self.accounts.has_users()
     }

@@ -205,6 +205,11 @@ fn ready(one: &Stored, kitchen: &Kitchen, round: &mut Round) -> Option<Ready> {
     let attributed = understood.whose.and_then(|whose| whose.text);
     let to = match understood.meaning {
         Meaning::Deliver { resources } => {
+            // Nobody could read it when it came: now its device is known.
+            if one.device.is_none() {
+                let (device, summary) = (understood.device, understood.summary);
+                round.marks.push(Mark { id: one.id, to: Transition::Seen { device, summary } });
+            }
             return Some(Ready::first(one, resources, attributed));
         }
         Meaning::Orders(arrival) if kitchen.queue.is_main() => {

@@ -233,7 +233,7 @@ impl Pairing {
     }
 
     async fn added(&self, link: serde_json::Value) -> Result<String, Refusal> {
-        let page = toml::to_string(&link).map_err(|fault| Refusal::Conflict(fault.to_string()))?;
+        let page = config::page_of(&link).map_err(Refusal::Conflict)?;
         let link = config::parse_link(&page, &self.site, &self.shelf.library(), self.broker);
         let link: Link = link.map_err(|fault| Refusal::Conflict(fault.to_string()))?;
         if self.understanding.link(&link.name).is_some() {

@@ -107,5 +107,7 @@ fn settings_are_written_as_engineers_write_them() {
     assert_eq!(setting.to_string(), "19200 8E1 hardware flow control");
     let table = setting.table("/dev/ttyUSB0");
     assert!(serde_json::from_value::<serial::Config>(table.clone()).is_ok(), "{table}");
+    let page = crate::config::page_of(&table).unwrap();
+    assert!(toml::from_str::<serial::Config>(&page).is_ok(), "what the desk hands back makes a link: {page}");
     assert_eq!(table["dtr"], false);
 }

@@ -200,6 +200,10 @@ export const api = {
   },
   session: () => read('/api/v1/session'),
   overview: () => read('/api/v1/overview'),
+  day: () => read('/api/v1/day'),
+  /** Since when each device is known, by its key. */
+  firstSeen: async () =>
+    new Map((await read('/api/v1/devices')).devices.map(({ key, first_seen }) => [key, first_seen])),
   live: (signal: AbortSignal) => call('/live', { headers: { Accept: 'text/event-stream' }, signal }),
   device: (key: string) => read('/api/v1/devices/{key}', { path: { key } }),
   trend: (key: string, code: string, minutes: number) =>

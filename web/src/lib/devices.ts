@@ -3,7 +3,7 @@
 import type { Device, Link } from './api';
 import { nameOf, type Stand } from './associations';
 
-export type Order = 'problems' | 'name' | 'seen' | 'oldest';
+export type Order = 'problems' | 'name' | 'seen' | 'oldest' | 'new';
 export type Which = 'all' | 'problems' | 'never';
 
 /** Its link is not up, or it has never spoken. */
@@ -18,7 +18,13 @@ export interface Wanted {
   order: Order;
 }
 
-export function chosen(devices: Device[], links: Link[], { search, which, order }: Wanted): Device[] {
+/** `first`: since when each is known, by its key. */
+export function chosen(
+  devices: Device[],
+  links: Link[],
+  { search, which, order }: Wanted,
+  first: Map<string, string> = new Map(),
+): Device[] {
   const byName = new Map(links.map((link) => [link.name, link]));
   const troubled = (device: Device) => isTroubled(device, byName.get(device.link));
   const wanted = search.trim().toLowerCase();
@@ -29,10 +35,12 @@ export function chosen(devices: Device[], links: Link[], { search, which, order 
     return words.join(' ').toLowerCase().includes(wanted);
   };
   const name = (a: Device, b: Device) => a.label.localeCompare(b.label);
+  const known = ({ key }: Device) => Date.parse(first.get(key) ?? '') || 0;
   const orders: Record<Order, (a: Device, b: Device) => number> = {
     name,
     seen: (a, b) => seen(b) - seen(a) || name(a, b),
     oldest: (a, b) => seen(a) - seen(b) || name(a, b),
+    new: (a, b) => known(b) - known(a) || name(a, b),
     problems: (a, b) => Number(troubled(b)) - Number(troubled(a)) || name(a, b),
   };
   return devices.filter(fits).sort(orders[order]);

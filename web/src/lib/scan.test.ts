@@ -43,6 +43,15 @@ describe('a keyboard wedge', () => {
     expect(typed(new Wedge(), 'AB', 5)).toBeNull();
   });
 
+  it('takes no part of a number for the number when a scan stumbles', () => {
+    for (const hole_ms of [60, 150, 290]) {
+      const wedge = new Wedge();
+      for (const [i, key] of [...'1234'].entries()) wedge.take(key, 5 * i);
+      expect(typed(wedge, '56789', 5, 15 + hole_ms)).toBeNull();
+      expect(typed(wedge, '123456789', 5, 5000)).toBe('123456789');
+    }
+  });
+
   it('forgets what stood before another key', () => {
     const wedge = new Wedge();
     for (const [i, key] of ['A', 'B', 'C', 'D', 'Backspace', 'E'].entries()) wedge.take(key, 5 * i);

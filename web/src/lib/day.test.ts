@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest';
+import { QUARTER_MS, heightOf, isGap, pathsOf, stripOf, type Day } from './day';
+
+const NOON = Date.parse('2026-11-22T12:00:00.000Z');
+
+const of = (n: number): Record<string, number> => (n === 0 ? {} : { icu: n });
+
+/** A day of as many quarters as are given. */
+const day = (...entries: (number | null)[]): Day => ({
+  quarters: entries.map((n, at) => ({
+    begins: new Date(NOON + at * QUARTER_MS).toISOString(),
+    entries: n === null ? null : of(n),
+    held: of(n === 7 ? 2 : 0),
+  })),
+});
+
+describe('the last 24 hours of a link', () => {
+  it('counts entries, held ones and silent quarters, and says when the last gap was', () => {
+    const strip = stripOf(day(0, 3, 0, 0, 7, 0, 5), 'icu');
+    expect(strip.entries).toBe(15);
+    expect(strip.held).toBe(2);
+    expect(strip.silent).toBe(3);
+    expect(strip.gap).toEqual({ from_ms: NOON + 5 * QUARTER_MS, until_ms: NOON + 6 * QUARTER_MS });
+  });
+
+  it('takes a gap of several quarters as one, and the quarter that is not over as none', () => {
+    const strip = stripOf(day(4, 0, 0, 0), 'icu');
+    expect(strip.gap).toEqual({ from_ms: NOON + QUARTER_MS, until_ms: NOON + 3 * QUARTER_MS });
+    expect(strip.silent).toBe(2);
+    expect([0, 1, 2, 3].map((at) => isGap(strip, at))).toEqual([false, true, true, false]);
+  });
+
+  it('calls nothing a gap before the first entry, nor what is not known', () => {
+    const strip = stripOf(day(0, null, 2, null, 1), 'icu');
+    expect(strip.silent).toBe(0);
+    expect(strip.gap).toBeNull();
+    expect(strip.cells[1]?.entries).toBeNull();
+    expect(stripOf(day(1, 1), 'other').entries).toBe(0);
+  });
+
+  it('shows one entry beside a thousand, and nothing for none', () => {
+    expect(heightOf(1, 1000)).toBeGreaterThanOrEqual(0.2);
+    expect(heightOf(1000, 1000)).toBe(1);
+    expect(heightOf(0, 1000)).toBe(0);
+  });
+
+  it('draws bars, gaps, marks of held entries and what is not known apart', () => {
+    const paths = pathsOf(stripOf(day(null, 7, 0, 1, 1), 'icu'), 20);
+    expect(paths.unknown.match(/M/g)).toHaveLength(1);
+    expect(paths.bars.match(/M/g)).toHaveLength(3);
+    expect(paths.gaps).toBe('M2.1 4h0.8v16h-0.8z');
+    expect(paths.held).toBe('M1.1 0h0.8v3h-0.8z');
+  });
+});
