@@ -155,7 +155,7 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
         format!("patient = {{ system = \"urn:oid:2.16.840.1.113883.3.9999.1\", value = \"SIM-{n:04}\" }}\n")
     };
     format!(
-        "[site]\nname = \"Demo clinic\"\nzone = \"UTC\"\nsimulated = true\n\
+        "secrets = \"{folder}/secrets\"\n[site]\nname = \"Demo clinic\"\nzone = \"UTC\"\nsimulated = true\n\
          [buffer]\ndir = \"{folder}/data\"\n\
          [desk]\nlisten = \"{desk}\"\n\
          [access]\nsecond_factor = []\n\
@@ -281,5 +281,7 @@ mod tests {
         assert_eq!(config.links.len(), DEVICES.len() + 2);
         assert_eq!((config.destinations.len(), config.routes.len()), (1, 2));
         assert!(config.site.simulated);
+        assert!(config.access.second_factor.is_empty(), "whoever tries the demo needs no telephone");
+        assert_eq!(config.secrets, Path::new("/tmp/demo/secrets"), "its keys go with its folder");
     }
 }

@@ -10,6 +10,9 @@ export const SIZES = {
   phone: { width: 360, height: 780 },
 };
 
+/** The head of a longer page is enough of a picture. */
+const TALL_PX = 8000;
+
 /** Gives `shoot(name)` and `look(name, simulated)` for a page. `shots`: the pictures' folder, or "" for none; `prefix`: of their names. */
 export function looker({ page, tally, shots, prefix = "" }) {
   if (shots) mkdirSync(shots, { recursive: true });
@@ -21,7 +24,17 @@ export function looker({ page, tally, shots, prefix = "" }) {
     if (!shots) return;
     await top();
     const path = join(shots, `${prefix}${name}.png`);
-    await page.screenshot({ path, fullPage: true });
+    const { width, height } = await page.evaluate(() => ({
+      width: document.documentElement.clientWidth,
+      height: document.documentElement.scrollHeight,
+    }));
+    await page.screenshot({
+      path,
+      fullPage: true,
+      clip: { x: 0, y: 0, width, height: Math.min(height, TALL_PX) },
+      // A picture is no check: a busy machine may take its time.
+      timeout: 120_000,
+    });
   }
 
   const accessible = (name, as) =>

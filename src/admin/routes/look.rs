@@ -107,8 +107,11 @@ pub(super) const KNOWN: Says = says("devices", DEVICES, "Every device this box h
     .gives::<KnownDevices>(200, "Also those that are silent now");
 
 /// `GET /api/v1/devices`
-pub(super) async fn devices(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
-    Ok(json(&KnownDevices { devices: desk.services.store.devices().await? }))
+pub(super) async fn devices(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    let mut devices = desk.services.store.devices().await?;
+    devices.retain(|device| sight.covers(&device.key));
+    Ok(json(&KnownDevices { devices }))
 }
 
 pub(super) const DEVICE: Says =

@@ -31,7 +31,9 @@ pub(super) const ROUTES: &[Route] = &[
         .by_place(),
     get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).says(live::LIVE).by_place(),
     get("/api/v1/day", LOOK, |desk, call| Box::pin(look::day(desk, call))).says(look::DAY),
-    get("/api/v1/devices", LOOK, |desk, call| Box::pin(look::devices(desk, call))).says(look::KNOWN),
+    get("/api/v1/devices", LOOK, |desk, call| Box::pin(look::devices(desk, call)))
+        .says(look::KNOWN)
+        .by_place(),
     get("/api/v1/devices/{key}", LOOK, |desk, call| Box::pin(look::device(desk, call)))
         .says(look::DEVICE)
         .by_place(),

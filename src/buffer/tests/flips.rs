@@ -58,7 +58,7 @@ fn damaged(file: &[u8], seed: u32) -> Vec<u8> {
     let within = if seed.is_multiple_of(2) { 12 * 4_096 } else { file.len() };
     let at = number(8) % within.min(file.len());
     match seed % 5 {
-        0 => {
+        0 | 3 => {
             let end = (at + 1 + number(16) % 600).min(file.len());
             file[at..end].fill(random[20]);
         }
