@@ -29,16 +29,27 @@ async fn what_a_server_refuses_is_held_and_not_forgotten() {
     nothing_is(&refused(None).await);
 }
 
-/// A server whose answers are lost again and again: what it has is sent once more, and is the same.
+/// A server whose answers are lost: to a box that goes on and may look, and to one that is killed while it waits for them
+/// and knows nothing in its next life. What the server has is sent once more, and is the same.
 pub(crate) async fn lost(sabotage: Sabotage) -> Vec<Wrong> {
     let plan = Plan { delivery: "pause_max_s = 1\nage_ms = 20", ..Plan::of("lost") };
     let mut clinic = Clinic::open(plan.sabotaged(sabotage)).await;
-    let running = clinic.started();
+    let mut running = clinic.started();
     for fault in [Fault::CommitThenDrop, Fault::CommitThenHtml, Fault::CommitThenTruncated] {
+        let has = |clinic: &Clinic| clinic.server.running.store.count_of("Observation");
         clinic.server.running.faults.once(On::Transaction, fault);
         clinic.allow(10);
         clinic.told_within(Duration::from_secs(30)).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
+        let (before, began) = (has(&clinic), Instant::now());
+        let unanswered = Fault::CommitThenStall(Duration::from_secs(5));
+        clinic.server.running.faults.once(On::Transaction, unanswered);
+        clinic.allow(10);
+        while has(&clinic) == before && began.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        clinic.kill(&mut running).await;
+        running = clinic.started();
     }
     let (wrong, told) = clinic.finish(running).await;
     println!("{told}");

@@ -23,9 +23,13 @@ impl Listener {
 
     /// Reads until `wanted` has come; `false` when the stream ended first.
     async fn hears(&mut self, wanted: &str) -> bool {
+        self.hears_that(|said| said.contains(wanted)).await
+    }
+
+    async fn hears_that(&mut self, wanted: impl Fn(&str) -> bool) -> bool {
         let listening = async {
             let mut bytes = [0; 4096];
-            while !self.1.contains(wanted) {
+            while !wanted(&self.1) {
                 match self.0.read(&mut bytes).await {
                     Ok(count) if count > 0 => self.1.push_str(&String::from_utf8_lossy(&bytes[..count])),
                     _ => return false,
@@ -36,9 +40,13 @@ impl Listener {
         timeout(Duration::from_secs(20), listening).await.expect("it neither came nor ended")
     }
 
-    fn first_overview(&self) -> Json {
-        let data = self.1.split("event:overview\ndata:").nth(1).unwrap();
-        serde_json::from_str(data.lines().next().unwrap()).unwrap()
+    /// As soon as its line is whole: what comes before it may come by itself.
+    async fn first_overview(&mut self) -> Json {
+        fn line(said: &str) -> Option<&str> {
+            Some(said.split_once("event:overview\ndata:")?.1.split_once('\n')?.0)
+        }
+        assert!(self.hears_that(|said| line(said).is_some()).await);
+        serde_json::from_str(line(&self.1).unwrap()).unwrap()
     }
 }
 
@@ -46,10 +54,10 @@ impl Listener {
 async fn the_stream_brings_the_overview_at_once_and_points_as_they_come() {
     let rig = Rig::with_anna().await;
     let mut listener = Listener::open(&rig).await;
-    assert!(listener.hears("\n\n\r\n").await);
+    let overview = listener.first_overview().await;
     assert!(listener.1.contains("content-type: text/event-stream"), "{}", listener.1);
     assert!(listener.1.contains("cache-control: no-store"), "{}", listener.1);
-    assert_eq!(listener.first_overview()["site"], "Ward 3");
+    assert_eq!(overview["site"], "Ward 3");
     let profile = ProfileView::default();
     rig.live.report(&report("42", vec![heart_rate("72.0", 1)]), &sighting(&profile, 1));
     assert!(listener.hears("event:point").await);
