@@ -6,16 +6,17 @@
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { free } from "./box.mjs";
+import { SIZES, looker } from "./look.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
 import { Telephone } from "./totp.mjs";
 import { Directory, Provider } from "./vouch.mjs";
-import { Watch, axe, fits, smallTargets } from "./watch.mjs";
+import { Watch, axe, fits } from "./watch.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -35,11 +36,6 @@ if (!flags.bedside) {
 const PASSWORD = "violet tram at noon";
 const OWN = "kettle orbit lamp seven";
 const STEP_MS = 15_000;
-const SIZES = {
-  desktop: { width: 1440, height: 900 },
-  tablet: { width: 820, height: 1180 },
-  phone: { width: 360, height: 780 },
-};
 /** What stands in the navigation of each role, and what the gateway refuses it. */
 const ROLES = {
   engineer: {
@@ -70,19 +66,11 @@ const ADMIN_PAGES =
   "Overview Devices Messages Held Patients Pairing Worklist Upstream HL7 routes Profiles Templates Audit Certificate Backups Settings Updates Users Account Help";
 
 const tally = new Tally();
-if (flags.shots) mkdirSync(flags.shots, { recursive: true });
 
 // ── the box ──
 
-const port = () =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 const dir = mkdtempSync(join(tmpdir(), "bedside-accounts-"));
-const desk_port = await port();
+const desk_port = await free();
 // By name: passkeys are bound to one.
 const origin = `https://localhost:${desk_port}`;
 const file = join(dir, "bedside.toml");
@@ -92,10 +80,10 @@ mkdirSync(join(dir, "secrets"), { mode: 0o700 });
 writeFileSync(join(dir, "secrets", "ldap-bind"), "box-secret", { mode: 0o600 });
 const directory = await Directory.start(
   join(dir, "ldap"),
-  await port(),
-  await port(),
+  await free(),
+  await free(),
 );
-const provider = await Provider.start(await port(), origin, olga);
+const provider = await Provider.start(await free(), origin, olga);
 writeFileSync(
   file,
   `secrets = "${dir}/secrets"
@@ -171,42 +159,8 @@ async function someone() {
 }
 const { context, page, watch } = await someone();
 
-async function shoot(name, of = page) {
-  if (!flags.shots) return;
-  await of.evaluate(() => scrollTo(0, 0));
-  await of.screenshot({
-    path: join(flags.shots, `${name}.png`),
-    fullPage: true,
-  });
-}
-
-/** A page in both themes and three sizes: axe, no sideways scrolling, targets for fingers, pictures. */
-async function look(name, of = page) {
-  for (const colorScheme of ["light", "dark"]) {
-    await of.emulateMedia({ colorScheme });
-    await of.waitForTimeout(350);
-    await tally.check(
-      `${name}, ${colorScheme}: axe finds nothing serious or critical`,
-      () => axe(of),
-    );
-    await shoot(`${name}-desktop-${colorScheme}`, of);
-  }
-  await of.emulateMedia({ colorScheme: "light" });
-  for (const size of ["tablet", "phone"]) {
-    await of.setViewportSize(SIZES[size]);
-    await of.waitForTimeout(250);
-    await tally.check(
-      `${name}, ${size}: fits the window, targets of 44 px`,
-      async () => {
-        await fits(of);
-        const small = await smallTargets(of);
-        must(small.length === 0, small.join("\n"));
-      },
-    );
-    await shoot(`${name}-${size}-light`, of);
-  }
-  await of.setViewportSize(SIZES.desktop);
-}
+const pictures = (of) => looker({ page: of, tally, shots: flags.shots });
+const { shoot, look } = pictures(page);
 
 const button = (name, of = page) =>
   of.getByRole("button", { name, exact: true });
@@ -468,7 +422,7 @@ async function roles() {
         await who.page.goto(origin);
         await password(`the-${role}`, first[role], who.page);
         await title("Choose your own password", who.page);
-        if (role === "clinician") await look("own-password", who.page);
+        if (role === "clinician") await pictures(who.page).look("own-password");
         await who.page.fill("input[name=old]", first[role]);
         await who.page.fill("input[name=new]", OWN);
         await button("Change the password", who.page).click();
@@ -492,7 +446,7 @@ async function roles() {
         );
       },
     );
-    if (role === "auditor") await shoot("auditor-desktop-light", who.page);
+    if (role === "auditor") await pictures(who.page).shoot("auditor-desktop-light");
     await who.context.close();
   }
 }
@@ -569,7 +523,7 @@ async function emergency() {
     );
     await asked(nurse.page).getByRole("textbox").fill("resuscitation in bay 4");
     await axe(nurse.page);
-    await shoot("emergency-desktop-light", nurse.page);
+    await pictures(nurse.page).shoot("emergency-desktop-light");
     await asked(nurse.page).getByRole("button", { name: "Open" }).click();
     await nurse.page
       .getByText("You see everything because of an emergency")
@@ -714,7 +668,7 @@ async function openIdConnect() {
       await who.page
         .getByText("You are in no group that has a role on this gateway.")
         .waitFor();
-      await shoot("login-refused-desktop-light", who.page);
+      await pictures(who.page).shoot("login-refused-desktop-light");
       must(
         (await status("/api/v1/session", who.context)) === 401,
         "somebody is in",

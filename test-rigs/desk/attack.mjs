@@ -4,11 +4,12 @@
 //   node attack.mjs --bedside target/debug/bedside [--chromium /usr/bin/chromium]
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { free } from "./box.mjs";
 import { enter } from "./enter.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
 import { Watch } from "./watch.mjs";
@@ -60,13 +61,6 @@ const HARM = [
   "‮gnp.exe",
 ];
 
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 
 /** A message whose PID-5 and OBX-5 hold `text`; HL7's own delimiters are escaped, as a sender does. */
 function message(at, text) {
@@ -104,7 +98,7 @@ function send(port, text) {
 
 const tally = new Tally();
 const dir = mkdtempSync(join(tmpdir(), "bedside-attack-"));
-const [desk, mllp] = [await freePort(), await freePort()];
+const [desk, mllp] = [await free(), await free()];
 const origin = `https://127.0.0.1:${desk}`;
 writeFileSync(
   join(dir, "bedside.toml"),
@@ -124,7 +118,7 @@ mllp = { listen = "127.0.0.1:${mllp}" }
 [[link]]
 name = "his"
 profile = "hl7-system"
-mllp = { listen = "127.0.0.1:${await freePort()}" }
+mllp = { listen = "127.0.0.1:${await free()}" }
 `,
 );
 let log = "";

@@ -3,13 +3,12 @@
 //
 //   node ops.mjs --bedside ./target/debug/bedside [--shots DIR]
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
 import { Box } from "./box.mjs";
+import { open } from "./browser.mjs";
 import { HEADERS, enter, logInByCall } from "./enter.mjs";
-import { SIZES, looker } from "./look.mjs";
 import { Smart } from "./smart.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
-import { Watch, axe } from "./watch.mjs";
+import { axe } from "./watch.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -24,24 +23,12 @@ const { values: flags } = parseArgs({
 const tally = new Tally();
 const smart = await Smart.start();
 const box = await Box.start(flags.bedside);
-const browser = await chromium.launch({
-  executablePath: flags.chromium,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic"],
-});
-const context = await browser.newContext({
-  ignoreHTTPSErrors: true,
-  viewport: SIZES.desktop,
-  colorScheme: "light",
-  acceptDownloads: true,
-});
-context.setDefaultTimeout(15_000);
-const page = await context.newPage();
-const watch = new Watch(page, box.origin);
-const { shoot, look } = looker({
-  page,
+const { browser, context, page, watch, shoot, look } = await open({
+  flags,
+  origin: box.origin,
   tally,
-  shots: flags.shots,
   prefix: "ops-",
+  more: { acceptDownloads: true },
 });
 // While the box starts anew it is not there, and a refusal on purpose is logged as an error by the browser.
 watch.expect(/ERR_CONNECTION|ERR_HTTP2|ERR_EMPTY/);
@@ -576,12 +563,7 @@ try {
   await tally.check("the walk reaches its end", () => Promise.reject(fault));
   await shoot("where-it-stopped").catch(() => undefined);
 }
-await tally.check("the console has no errors", () =>
-  must(watch.errors.length === 0, watch.errors.join("\n")),
-);
-await tally.check("no request left the origin", () =>
-  must(watch.strangers.length === 0, watch.strangers.join("\n")),
-);
+await watch.quiet(tally);
 await browser.close();
 smart.close();
 await box.stop();

@@ -6,12 +6,10 @@ import { spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
 import { Box, free } from "./box.mjs";
+import { open } from "./browser.mjs";
 import { enter } from "./enter.mjs";
-import { SIZES, looker } from "./look.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
-import { Watch } from "./watch.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -40,22 +38,10 @@ name = "kit"
 password_secret = "${SECRET}"
 `;
 });
-const browser = await chromium.launch({
-  executablePath: flags.chromium,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic"],
-});
-const context = await browser.newContext({
-  ignoreHTTPSErrors: true,
-  viewport: SIZES.desktop,
-  colorScheme: "light",
-});
-context.setDefaultTimeout(15_000);
-const page = await context.newPage();
-const watch = new Watch(page, box.origin);
-const { shoot, look } = looker({
-  page,
+const { browser, page, watch, shoot, look } = await open({
+  flags,
+  origin: box.origin,
   tally,
-  shots: flags.shots,
   prefix: "pair-",
 });
 
@@ -247,12 +233,7 @@ try {
   await tally.check("the walk reaches its end", () => Promise.reject(fault));
   await shoot("where-it-stopped").catch(() => undefined);
 }
-await tally.check("the console has no errors", () =>
-  must(watch.errors.length === 0, watch.errors.join("\n")),
-);
-await tally.check("no request left the origin", () =>
-  must(watch.strangers.length === 0, watch.strangers.join("\n")),
-);
+await watch.quiet(tally);
 await browser.close();
 for (const device of devices) device.kill("SIGINT");
 await box.stop();

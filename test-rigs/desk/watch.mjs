@@ -37,6 +37,16 @@ export class Watch {
     });
   }
 
+  /** What must be true at the end of a walk. */
+  async quiet(tally) {
+    await tally.check("the console has no errors", () =>
+      must(this.errors.length === 0, this.errors.join("\n")),
+    );
+    await tally.check("no request left the origin", () =>
+      must(this.strangers.length === 0, this.strangers.join("\n")),
+    );
+  }
+
   /** A refusal the walk asks for on purpose: the browser logs every 4xx as an error. */
   expect(pattern) {
     this.#expected.push(pattern);

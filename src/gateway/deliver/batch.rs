@@ -98,6 +98,11 @@ pub(super) fn side_by_side(stored: Vec<Stored>, entries_max: usize, bytes_max: u
     batches.into_iter().map(|(_, batch)| batch).collect()
 }
 
+/// Of which there are versions. Who and with what is said with every entry, and the same each time.
+pub(super) fn has_versions(resource: &Resource) -> bool {
+    resource.replaces || matches!(resource.kind, "Observation" | "DiagnosticReport")
+}
+
 /// Which entries of a request the server took although it has to be sent an earlier one again which says something of the
 /// same result or person: they go once more, behind that one, else the older version would be the last.
 pub(super) fn overtook(lists: &[Vec<Resource>], verdicts: &[Verdict]) -> Vec<bool> {
@@ -108,9 +113,7 @@ pub(super) fn overtook(lists: &[Vec<Resource>], verdicts: &[Verdict]) -> Vec<boo
     let mut owed: HashSet<(&str, &str)> = HashSet::new();
     let mut late = Vec::with_capacity(lists.len());
     for (list, verdict) in lists.iter().zip(verdicts) {
-        // Who and with what is said with every entry, and the same each time.
-        let said =
-            list.iter().filter(|one| one.replaces || matches!(one.kind, "Observation" | "DiagnosticReport"));
+        let said = list.iter().filter(|one| has_versions(one));
         let said: Vec<(&str, &str)> = said.map(|one| (one.kind, one.id.as_str())).collect();
         let follows =
             matches!(verdict, Verdict::Accepted { .. }) && said.iter().any(|one| owed.contains(one));

@@ -8,7 +8,7 @@ use super::{Deliver, Sink};
 use crate::buffer::{Mark, Transition};
 use crate::fhir::Resource;
 use crate::gateway::background;
-use crate::gateway::deliver::batch::Ready;
+use crate::gateway::deliver::batch::{Ready, has_versions};
 use crate::gateway::triage::said;
 use crate::gateway::understand::Meaning;
 
@@ -21,11 +21,6 @@ type Key = (&'static str, String);
 
 fn key(resource: &Resource) -> Key {
     (resource.kind, resource.id.clone())
-}
-
-/// Of which there are versions. Who and with what is said with every entry, and is the same each time.
-fn has_versions(resource: &Resource) -> bool {
-    resource.replaces || matches!(resource.kind, "Observation" | "DiagnosticReport")
 }
 
 /// What later entries said of results that a late entry says.
