@@ -7,6 +7,8 @@
 // ── ground ──
 /// Faults that a build for the rigs commits on purpose; nothing in any other build.
 pub mod sabotage;
+/// What this program is made of: a bill of materials, and the notices of the licences.
+pub mod sbom;
 /// The only reader of the clock; a [`clock::Timestamp`] knows whether the clock was synchronised.
 pub mod clock;
 /// Conditions in CEL: what may be written in one, and when it holds.

@@ -20,7 +20,7 @@ fn rigs() -> PathBuf {
 /// The validator with its packages, installed as its lock file says when they are missing.
 fn validator() -> PathBuf {
     let folder = rigs().join("validate");
-    if !folder.join("node_modules").is_dir() {
+    if !folder.join("node_modules/@medplum").is_dir() || !folder.join("node_modules/@cyclonedx").is_dir() {
         let npm =
             Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--prefix"]).arg(&folder).status();
         assert!(npm.expect("npm is installed").success(), "npm ci in {} failed", folder.display());
@@ -141,4 +141,41 @@ fn the_audit_trail_is_fhir() {
 #[test]
 fn the_goldens_of_translation_are_fhir() {
     assert!(validate(&rigs().join("golden/translate")) > 100);
+}
+
+/// The schema of CycloneDX 1.6 with the two it refers to.
+fn cyclonedx() -> jsonschema::Validator {
+    let folder = validator().with_file_name("node_modules/@cyclonedx/cyclonedx-library/res/schema");
+    let read = |name: &str| -> serde_json::Value {
+        let text = fs::read_to_string(folder.join(format!("{name}.SNAPSHOT.schema.json"))).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let mut registry = jsonschema::Registry::new();
+    for name in ["spdx", "jsf-0.82"] {
+        let uri = format!("http://cyclonedx.org/schema/{name}.SNAPSHOT.schema.json");
+        registry = registry.add(uri, read(name)).unwrap();
+    }
+    let registry = registry.prepare().unwrap();
+    let options = jsonschema::options().should_validate_formats(true).with_registry(&registry);
+    options.build(&read("bom-1.6")).unwrap()
+}
+
+#[test]
+fn the_bill_of_materials_is_cyclonedx() {
+    let schema = cyclonedx();
+    let bill = bedside::sbom::cyclonedx();
+    let faults: Vec<String> = schema.iter_errors(&bill).map(|fault| fault.to_string()).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    // A bill that is none is told.
+    for (place, wrong) in [
+        ("/bomFormat", "SPDX"),
+        ("/components/0/type", "crate"),
+        ("/components/0/hashes/0/alg", "SHA"),
+        ("/components/0/licenses/0/expression", ""),
+    ] {
+        let mut broken = bill.clone();
+        let wrong = if wrong.is_empty() { serde_json::Value::from(1) } else { wrong.into() };
+        *broken.pointer_mut(place).unwrap() = wrong;
+        assert!(!schema.is_valid(&broken), "{place}");
+    }
 }

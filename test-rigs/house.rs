@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -308,12 +309,39 @@ fn rigs(dir: &Path, into: &mut String) {
     }
 }
 
-#[test]
-fn every_attack_names_tests_that_exist() {
-    let table = fs::read_to_string("test-rigs/attacks.md").unwrap();
+/// Every test of the program and its rigs by name; one that is ignored is none.
+fn tests_by_name() -> BTreeSet<String> {
     let mut code = String::new();
     rigs(Path::new("src"), &mut code);
     rigs(Path::new("test-rigs"), &mut code);
+    let mut found = BTreeSet::new();
+    let (mut is_test, mut ignored) = (false, false);
+    for line in code.lines().map(str::trim) {
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        ignored |= line.starts_with("#[ignore");
+        let Some(name) = line.trim_start_matches("async ").strip_prefix("fn ") else { continue };
+        if is_test && !ignored {
+            found.extend(name.split('(').next().map(str::to_owned));
+        }
+        (is_test, ignored) = (false, false);
+    }
+    found
+}
+
+/// Whether what a table names is there: a test, a rig's file, or `FILE#words` that a check of a rig prints.
+fn is_there(name: &str, tests: &BTreeSet<String>) -> bool {
+    match name.split_once('#') {
+        Some((file, words)) => fs::read_to_string(file).is_ok_and(|text| text.contains(words)),
+        None if name.contains('/') => Path::new(name).exists(),
+        None => tests.contains(name),
+    }
+}
+
+#[test]
+fn every_attack_names_tests_that_exist() {
+    let table = fs::read_to_string("test-rigs/attacks.md").unwrap();
+    let tests = tests_by_name();
+    assert!(tests.len() > 800, "tests are no longer found: {}", tests.len());
     let rows: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("- **")).collect();
     let wanted = (1..=12).map(|n| format!("A{n} "));
     let wanted = wanted.chain((1..=5).map(|n| format!("S{n} "))).chain((1..=4).map(|n| format!("T{n} ")));
@@ -324,14 +352,100 @@ fn every_attack_names_tests_that_exist() {
         let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
         assert!(!names.is_empty(), "no test: {row}");
         for name in names {
-            let there = if name.contains('/') {
-                Path::new(name).exists()
-            } else {
-                code.contains(&format!("fn {name}("))
-            };
-            assert!(there, "{name} is gone: {row}");
+            assert!(is_there(name, &tests), "{name} is gone: {row}");
         }
     }
+}
+
+/// The tables an auditor reads, and how many rows each has: none vanishes unnoticed.
+const PAPERS: [(&str, usize); 5] =
+    [("asvs", 252), ("etsi-en-303-645", 68), ("iec-62443-4-2", 65), ("mds2", 115), ("threat-model", 52)];
+
+/// The cells of each row of the tables that have an answer: `id | what | answer | how | test`.
+fn answers(paper: &str) -> Vec<Vec<&str>> {
+    let rows = paper.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let cells = rows.map(|row| row.split(" | ").map(str::trim).collect::<Vec<_>>());
+    cells.filter(|cells| cells.len() == 5 && cells[0] != "id" && !cells[0].starts_with("--")).collect()
+}
+
+/// What is wrong with a paper: rows whose answer is none, who claim without a test, or name one that is gone.
+fn wrong_answers(paper: &str, tests: &BTreeSet<String>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut ids = BTreeSet::new();
+    for cells in answers(paper) {
+        let (id, answer, how) = (cells[0], cells[2], cells[3]);
+        let names: Vec<&str> = cells[4].split('`').skip(1).step_by(2).collect();
+        if !ids.insert(id) {
+            wrong.push(format!("{id}: twice"));
+        }
+        match answer {
+            "yes" | "partly" if names.is_empty() => wrong.push(format!("{id}: \"{answer}\" without a test")),
+            "yes" | "partly" | "no" | "not applicable" => {}
+            other => wrong.push(format!("{id}: \"{other}\" is no answer")),
+        }
+        if how.is_empty() || how == "–" {
+            wrong.push(format!("{id}: does not say how, or what stands instead"));
+        }
+        let gone = names.iter().filter(|name| !is_there(name, tests));
+        wrong.extend(gone.map(|name| format!("{id}: {name} is gone")));
+    }
+    let rows = paper.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| --")).count();
+    let heads = paper.lines().filter(|line| line.starts_with("| id |")).count();
+    if rows != ids.len() + heads {
+        wrong.push(format!("{} rows are none of five cells", rows - heads - ids.len().min(rows - heads)));
+    }
+    wrong
+}
+
+#[test]
+fn every_yes_of_the_papers_names_tests_that_exist() {
+    let tests = tests_by_name();
+    for (name, rows) in PAPERS {
+        let paper = fs::read_to_string(format!("docs/{name}.md")).unwrap();
+        let wrong = wrong_answers(&paper, &tests);
+        assert!(wrong.is_empty(), "docs/{name}.md:\n{}", wrong.join("\n"));
+        assert_eq!(answers(&paper).len(), rows, "docs/{name}.md: rows came or went");
+    }
+}
+
+#[test]
+fn the_support_period_names_the_release_it_is_for() {
+    let manifest = fs::read_to_string("Cargo.toml").unwrap();
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = \"")).unwrap();
+    let release = version.rsplit_once('.').unwrap().0;
+    let policy = fs::read_to_string("docs/security.md").unwrap();
+    assert!(
+        policy.lines().any(|line| line.starts_with(&format!("| {release} | ")) && line.contains(" until ")),
+        "docs/security.md does not say how long {release} is supported"
+    );
+}
+
+#[test]
+fn a_paper_that_claims_what_no_test_shows_is_found() {
+    let tests = tests_by_name();
+    let head = "| id | asks | answer | how | test |\n| -- | -- | -- | -- | -- |\n";
+    let own = "`a_paper_that_claims_what_no_test_shows_is_found`";
+    let sound =
+        format!("{head}| X-1 | it | yes | so | {own} |\n| X-2 | it | no | this stands instead | – |\n");
+    assert_eq!(wrong_answers(&sound, &tests), [""; 0]);
+    let cases = [
+        ("yes | so | – |", "without a test"),
+        ("partly | so | none |", "without a test"),
+        ("yes | so | `a_test_that_nobody_wrote` |", "is gone"),
+        ("yes | so | `kills` |", "is gone"),
+        ("yes | so | `wrong_answers` |", "is gone"),
+        ("yes | so | `test-rigs/desk/gone.mjs` |", "is gone"),
+        ("yes | so | `test-rigs/desk/walk.mjs#words nobody prints` |", "is gone"),
+        ("mostly | so | `kills` |", "no answer"),
+        ("no | – | – |", "what stands instead"),
+        ("yes | so |", "five cells"),
+    ];
+    for (cells, word) in cases {
+        let wrong = wrong_answers(&format!("{head}| X-1 | it | {cells}\n"), &tests);
+        assert!(wrong.iter().any(|fault| fault.contains(word)), "{cells}: {wrong:?}");
+    }
+    let twice = format!("{head}| X-1 | it | yes | so | {own} |\n| X-1 | it | yes | so | {own} |\n");
+    assert!(wrong_answers(&twice, &tests).iter().any(|fault| fault.contains("twice")));
 }
 
 /// Names of query parameters a route may take. None holds a patient's name, number or birth date: what is searched for comes in

@@ -1,4 +1,4 @@
-//! `bedside manual` and `bedside completions`: what a package puts beside the binary, from the command line itself.
+//! `bedside manual`, `bedside completions` and `bedside sbom`: what a package puts beside the binary, from the binary itself.
 
 use std::path::PathBuf;
 
@@ -17,6 +17,22 @@ pub(super) struct ManualArguments {
 pub(super) struct CompletionsArguments {
     /// For which shell
     shell: Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SbomArguments {
+    /// The notices of every licence instead
+    #[arg(long)]
+    licences: bool,
+}
+
+/// Writes what the program is made of to standard output.
+pub(super) fn sbom(arguments: &SbomArguments) {
+    if arguments.licences {
+        super::say(crate::sbom::notices().trim_end());
+    } else {
+        super::say_json(&crate::sbom::cyclonedx());
+    }
 }
 
 /// Writes `bedside.1`, `bedside-run.1` and so on.

@@ -109,6 +109,8 @@ enum Command {
     Update(update::Command),
     /// Print the description of the desk's API (OpenAPI 3.1)
     Openapi,
+    /// Print what this program is made of (CycloneDX), or the licences of it
+    Sbom(manual::SbomArguments),
     /// Write the manual pages to a folder
     Manual(manual::ManualArguments),
     /// Print the completions for a shell: `bedside completions bash > /etc/bash_completion.d/bedside`
@@ -212,6 +214,10 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Update(command) => update::main(command),
         Command::Openapi => {
             say_json(&crate::admin::openapi());
+            Ok(())
+        }
+        Command::Sbom(arguments) => {
+            manual::sbom(&arguments);
             Ok(())
         }
         Command::Manual(arguments) => manual::manual(&arguments),

@@ -193,6 +193,9 @@ pub(super) const ROUTES: &[Route] = &[
     .says(system::UPLOAD),
     get("/api/v1/settings", SETTINGS, |desk, call| Box::pin(system::settings(desk, call)))
         .says(system::SETTINGS),
+    get("/api/v1/sbom", PRESENCE, |desk, call| Box::pin(system::sbom(desk, call))).says(system::SBOM),
+    get("/api/v1/licences", PRESENCE, |desk, call| Box::pin(system::licences(desk, call)))
+        .says(system::LICENCES),
     get("/api/v1/updates", SETTINGS, |desk, call| Box::pin(system::updates(desk, call)))
         .says(system::UPDATES),
     post("/api/v1/restart", SETTINGS, NO_BODY, |desk, call| Box::pin(system::restart(desk, call)))

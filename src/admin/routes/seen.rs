@@ -108,6 +108,8 @@ const OTHERS: &[&str] = &[
     "/api/v1/backups",
     "/api/v1/backups/{name}",
     "/api/v1/settings",
+    "/api/v1/sbom",
+    "/api/v1/licences",
     "/api/v1/updates",
 ];
 

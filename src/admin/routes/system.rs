@@ -17,6 +17,7 @@ use super::profiles::attached;
 use super::says::{BOX, Loose, Says, number, says, word};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::desk::Desk;
+use crate::sbom as bill;
 
 /// Read and sent at once.
 const PIECE: usize = 256 << 10;
@@ -162,4 +163,24 @@ pub(super) const UPDATES: Says =
 pub(super) async fn updates(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     let version = desk.services.about.version;
     Ok(json(&object!({ "version": version, "source": null, "changelog": CHANGELOG })))
+}
+
+pub(super) const SBOM: Says = says("sbom", BOX, "What this program is made of, a bill of materials")
+    .sends("application/vnd.cyclonedx+json", "A CycloneDX document");
+
+/// `GET /api/v1/sbom`
+pub(super) async fn sbom(_desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
+    let mut answer = json(&bill::cyclonedx());
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(bill::MEDIA_TYPE));
+    Ok(attached(answer, concat!("bedside-", env!("CARGO_PKG_VERSION"), ".cdx.json")))
+}
+
+pub(super) const LICENCES: Says =
+    says("licences", BOX, "The notices of everything in this program").sends("text/plain", "One text");
+
+/// `GET /api/v1/licences`: those of the desk's pages stand in `/licences.txt`.
+pub(super) async fn licences(_desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
+    let mut answer = bill::notices().into_response();
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    Ok(answer)
 }

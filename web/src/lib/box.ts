@@ -148,7 +148,19 @@ export const setup = {
   remove: () => answered<AppliedAnew>('/upstream/remove'),
 };
 
+/** What the program is made of: the parts of a CycloneDX document that the desk shows. */
+export interface Bill {
+  components: {
+    name: string;
+    version: string;
+    purl: string;
+    scope: 'required' | 'excluded';
+    licenses?: { expression: string }[];
+  }[];
+}
+
 export const box = {
+  bill: () => load<Bill>('/sbom'),
   backups: () => load<Backups>('/backups'),
   make: () => answered<Job>('/backups'),
   check: (name: string) => answered<Job>(`/backups/${seg(name)}/check`),
