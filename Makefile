@@ -93,8 +93,10 @@ package: release ## A Debian package of the static binary
 	systemd/package target/$(HOST)/release/bedside $$(dpkg --print-architecture)
 
 release: web     ## A stripped static binary: make release [TARGET=x86_64-unknown-linux-gnu]
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(or $(TARGET),$(HOST)) --bin bedside
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(or $(TARGET),$(HOST)) --bin bedside
 	@ls -l target/$(or $(TARGET),$(HOST))/release/bedside
+	@# What it is made of, beside it; a program for another machine tells it there.
+	@target/$(or $(TARGET),$(HOST))/release/bedside sbom >target/bedside.cdx.json && ls -l target/bedside.cdx.json || rm -f target/bedside.cdx.json
 
 clean:           ## Remove what was built
 	cargo clean

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
 
 use crate::sabotage::VERSION;
@@ -94,8 +94,8 @@ pub fn cyclonedx() -> Json {
             { "name": "bedside:target", "value": env!("BEDSIDE_TARGET") },
         ],
     });
-    if let Some(made) = made() {
-        metadata["timestamp"] = made.into();
+    if let (Some(made), Some(metadata)) = (made(), metadata.as_object_mut()) {
+        metadata.insert("timestamp".into(), made.into());
     }
     let number = Uuid::new_v5(&Uuid::NAMESPACE_URL, PARTS);
     json!({
@@ -122,27 +122,28 @@ fn made() -> Option<String> {
 
 fn component(part: &Part, kind: &str) -> Json {
     let purl = part.purl();
-    let mut component = json!({
-        "type": kind,
-        "bom-ref": purl,
-        "name": part.name,
-        "version": part.version,
-        "scope": if part.shipped { "required" } else { "excluded" },
-        "purl": purl,
-    });
-    if !part.licence.is_empty() {
-        component["licenses"] = json!([{ "expression": part.licence }]);
-    }
-    if !part.sha256.is_empty() {
-        component["hashes"] = json!([{ "alg": "SHA-256", "content": part.sha256 }]);
-    }
-    if !part.repository.is_empty() {
-        component["externalReferences"] = json!([{ "type": "vcs", "url": part.repository }]);
-    }
-    if let Some(cpe) = cpe(part) {
-        component["cpe"] = cpe.into();
-    }
-    component
+    let always = [
+        ("type", kind),
+        ("bom-ref", &purl),
+        ("name", &part.name),
+        ("version", &part.version),
+        ("scope", if part.shipped { "required" } else { "excluded" }),
+        ("purl", &purl),
+    ];
+    let mut component: Map<String, Json> =
+        always.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let mut said = |key: &str, is_said: bool, value: Json| {
+        if is_said {
+            component.insert(key.to_owned(), value);
+        }
+    };
+    said("licenses", !part.licence.is_empty(), json!([{ "expression": part.licence }]));
+    said("hashes", !part.sha256.is_empty(), json!([{ "alg": "SHA-256", "content": part.sha256 }]));
+    let repository = json!([{ "type": "vcs", "url": part.repository }]);
+    said("externalReferences", !part.repository.is_empty(), repository);
+    let cpe = cpe(part);
+    said("cpe", cpe.is_some(), json!(cpe));
+    component.into()
 }
 
 /// The name under which faults of a C library are published.

@@ -7,6 +7,7 @@
 mod meaning;
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -177,5 +178,33 @@ fn the_bill_of_materials_is_cyclonedx() {
         let wrong = if wrong.is_empty() { serde_json::Value::from(1) } else { wrong.into() };
         *broken.pointer_mut(place).unwrap() = wrong;
         assert!(!schema.is_valid(&broken), "{place}");
+    }
+}
+
+/// What `cargo audit bin` reads: a zlib stream in the section `.dep-v0`.
+#[test]
+fn the_program_itself_tells_scanners_what_it_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list");
+    let (section, copy) = (format!(".dep-v0={}", list.display()), folder.path().join("copy"));
+    let done = Command::new("objcopy")
+        .args(["--dump-section", &section, env!("CARGO_BIN_EXE_bedside")])
+        .arg(copy)
+        .status();
+    assert!(done.expect("objcopy is installed").success());
+    let mut text = String::new();
+    flate2::read::ZlibDecoder::new(fs::File::open(list).unwrap()).read_to_string(&mut text).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let packages = told["packages"].as_array().unwrap();
+    let crates: Vec<_> =
+        bedside::sbom::parts().into_iter().filter(|part| part.ecosystem == "cargo").collect();
+    assert_eq!(packages.len(), crates.len());
+    for part in crates {
+        let found = packages.iter().find(|one| one["name"] == *part.name && one["version"] == *part.version);
+        let found = found.unwrap_or_else(|| panic!("{} is not told", part.name));
+        assert_eq!(found["kind"] == "build", !part.shipped, "{found}");
+        assert_eq!(found["root"] == true, part.name == "bedside", "{found}");
+        let needs = found["dependencies"].as_array().map_or(0, Vec::len);
+        assert!(found["dependencies"].is_null() || needs > 0, "{found}");
     }
 }

@@ -409,6 +409,24 @@ fn every_yes_of_the_papers_names_tests_that_exist() {
 }
 
 #[test]
+fn what_the_papers_lead_to_is_there() {
+    let mut links = 0;
+    for paper in fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path()) {
+        let Some(text) =
+            fs::read_to_string(&paper).ok().filter(|_| paper.extension().is_some_and(|e| e == "md"))
+        else {
+            continue;
+        };
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            links += 1;
+            let there = Path::new("docs").join(link.split('#').next().unwrap()).exists();
+            assert!(there || link.starts_with("https://"), "{}: {link} is not there", paper.display());
+        }
+    }
+    assert!(links > 20, "links are no longer found: {links}");
+}
+
+#[test]
 fn the_support_period_names_the_release_it_is_for() {
     let manifest = fs::read_to_string("Cargo.toml").unwrap();
     let version = manifest.lines().find_map(|line| line.strip_prefix("version = \"")).unwrap();

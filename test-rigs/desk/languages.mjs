@@ -28,6 +28,7 @@ const PATHS = {
   backups: "/backups",
   settings: "/settings",
   updates: "/updates",
+  licences: "/licences",
   reference: "/reference",
   "upstream-setup": "/upstream/setup",
 };

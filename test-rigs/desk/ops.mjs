@@ -528,6 +528,7 @@ async function rest() {
   for (const [name, path, ready] of [
     ["settings", "/settings", "Time at the site"],
     ["updates", "/updates", "none configured"],
+    ["licences", "/licences", "To take along"],
     ["templates", "/templates", "Messages that are translated"],
     ["audit", "/audit", "backup"],
     ["certificate", "/certificate", "Fingerprint (SHA-256)"],
