@@ -34,9 +34,9 @@ export const sets = {
   /** By address where no patient is named, else by body. */
   find(terms: Terms, limit = 50): Promise<EntryPage> {
     if (!terms.text) {
-      const { kind, text: _, state, ...rest } = terms;
+      const { kind, text: _, ...rest } = terms;
       return read('/api/v1/entries', {
-        query: { ...set({ ...rest, state }), ...(kind ? { type: kind } : {}), limit } as object,
+        query: { ...set(rest), ...(kind ? { type: kind } : {}), limit } as object,
       });
     }
     const { before, ...rest } = set(terms);
