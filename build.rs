@@ -212,8 +212,11 @@ fn glibc(out: &Path) -> Option<String> {
     let asking = out.join("libc.c");
     fs::write(&asking, "#include <features.h>\nBEDSIDE_GLIBC __GLIBC__ __GLIBC_MINOR__\n").ok()?;
     let said = cc::Build::new().cargo_metadata(false).file(asking).try_expand().ok()?;
+    // The preprocessor puts lines of its own between the words.
     let said = String::from_utf8(said).ok()?;
-    Some(said.lines().find_map(|line| line.strip_prefix("BEDSIDE_GLIBC "))?.trim().replace(' ', "."))
+    let words = said.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace);
+    let found: Vec<&str> = words.skip_while(|word| *word != "BEDSIDE_GLIBC").skip(1).take(2).collect();
+    (found.len() == 2).then(|| found.join("."))
 }
 
 /// `kind, ecosystem, name, version, licence, repository, sha256, needs`; needs are numbers of rows.
