@@ -31,7 +31,8 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("mqtt5", &["connector"]),
     ("tokio_serial", &["connector"]),
     ("serialport", &["connector"]),
-    ("reqwest", &["upstream", "federation"]),
+    ("reqwest", &["upstream", "federation", "acme"]),
+    ("instant_acme", &["acme"]),
     ("anyhow", &["main"]),
 ];
 const FILE_LINES_MAX: usize = 600;
