@@ -24,7 +24,7 @@ const PURE: [&str; 10] = [
     "route",
 ];
 /// A crate and the only rooms that may name it.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("rusqlite", &["buffer"]),
     ("warp", &["admin"]),
     ("mqtt3", &["connector"]),

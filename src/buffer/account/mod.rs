@@ -430,9 +430,12 @@ fn remove(conn: &Connection, name: &str) -> rusqlite::Result<Result<(), String>>
     known(gone, "there is no such user")
 }
 
+/// Source, subject, disabled, and role with grants.
+type Held = (String, Option<String>, bool, (String, String));
+
 fn vouched(conn: &Connection, user: &UserRow) -> rusqlite::Result<Result<(), String>> {
     let sql = "SELECT source, subject, disabled, role, grants FROM user WHERE name = ?1";
-    let held: Option<(String, Option<String>, bool, (String, String))> = conn
+    let held: Option<Held> = conn
         .query_row(sql, [&user.name], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, (row.get(3)?, row.get(4)?)))
         })
