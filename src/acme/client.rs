@@ -211,12 +211,17 @@ fn no_answer(fault: &reqwest::Error, host: &str) -> NoAnswer {
     let mut cause = fault.source();
     let mut last = None;
     while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>()
-            && io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
-        {
+        let mut found = inner.downcast_ref::<rustls::Error>();
+        // An io::Error hides what it wraps from source(), and may wrap another one.
+        let mut wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        while let Some(within) = wrapped {
+            found = found.or_else(|| within.downcast_ref());
+            wrapped = within.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        }
+        if let Some(fault) = found {
             let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
             let words = tls::Words { other: "the ACME server", plain: "no https" };
-            return NoAnswer::Trust(tls::explain(io, name, words));
+            return NoAnswer::Trust(tls::explain(&std::io::Error::other(fault.clone()), name, words));
         }
         last = Some(inner.to_string());
         cause = inner.source();

@@ -241,7 +241,7 @@ async fn what_goes_wrong_is_told_in_words_and_the_desk_goes_on_with_what_it_has(
     let authority = Authority::start(86_400, &QUICK);
     authority.leads("elsewhere.rig", "127.0.0.2").await;
     authority.root().await;
-    let other = SelfMade::make("localhost", &[], now()).unwrap();
+    let other = SelfMade::make("another", &[], now()).unwrap();
     let other_ca = authority.dir.path().join("other.pem");
     std::fs::write(&other_ca, other.certificate_pem).unwrap();
     let desk = "hosts = [\"desk.rig\"]\n";
