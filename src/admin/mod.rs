@@ -175,6 +175,8 @@ pub struct About {
     /// All data is made up: the demo.
     pub simulated: bool,
     pub version: &'static str,
+    /// `[update]` says who may publish programs for this box.
+    pub updates: bool,
 }
 
 /// Why the desk does not open.

@@ -434,6 +434,7 @@ impl Parts {
                 site: config.site.name.clone(),
                 simulated: config.site.simulated,
                 version: env!("CARGO_PKG_VERSION"),
+                updates: config.update.is_some(),
             },
             identity: opened.identity,
             clock: self.clock.clone(),

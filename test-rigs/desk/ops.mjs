@@ -527,7 +527,7 @@ async function backups() {
 async function rest() {
   for (const [name, path, ready] of [
     ["settings", "/settings", "Time at the site"],
-    ["updates", "/updates", "none configured"],
+    ["updates", "/updates", "This box looks for no updates by itself"],
     ["templates", "/templates", "Messages that are translated"],
     ["audit", "/audit", "backup"],
     ["certificate", "/certificate", "Fingerprint (SHA-256)"],

@@ -165,8 +165,8 @@ pub(super) async fn restart(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
 #[derive(Serialize, utoipa::ToSchema)]
 struct Updates {
     version: &'static str,
-    /// Where updates come from; there is none to ask.
-    source: Option<String>,
+    /// Signed updates may be installed: `[update]` says who publishes them.
+    signed: bool,
     /// Markdown.
     changelog: &'static str,
 }
@@ -174,8 +174,8 @@ struct Updates {
 pub(super) const UPDATES: Says = says("updates", BOX, "What runs here, and what changed in it")
     .gives::<Updates>(200, "Version and changes");
 
-/// `GET /api/v1/updates`: what runs here, and what changed in it. There is no source of updates to ask.
+/// `GET /api/v1/updates`: what runs here, and what changed in it.
 pub(super) async fn updates(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     let version = desk.services.about.version;
-    Ok(json(&Updates { version, source: None, changelog: CHANGELOG }))
+    Ok(json(&Updates { version, signed: desk.services.about.updates, changelog: CHANGELOG }))
 }

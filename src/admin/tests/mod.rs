@@ -96,7 +96,7 @@ impl Rig {
         let mut metrics = Registry::default();
         metrics.register("bedside_frames", "Frames kept", Counter::<u64>::default());
         let services = Services {
-            about: About { site: "Ward 3".into(), simulated: true, version: "0.1.0" },
+            about: About { site: "Ward 3".into(), simulated: true, version: "0.1.0", updates: true },
             identity: Identity::try_from(&made).unwrap(),
             clock: clock.clone(),
             store: store.clone(),
