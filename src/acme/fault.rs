@@ -89,6 +89,17 @@ fn next_of(fault: &NoAnswer) -> &'static str {
     }
 }
 
+impl Fault {
+    /// Of a proof that was refused: `unauthorized` (RFC 8555 §8.2) is then about what was found under the name.
+    pub(super) fn of_proof(problem: &Problem) -> Self {
+        let mut problem = problem.clone();
+        if let Some(kind) = problem.r#type.as_mut().filter(|kind| kind.ends_with(":unauthorized")) {
+            *kind = "urn:ietf:params:acme:error:incorrectResponse".into();
+        }
+        Self::from(&problem)
+    }
+}
+
 /// RFC 8555 §6.7: the types of problems.
 impl From<&Problem> for Fault {
     fn from(problem: &Problem) -> Self {
@@ -125,9 +136,11 @@ fn of_kind(kind: &str) -> (&'static str, &'static str) {
             "the authority could not find one of the names",
             "Have the name entered in the name server that the authority asks, with the address of this box.",
         ),
-        "tls" | "incorrectResponse" | "unauthorized" => {
-            ("the authority did not find this box under the name", REACH)
-        }
+        "tls" | "incorrectResponse" => ("the authority did not find this box under the name", REACH),
+        "unauthorized" => (
+            "the authority does not allow it",
+            "Check eab_key_id and its secret, where the authority gave them; else ask whoever runs it.",
+        ),
         "caa" => (
             "the name server forbids this authority to certify the name (CAA)",
             "Have the CAA entry of the domain name this authority.",
@@ -193,7 +206,8 @@ mod tests {
             ("rejectedIdentifier", "does not certify", "Correct the names"),
             ("connection", "could not reach", "443"),
             ("dns", "could not find", "name server"),
-            ("unauthorized", "did not find this box", "leads to this box"),
+            ("unauthorized", "does not allow", "eab_key_id"),
+            ("incorrectResponse", "did not find this box", "leads to this box"),
             ("externalAccountRequired", "external account", "eab_key_id"),
             ("somethingNew", "refused", "Ask whoever"),
         ] {

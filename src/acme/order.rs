@@ -252,7 +252,7 @@ fn refused<'a>(host: &str, challenges: impl Iterator<Item = &'a instant_acme::Ch
     let mut told = challenges.filter_map(|challenge| challenge.error.as_ref());
     match told.next() {
         Some(problem) => {
-            let fault = Fault::from(problem);
+            let fault = Fault::of_proof(problem);
             Fault { what: format!("{host}: {}", fault.what), ..fault }
         }
         None => Fault::new(

@@ -257,7 +257,12 @@ async fn what_goes_wrong_is_told_in_words_and_the_desk_goes_on_with_what_it_has(
         (&unknown, "", "", ["an authority this box does not trust", "ca_file"]),
         (desk, here.as_str(), "https://localhost:9/dir", ["no connection to localhost:9", "firewall"]),
         (desk, here.as_str(), &format!("{here}/none"), ["answered with status 404", "directory"]),
-        (desk, "eab_key_id = \"kid-1\"", "eab_key_id = \"kid-2\"", ["the authority", "it means"]),
+        (
+            desk,
+            "eab_key_id = \"kid-1\"",
+            "eab_key_id = \"kid-2\"",
+            ["the authority does not allow it", "eab_key_id"],
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let text = config(dir.path(), &authority, authority.tls, more).replace(from, to);
