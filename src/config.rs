@@ -401,6 +401,8 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
 /// What a section's own room has to say against it.
 fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> Result<(), ConfigError> {
     zone_of(&file.site.zone).map_err(|message| fault("[site]", "zone", message))?;
+    let desk = file.desk.as_ref().map_or(Ok(()), admin::Config::check);
+    desk.map_err(|(key, message)| fault("[desk.acme]", key, message))?;
     if let Some(upstream) = &file.upstream {
         upstream.check().map_err(|wrong| fault("[upstream]", "", wrong.to_string()))?;
     }

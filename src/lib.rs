@@ -53,6 +53,8 @@ pub mod upstream;
 // ── the top ──
 /// Who else may vouch for a user: OpenID Connect providers and LDAP directories, asked over the network.
 pub mod federation;
+/// The desk's certificate from an authority over the network (RFC 8555).
+pub mod acme;
 /// The desk: HTTPS routes and the embedded web pages.
 pub mod admin;
 /// `bedside.toml` → Config.

@@ -1,5 +1,5 @@
 //! Users that others vouch for, against systems written by others: the OpenID-certified `oidc-provider` (Node 20) and
-//! OpenLDAP's slapd (Debian). What is asked for is what the box asks for; what lies is refused.
+//! OpenLDAP's slapd (Debian); and the desk's certificate from an ACME server written by others (pebble). What is asked for is what the box asks for; what lies is refused.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,6 +8,10 @@
     reason = "a rig that cannot go on stops"
 )]
 
+#[path = "federation/authority.rs"]
+mod authority;
+#[path = "common/mod.rs"]
+mod common;
 #[path = "federation/directory.rs"]
 mod directory;
 #[path = "federation/provider.rs"]

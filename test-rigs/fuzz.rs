@@ -99,6 +99,7 @@ fn bodies() -> Vec<Body> {
         body("admin", admin::fuzz, 60_000, with_choice(requests())),
         body("buffer::carve", buffer::fuzz, 60_000, vec![leaf_page()]),
         body("access", access::fuzz, 8000, requests()),
+        body("acme", bedside::acme::fuzz, 8000, answers()),
         body("config", config::fuzz, 4000, configurations()),
         body("update", bedside::update::fuzz, 8000, updates()),
         body("demo::template", demo::template::fuzz, 40_000, templates()),

@@ -25,14 +25,15 @@ const PURE: [&str; 10] = [
     "route",
 ];
 /// A crate and the only rooms that may name it.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("rusqlite", &["buffer"]),
     ("warp", &["admin"]),
     ("mqtt3", &["connector"]),
     ("mqtt5", &["connector"]),
     ("tokio_serial", &["connector"]),
     ("serialport", &["connector"]),
-    ("reqwest", &["upstream", "federation"]),
+    ("reqwest", &["upstream", "federation", "acme"]),
+    ("instant_acme", &["acme"]),
     ("anyhow", &["main"]),
 ];
 const FILE_LINES_MAX: usize = 600;

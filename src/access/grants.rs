@@ -21,6 +21,9 @@ pub struct Grants {
     pub permissions: Option<Vec<String>>,
     /// A role of the clinic's own, from the configuration: what it says counts, and nothing of the above.
     pub own_role: Option<String>,
+    /// Groups of another system gave it; the next log-in may change it. What the desk gave stays.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub from_group: bool,
 }
 
 /// Where a device stands, as far as it is said.
@@ -45,6 +48,7 @@ impl Grants {
             devices: Some(Vec::new()),
             permissions: Some(Vec::new()),
             own_role: None,
+            from_group: false,
         }
     }
 

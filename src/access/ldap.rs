@@ -1,5 +1,5 @@
 //! LDAP and Active Directory, what is decided without asking: how a directory may be reached, what is searched for
-//! (RFC 4515 with everything a person typed escaped), and which role an entry comes to.
+//! (RFC 4515 with everything a person typed escaped), and which roles an entry comes to.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::password::{PASSWORD_MAX, USERNAME_MAX};
-use super::role::Role;
-use super::vouched::{Vouched, role_of};
+use super::vouched::{Vouched, roles_of};
 
 /// Where the name goes in a filter.
 const NAME: &str = "{username}";
@@ -50,8 +49,9 @@ pub struct Config {
     /// The attribute that becomes the user name.
     #[serde(default = "default_user_attribute")]
     pub user_attribute: String,
-    /// Group (its distinguished name) → role. Who is in none has no way in.
-    pub roles: BTreeMap<String, Role>,
+    /// Group (its distinguished name) → role: one of the box's five or one of `[access.roles]`. Who is in none has no
+    /// way in.
+    pub roles: BTreeMap<String, String>,
 }
 
 fn default_filter() -> String {
@@ -120,10 +120,17 @@ pub fn vouched(config: &Config, dn: &str, username: &str, groups: &[String]) -> 
     // Distinguished names are compared without case and without spaces around their commas (RFC 4517 §4.2.15, near
     // enough for names the same directory wrote).
     let plain = |dn: &str| dn.split(',').map(|part| part.trim().to_lowercase()).collect::<Vec<_>>().join(",");
-    let role = role_of(&config.roles, groups.iter().take(GROUPS_MAX).map(String::as_str), |name, group| {
+    let roles = roles_of(&config.roles, groups.iter().take(GROUPS_MAX).map(String::as_str), |name, group| {
         plain(name) == plain(group)
-    })?;
-    Some(Vouched { source: "ldap", subject: plain(dn), username: username.into(), role, factor: false })
+    });
+    let subject = plain(dn);
+    (!roles.is_empty()).then(|| Vouched {
+        source: "ldap",
+        subject,
+        username: username.into(),
+        roles,
+        factor: false,
+    })
 }
 
 /// For the fuzzing rig: whatever is typed as a name, the filter stays one comparison of one attribute.
@@ -200,10 +207,10 @@ mod tests {
         };
         let nurse = of(&["cn=all,ou=groups", "CN=Nurses,OU=Groups"]).unwrap();
         assert_eq!(
-            (nurse.role, nurse.subject.as_str(), nurse.factor),
-            (Role::Clinician, "uid=anna,ou=people", false)
+            (nurse.roles.as_slice(), nurse.subject.as_str(), nurse.factor),
+            (&["clinician".to_string()][..], "uid=anna,ou=people", false)
         );
-        assert_eq!(of(&["cn=it,ou=groups", "cn=nurses,ou=groups"]).unwrap().role, Role::Admin);
+        assert_eq!(of(&["cn=it,ou=groups", "cn=nurses,ou=groups"]).unwrap().roles, ["admin", "clinician"]);
         assert!(of(&["cn=nurses"]).is_none() && of(&[]).is_none());
     }
 

@@ -42,7 +42,7 @@ pub use session::{Limits, SESSION_IDLE, SESSION_LIFE, SessionState, Stage, Token
 pub use setup::{Attempt, SETUP_CODE_LIFE, SETUP_CODE_TRIES, SetupCode, one_time_password};
 pub use throttle::{Throttle, Throttled};
 pub use totp::Totp;
-pub use vouched::{Vouched, role_of};
+pub use vouched::{Vouched, roles_of};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 

@@ -14,9 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::AccessError;
-use super::role::Role;
 use super::session::{Token, TokenHash};
-use super::vouched::{Vouched, role_of};
+use super::vouched::{Vouched, roles_of};
 use crate::clock::Timestamp;
 
 /// Signatures that are taken: nothing that a public key could be misused for.
@@ -68,8 +67,8 @@ pub struct Config {
     /// The claim with the groups; dots go into objects (`realm_access.roles`).
     #[serde(default = "default_groups_claim")]
     pub groups_claim: String,
-    /// Group → role. Who is in none has no way in.
-    pub roles: BTreeMap<String, Role>,
+    /// Group → role: one of the box's five or one of `[access.roles]`. Who is in none has no way in.
+    pub roles: BTreeMap<String, String>,
     /// The provider asks for a second factor itself, always. Else the box believes it only where the token says so
     /// (`amr`), and asks for its own where it wants one.
     #[serde(default)]
@@ -349,7 +348,10 @@ pub fn vouched(claims: &Claims, more: Option<&Value>, config: &Config) -> Result
         Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).take(GROUPS_MAX).collect(),
         _ => Vec::new(),
     };
-    let role = role_of(&config.roles, groups, |name, group| name == group).ok_or(OidcFault::NoRole)?;
+    let roles = roles_of(&config.roles, groups, |name, group| name == group);
+    if roles.is_empty() {
+        return Err(OidcFault::NoRole);
+    }
     // RFC 8176: several factors, or one that is more than knowing a word.
     let factor = match claims.get("amr") {
         Some(Value::Array(all)) => all
@@ -362,7 +364,7 @@ pub fn vouched(claims: &Claims, more: Option<&Value>, config: &Config) -> Result
         source: "oidc",
         subject: format!("{}|{subject}", config.issuer),
         username: username.into(),
-        role,
+        roles,
         factor: factor || config.provider_asks_factor,
     })
 }

@@ -54,6 +54,7 @@ impl OwnRole {
             devices: self.devices.clone(),
             permissions: Some(self.permissions.clone()),
             own_role: None,
+            from_group: false,
         }
     }
 }
@@ -125,7 +126,59 @@ impl Config {
             own.grants().check().map_err(|why| ("roles", format!("[access.roles.{name}]: {why}")))?;
         }
         self.oidc.as_ref().map_or(Ok(()), oidc::Config::check).map_err(|why| ("oidc", why))?;
-        self.ldap.as_ref().map_or(Ok(()), ldap::Config::check).map_err(|why| ("ldap", why))
+        self.ldap.as_ref().map_or(Ok(()), ldap::Config::check).map_err(|why| ("ldap", why))?;
+        let mapped = [
+            ("oidc", self.oidc.as_ref().map(|oidc| &oidc.roles)),
+            ("ldap", self.ldap.as_ref().map(|ldap| &ldap.roles)),
+        ];
+        for (section, roles) in mapped {
+            self.known(section, roles.into_iter().flatten()).map_err(|why| (section, why))?;
+        }
+        Ok(())
+    }
+
+    /// Whether every role that groups give is there.
+    fn known<'a>(
+        &self,
+        section: &str,
+        mut roles: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> Result<(), String> {
+        let Some((group, role)) = roles.find(|(_, role)| self.weight(role).is_none()) else { return Ok(()) };
+        let own = self.roles.keys().map(|name| format!(", {name}")).collect::<String>();
+        let boxes = Role::ALL.map(Role::as_str).join(", ");
+        Err(format!(
+            "[access.{section}] roles: \"{group}\" gives \"{role}\", and there is no such role: there are {boxes}{own} ([access.roles.NAME] makes one)"
+        ))
+    }
+
+    /// How much a role may: permissions, then whether everywhere, then whether it is one of the box's.
+    fn weight(&self, name: &str) -> Option<(usize, bool, bool)> {
+        match (Role::parse(name), self.roles.get(name)) {
+            (Some(role), _) => Some((role.permissions().words().len(), true, true)),
+            (None, Some(own)) => {
+                let grants = own.grants();
+                let may = grants.permissions(Role::Admin).words().len();
+                Some((may, !grants.is_limited(), false))
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Of the roles that groups give, the one that may most counts: a role of the box, and the clinic's own that stands in
+    /// its place. `None`: none of them is here any more.
+    ///
+    /// An own role stands on the least role of the box that may all of it, so that the second factor is asked for that
+    /// role's sake.
+    pub fn chosen(&self, names: &[String]) -> Option<(Role, Option<String>)> {
+        let weighed = names.iter().filter_map(|name| Some((self.weight(name)?, std::cmp::Reverse(name))));
+        let (_, std::cmp::Reverse(name)) = weighed.max()?;
+        if let Some(role) = Role::parse(name) {
+            return Some((role, None));
+        }
+        let wanted = self.roles.get(name)?.grants().permissions(Role::Admin);
+        let enough = Role::ALL.into_iter().filter(|role| wanted.beyond(role.permissions()).is_empty());
+        let least = enough.min_by_key(|role| role.permissions().words().len()).unwrap_or(Role::Admin);
+        Some((least, Some(name.clone())))
     }
 
     /// What was granted to a user, with the clinic's own role they have; one that is not there any more grants nothing.
@@ -133,8 +186,11 @@ impl Config {
         match &grants.own_role {
             None => grants,
             Some(name) => {
-                let found = self.roles.get(name).map_or_else(Grants::nothing, OwnRole::grants);
-                Grants { own_role: grants.own_role, ..found }
+                let mut found = self.roles.get(name).map_or_else(Grants::nothing, OwnRole::grants);
+                if grants.from_group && !found.is_limited() {
+                    (found.places, found.devices) = (grants.places, grants.devices);
+                }
+                Grants { own_role: grants.own_role, from_group: grants.from_group, ..found }
             }
         }
     }
@@ -287,6 +343,49 @@ mod tests {
             assert!(toml::from_str::<Config>(wrong).unwrap().check().is_err(), "{wrong}");
         }
         assert!(toml::from_str::<Config>("[roles.nurse]\nplaces = []").is_err(), "what it may is said");
+    }
+
+    #[test]
+    fn groups_give_roles_of_the_clinics_own_and_the_one_that_may_most_counts() {
+        let text = "[roles.icu-nurse]\npermissions = [\"devices.see\"]\nplaces = [\"ICU\"]\n\
+             [roles.keeper]\npermissions = [\"backup.make\", \"audit.read\"]\n\
+             [roles.watcher]\npermissions = [\"devices.see\"]\n\
+             [roles.registrar]\npermissions = [\"users.change\"]\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let chosen =
+            |names: &[&str]| config.chosen(&names.iter().map(|name| (*name).to_string()).collect::<Vec<_>>());
+        let own = |role, name: &str| Some((role, Some(name.to_string())));
+        assert_eq!(chosen(&["clinician", "admin", "icu-nurse"]), Some((Role::Admin, None)));
+        assert_eq!(chosen(&["icu-nurse"]), own(Role::Clinician, "icu-nurse"));
+        assert_eq!(chosen(&["icu-nurse", "watcher"]), own(Role::Clinician, "watcher"), "everywhere is more");
+        assert_eq!(chosen(&["keeper"]), own(Role::Admin, "keeper"), "asked for the factor of admins");
+        assert_eq!(chosen(&["registrar"]), own(Role::Admin, "registrar"));
+        assert_eq!(chosen(&["porter"]), None, "a role that is gone lets nobody in");
+        assert_eq!(chosen(&["porter", "auditor"]), Some((Role::Auditor, None)));
+        let limited = Grants {
+            places: Some(vec!["OR".into()]),
+            own_role: Some("watcher".into()),
+            from_group: true,
+            ..Grants::default()
+        };
+        assert_eq!(config.granted(limited).places, Some(vec!["OR".into()]), "what the desk limited stays so");
+    }
+
+    #[test]
+    fn a_group_that_gives_a_role_nobody_knows_is_a_fault_at_the_start() {
+        let text = |role: &str| {
+            format!(
+                "[ldap]\nurl = \"ldaps://dc\"\nbind_dn = \"cn=box\"\nbind_password = \"p\"\nbase = \"ou=x\"\n\
+                 roles = {{ \"cn=icu\" = \"{role}\" }}\n[roles.icu-nurse]\npermissions = [\"devices.see\"]\n"
+            )
+        };
+        let check = |role: &str| toml::from_str::<Config>(&text(role)).unwrap().check();
+        assert_eq!((check("icu-nurse"), check("auditor")), (Ok(()), Ok(())));
+        let (section, why) = check("icu-nurses").unwrap_err();
+        assert_eq!(section, "ldap");
+        for word in ["\"cn=icu\"", "\"icu-nurses\"", "clinician", "icu-nurse ("] {
+            assert!(why.contains(word), "{word}: {why}");
+        }
     }
 
     #[test]

@@ -1,8 +1,6 @@
-//! What another system says of a person it knows, and which role that comes to here.
+//! What another system says of a person it knows, and which roles their groups come to here.
 
 use std::collections::BTreeMap;
-
-use super::role::Role;
 
 /// A person another system vouches for.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,27 +11,33 @@ pub struct Vouched {
     pub subject: String,
     /// As it was said; not checked yet.
     pub username: String,
-    pub role: Role,
+    /// Names of the roles their groups give, at least one; which of them counts says [`super::Config::chosen`].
+    pub roles: Vec<String>,
     /// A second factor was proven over there.
     pub factor: bool,
 }
 
 impl std::fmt::Debug for Vouched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Vouched({}, {})", self.source, self.role.as_str())
+        write!(f, "Vouched({}, {:?})", self.source, self.roles)
     }
 }
 
-/// The role of somebody in these groups: of several the one that may most. `None`: no way in.
-pub fn role_of<'a>(
-    roles: &BTreeMap<String, Role>,
+/// The roles of somebody in these groups, each once. None: no way in.
+pub fn roles_of<'a>(
+    roles: &BTreeMap<String, String>,
     groups: impl IntoIterator<Item = &'a str>,
     same: impl Fn(&str, &str) -> bool,
-) -> Option<Role> {
-    let found = groups.into_iter().flat_map(|group| {
-        roles.iter().filter(|(name, _)| same(name, group)).map(|(_, role)| *role).collect::<Vec<_>>()
-    });
-    found.max_by_key(|role| (role.permissions().words().len(), std::cmp::Reverse(*role)))
+) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for group in groups {
+        for (_, role) in roles.iter().filter(|(name, _)| same(name, group)) {
+            if !found.contains(role) {
+                found.push(role.clone());
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -41,13 +45,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_groups_the_role_that_may_most_counts_and_no_group_is_no_role() {
-        let roles: BTreeMap<String, Role> =
-            [("nurses".to_string(), Role::Clinician), ("it".to_string(), Role::Admin)].into();
-        let of = |groups: &[&str]| role_of(&roles, groups.iter().copied(), |a, b| a == b);
-        assert_eq!(of(&["nurses", "it", "all"]), Some(Role::Admin));
-        assert_eq!(of(&["nurses"]), Some(Role::Clinician));
-        assert_eq!(of(&["Nurses", ""]), None);
-        assert_eq!(of(&[]), None);
+    fn each_group_gives_its_role_once_and_no_group_is_no_role() {
+        let roles = [("nurses", "clinician"), ("wards", "clinician"), ("icu", "icu-nurse")];
+        let roles: BTreeMap<String, String> = roles.map(|(group, role)| (group.into(), role.into())).into();
+        let of = |groups: &[&str]| roles_of(&roles, groups.iter().copied(), |a, b| a == b);
+        assert_eq!(of(&["nurses", "icu", "wards", "all"]), ["clinician", "icu-nurse"]);
+        assert!(of(&["Nurses", ""]).is_empty() && of(&[]).is_empty());
     }
 }

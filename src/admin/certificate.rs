@@ -10,6 +10,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use super::Source;
 use super::json::rfc3339;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
@@ -54,6 +55,41 @@ impl Facts {
             self_signed: subject == issuer,
             chain: chain.len(),
         })
+    }
+}
+
+/// How near the end of a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = CertificateUrgency)]
+pub enum Urgency {
+    Fine,
+    /// Somebody should look after it.
+    Soon,
+    /// Browsers will refuse the desk within days, or do.
+    Now,
+}
+
+const DAY_MICROS: i64 = 86_400_000_000;
+/// Days left at which the alarm begins, and at which it becomes critical.
+const SOON: i64 = 30 * DAY_MICROS;
+const NOW: i64 = 7 * DAY_MICROS;
+
+impl Facts {
+    /// Whether somebody has to look after it. One that the box renews by itself is late only when its last quarter has
+    /// begun, and urgent in its last tenth: it may live for a day.
+    pub fn urgency(&self, source: Source, now: Timestamp) -> Urgency {
+        let (life, left) =
+            (self.not_after.micros - self.not_before.micros, self.not_after.micros - now.micros);
+        let (soon, at_once) = match source {
+            Source::Acme => (SOON.min(life / 4), NOW.min(life / 10)),
+            Source::Own | Source::Uploaded | Source::Configured => (SOON, NOW),
+        };
+        match left {
+            left if left < at_once => Urgency::Now,
+            left if left < soon => Urgency::Soon,
+            _ => Urgency::Fine,
+        }
     }
 }
 
@@ -178,7 +214,7 @@ mod tests {
     use crate::tls::rig::Authority;
 
     const DAY: i64 = 86_400_000_000;
-    const NOW: i64 = 1_795_348_800_000_000;
+    const NOON: i64 = 1_795_348_800_000_000;
 
     fn at(micros: i64) -> Timestamp {
         Timestamp::from_micros(micros, true)
@@ -194,17 +230,17 @@ mod tests {
         let authority = Authority::new("Clinic CA");
         let ca = std::fs::read_to_string(authority.ca_file().unwrap()).unwrap();
         let (certificate, key) = files(&authority.issue("desk.clinic", 2090));
-        check(&certificate, &key, at(NOW)).unwrap();
-        check(&format!("{certificate}{ca}"), &key, at(NOW)).unwrap();
-        let turned = check(&format!("{ca}{certificate}"), &key, at(NOW)).unwrap_err();
+        check(&certificate, &key, at(NOON)).unwrap();
+        check(&format!("{certificate}{ca}"), &key, at(NOON)).unwrap();
+        let turned = check(&format!("{ca}{certificate}"), &key, at(NOON)).unwrap_err();
         assert!(turned.contains("does not belong"), "{turned}");
         let other = std::fs::read_to_string(Authority::new("Another").ca_file().unwrap()).unwrap();
-        let foreign = check(&format!("{certificate}{other}"), &key, at(NOW)).unwrap_err();
+        let foreign = check(&format!("{certificate}{other}"), &key, at(NOON)).unwrap_err();
         assert!(foreign.contains("not signed by certificate 2"), "{foreign}");
         // The same name, another key: the signature tells.
         let namesake = std::fs::read_to_string(Authority::new("Clinic CA").ca_file().unwrap()).unwrap();
         assert!(
-            check(&format!("{certificate}{namesake}"), &key, at(NOW)).unwrap_err().contains("not signed")
+            check(&format!("{certificate}{namesake}"), &key, at(NOON)).unwrap_err().contains("not signed")
         );
     }
 
@@ -228,7 +264,7 @@ mod tests {
             (&certificate, &locked, "passphrase"),
             (&certificate.repeat(9), &key, "more than 8"),
         ] {
-            let why = check(pem, key, at(NOW)).unwrap_err();
+            let why = check(pem, key, at(NOON)).unwrap_err();
             assert!(why.contains(word), "{word}: {why}");
         }
         let early = check(&certificate, &key, at(0)).unwrap_err();
@@ -238,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_certificate_says_who_it_is_for_and_how_long() {
-        let made = SelfMade::make("ward-3", &["192.168.1.20".parse().unwrap()], at(NOW)).unwrap();
+        let made = SelfMade::make("ward-3", &["192.168.1.20".parse().unwrap()], at(NOON)).unwrap();
         let der = CertificateDer::from_pem_slice(made.certificate_pem.as_bytes()).unwrap();
         let facts = Facts::of(&[der]).unwrap();
         assert_eq!(facts.subject, "CN=Bedside desk on ward-3");
@@ -246,7 +282,32 @@ mod tests {
         assert_eq!(facts.names, ["localhost", "ward-3", "ward-3.local", "127.0.0.1", "::1", "192.168.1.20"]);
         let years = (facts.not_after.micros - facts.not_before.micros) / DAY;
         assert!((3_640..3_660).contains(&years), "{years}");
-        check(&made.certificate_pem, &made.key_pem, at(NOW)).unwrap();
+        check(&made.certificate_pem, &made.key_pem, at(NOON)).unwrap();
+    }
+
+    #[test]
+    fn one_that_is_renewed_by_itself_is_late_in_its_last_quarter() {
+        let of = |life: i64, left: i64, source| {
+            let facts = Facts {
+                subject: String::new(),
+                issuer: String::new(),
+                names: Vec::new(),
+                not_before: at(NOON),
+                not_after: at(NOON + life),
+                self_signed: false,
+                chain: 1,
+            };
+            facts.urgency(source, at(NOON + life - left))
+        };
+        let hour = DAY / 24;
+        assert_eq!(of(DAY, 7 * hour, Source::Acme), Urgency::Fine);
+        assert_eq!(of(DAY, 5 * hour, Source::Acme), Urgency::Soon);
+        assert_eq!(of(DAY, 2 * hour, Source::Acme), Urgency::Now);
+        assert_eq!(of(90 * DAY, 29 * DAY, Source::Acme), Urgency::Fine);
+        assert_eq!(of(90 * DAY, 22 * DAY, Source::Acme), Urgency::Soon);
+        assert_eq!(of(90 * DAY, 29 * DAY, Source::Uploaded), Urgency::Soon);
+        assert_eq!(of(900 * DAY, 31 * DAY, Source::Acme), Urgency::Fine);
+        assert_eq!(of(900 * DAY, -DAY, Source::Own), Urgency::Now);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use rustls::sign::CertifiedKey;
 use super::certificate::{self, Facts};
 use super::{AdminError, Config};
 use crate::access::{SelfMade, fingerprint};
+use crate::acme;
+use crate::acme::challenge::{self, Board};
 use crate::clock::Timestamp;
 use crate::secret::{Secret, SecretError, SecretStore};
 
@@ -25,6 +27,8 @@ const OWN_CERTIFICATE: &str = "desk-certificate.pem";
 const OWN_KEY: &str = "desk-key.pem";
 /// The chain and the key somebody gave at the desk, in one file: they are replaced together or not at all.
 const UPLOADED: &str = "desk-uploaded.pem";
+/// The same of the one an authority gave by ACME.
+const BY_ACME: &str = "desk-acme.pem";
 
 /// The desk's certificate and key, ready for TLS. Clones share what is shown: a new certificate is shown to whoever
 /// connects from then on.
@@ -46,13 +50,19 @@ pub enum Source {
     Own,
     /// Somebody gave it at the desk.
     Uploaded,
+    /// An authority gave it, asked by ACME.
+    Acme,
     /// The configuration file names it.
     Configured,
 }
 
 /// What is shown at the moment.
 #[derive(Debug)]
-struct Shown(RwLock<Arc<Certificate>>);
+struct Shown {
+    certificate: RwLock<Arc<Certificate>>,
+    /// What is shown to an authority that looks whether a name is ours.
+    board: Arc<Board>,
+}
 
 #[derive(Debug)]
 struct Certificate {
@@ -64,20 +74,25 @@ struct Certificate {
 }
 
 impl ResolvesServerCert for Shown {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // RFC 8737 §3: an authority offers this protocol alone; whoever offers more is a browser.
+        let mut offered = hello.alpn().into_iter().flatten();
+        if offered.next() == Some(challenge::ALPN) && offered.next().is_none() {
+            return self.board.certificate(hello.server_name());
+        }
         Some(self.now().key.clone())
     }
 }
 
 impl Shown {
     fn now(&self) -> Arc<Certificate> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.certificate.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Identity {
-    /// The certificate that `config` names; else the one somebody gave at the desk; else the one this box made before;
-    /// else a new one, kept in `folder` (the secrets folder that `secrets` looks into) for its owner only.
+    /// The certificate that `config` names; else the one an authority gave by ACME; else the one somebody gave at the
+    /// desk; else the one this box made before; else a new one, kept in `folder` (the secrets folder that `secrets` looks into) for its owner only.
     pub fn load_or_make(
         config: &Config,
         secrets: &SecretStore,
@@ -96,12 +111,14 @@ impl Identity {
             let both = "certificate_secret and key_secret go together: set both or none";
             return Err(AdminError::Certificate(both.into()));
         }
-        match Self::load(secrets, UPLOADED, UPLOADED, Source::Uploaded) {
-            Ok(uploaded) => return Ok(with(uploaded)),
-            Err(AdminError::Secret(SecretError::Missing { .. })) => {}
-            // A desk with another certificate is better than none: who looks sees which it is.
-            Err(fault) => {
-                tracing::error!(%fault, "The uploaded certificate cannot be used; the box shows its own.")
+        for (name, source) in [(BY_ACME, Source::Acme), (UPLOADED, Source::Uploaded)] {
+            match Self::load(secrets, name, name, source) {
+                Ok(given) => return Ok(with(given)),
+                Err(AdminError::Secret(SecretError::Missing { .. })) => {}
+                // A desk with another certificate is better than none: who looks sees which it is.
+                Err(fault) => {
+                    tracing::error!(%fault, name, "A certificate that was given cannot be used; the box shows another.")
+                }
             }
         }
         match Self::load(secrets, OWN_CERTIFICATE, OWN_KEY, Source::Own) {
@@ -125,7 +142,8 @@ impl Identity {
     }
 
     fn with(certificate: Certificate) -> Result<Self, AdminError> {
-        let shown = Arc::new(Shown(RwLock::new(Arc::new(certificate))));
+        let certificate = RwLock::new(Arc::new(certificate));
+        let shown = Arc::new(Shown { certificate, board: Arc::default() });
         // Every suite of this provider is an AEAD with an ephemeral key exchange.
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider)
@@ -133,7 +151,7 @@ impl Identity {
             .map_err(|fault| AdminError::Certificate(fault.to_string()))?
             .with_no_client_auth()
             .with_cert_resolver(shown.clone());
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), challenge::ALPN.to_vec()];
         Ok(Self { tls: Arc::new(tls), shown, hostname: None, folder: Arc::default() })
     }
 
@@ -152,14 +170,38 @@ impl Identity {
         self.shown.now().facts.clone()
     }
 
+    /// What is shown to an authority that looks whether a name is ours.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        self.shown.board.clone()
+    }
+
     /// Keeps a chain and its key for the box alone, and shows it from now on. The sentence says what is wrong with them.
     pub(super) fn replace(&self, chain_pem: &str, key: &Secret, now: Timestamp) -> Result<(), String> {
         let folder = self.replaceable()?;
         certificate::check(chain_pem, key, now)?;
         let certificate = read(chain_pem, key, Source::Uploaded).map_err(|fault| fault.to_string())?;
-        let key = key.expose_text().map_err(|fault| fault.to_string())?;
-        let both = Secret::new(format!("{}\n{key}\n", chain_pem.trim_end()).into_bytes());
-        write(&folder, UPLOADED, both.expose()).map_err(|fault| fault.to_string())?;
+        keep_given(&folder, UPLOADED, chain_pem, key)?;
+        remove(&folder, BY_ACME)?;
+        self.show(certificate);
+        Ok(())
+    }
+
+    /// The same of what an authority gave by ACME, which must be for these names.
+    pub(crate) fn issued(
+        &self,
+        chain_pem: &str,
+        key: &Secret,
+        wanted: &acme::Config,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let folder = self.replaceable()?;
+        certificate::check(chain_pem, key, now)?;
+        let certificate = read(chain_pem, key, Source::Acme).map_err(|fault| fault.to_string())?;
+        if !certificate.facts.as_ref().is_some_and(|facts| wanted.is_met_by(&facts.names)) {
+            return Err("the certificate is not for every name that was ordered".into());
+        }
+        keep_given(&folder, BY_ACME, chain_pem, key)?;
+        remove(&folder, UPLOADED)?;
         self.show(certificate);
         Ok(())
     }
@@ -171,17 +213,14 @@ impl Identity {
         let certificate = read(&made.certificate_pem, &made.key_pem, Source::Own);
         let certificate = certificate.map_err(|fault| fault.to_string())?;
         keep_own(&folder, &made).map_err(|fault| fault.to_string())?;
-        match fs::remove_file(folder.join(UPLOADED)) {
-            Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => {
-                return Err(format!("{UPLOADED} cannot be removed: {fault}"));
-            }
-            _ => self.show(certificate),
-        }
+        remove(&folder, UPLOADED)?;
+        remove(&folder, BY_ACME)?;
+        self.show(certificate);
         Ok(())
     }
 
     /// Where a new certificate is kept, or why there can be none.
-    pub(super) fn replaceable(&self) -> Result<PathBuf, String> {
+    pub(crate) fn replaceable(&self) -> Result<PathBuf, String> {
         if self.source() == Source::Configured {
             return Err(
                 "the configuration file names the certificate (certificate_secret): replace it there".into(),
@@ -197,7 +236,7 @@ impl Identity {
     }
 
     fn show(&self, certificate: Certificate) {
-        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
+        *self.shown.certificate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
     }
 
     pub(super) fn tls(&self) -> Arc<ServerConfig> {
@@ -232,6 +271,21 @@ fn keep_own(folder: &Path, made: &SelfMade) -> Result<(), AdminError> {
     // The certificate last: a key without one is made anew at the next start.
     write(folder, OWN_KEY, made.key_pem.expose())?;
     write(folder, OWN_CERTIFICATE, made.certificate_pem.as_bytes())
+}
+
+fn keep_given(folder: &Path, name: &str, chain_pem: &str, key: &Secret) -> Result<(), String> {
+    let key = key.expose_text().map_err(|fault| fault.to_string())?;
+    let both = Secret::new(format!("{}\n{key}\n", chain_pem.trim_end()).into_bytes());
+    write(folder, name, both.expose()).map_err(|fault| fault.to_string())
+}
+
+fn remove(folder: &Path, name: &str) -> Result<(), String> {
+    match fs::remove_file(folder.join(name)) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{name} cannot be removed: {fault}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl TryFrom<&SelfMade> for Identity {
@@ -361,6 +415,37 @@ mod tests {
         identity.replace(&given.certificate_pem, &given.key_pem, noon()).unwrap();
         fs::write(dir.path().join(UPLOADED), "garbage").unwrap();
         assert_eq!(load().source(), Source::Own, "a desk with another certificate is better than none");
+    }
+
+    #[test]
+    fn what_an_authority_gave_is_shown_until_another_is_given_and_is_for_the_names_that_were_ordered() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = SecretStore::new(None, Some(dir.path().into()));
+        let load = || Identity::load_or_make(&Config::default(), &secrets, dir.path(), noon()).unwrap();
+        let text = "directory = \"https://ca/d\"\nhosts = [\"desk\"]\nterms_agreed = true";
+        let wanted: acme::Config = toml::from_str(text).unwrap();
+        let make = |name: &str| SelfMade::make(name, &[], noon()).unwrap();
+        let (identity, uploaded, given) = (load(), make("desk"), make("desk"));
+        identity.replace(&uploaded.certificate_pem, &uploaded.key_pem, noon()).unwrap();
+        let issue =
+            |made: &SelfMade, key: &Secret| identity.issued(&made.certificate_pem, key, &wanted, noon());
+        let other = make("other");
+        assert!(issue(&other, &other.key_pem).unwrap_err().contains("every name"));
+        assert!(issue(&given, &other.key_pem).unwrap_err().contains("does not belong"));
+        assert_eq!(
+            identity.fingerprint(),
+            uploaded.fingerprint,
+            "the old one stays until the new one is whole"
+        );
+        issue(&given, &given.key_pem).unwrap();
+        assert_eq!((load().fingerprint(), load().source()), (given.fingerprint.clone(), Source::Acme));
+        let mode = fs::metadata(dir.path().join(BY_ACME)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        identity.replace(&uploaded.certificate_pem, &uploaded.key_pem, noon()).unwrap();
+        assert_eq!(load().source(), Source::Uploaded);
+        issue(&given, &given.key_pem).unwrap();
+        identity.renew(noon()).unwrap();
+        assert_eq!(load().source(), Source::Own);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use warp::http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use super::desk::Arrival;
 use super::dressing::Dressed;
 use super::identity::Identity;
+use crate::acme::challenge;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -160,6 +161,10 @@ impl Connection {
             Ok(None) => return,
             Err(_) => return tracing::debug!("a connection to the desk agreed on no TLS in time"),
         };
+        if tls.get_ref().1.alpn_protocol() == Some(challenge::ALPN) {
+            // RFC 8737 §3: the handshake was all that the authority wanted to see.
+            return;
+        }
         // Settled by ALPN: waiting for the first bytes to tell would have no limit in time.
         let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let asked = Arc::new(AtomicBool::new(false));

@@ -16,6 +16,7 @@ mod dressing;
 pub mod explain;
 mod guard;
 mod identity;
+pub mod issuance;
 mod json;
 mod kept;
 mod listener;
@@ -55,6 +56,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::access::{self, Seal};
+use crate::acme;
 use crate::clock::SharedClock;
 use crate::federation::Federation;
 use crate::secret::{Secret, SecretError};
@@ -63,6 +65,7 @@ use command::Command;
 use desk::Desk;
 use explain::Explain;
 pub use identity::{Identity, Source};
+use issuance::Issuance;
 pub use kept::Kept;
 pub(crate) use kept::{in_buffers_words, row as entry_row};
 use listener::Patience;
@@ -98,6 +101,20 @@ pub struct Config {
     pub hostname: Option<String>,
     /// Name of the secret with the token that lets a scraper read `/metrics` from afar.
     pub metrics_token_secret: Option<String>,
+    /// The certificate comes from an authority, asked by ACME.
+    pub acme: Option<acme::Config>,
+}
+
+impl Config {
+    /// What is wrong with it: the key of `[desk.acme]` and a sentence.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let Some(acme) = &self.acme else { return Ok(()) };
+        if self.certificate_secret.is_some() {
+            let both = "certificate_secret names the desk's certificate, and [desk.acme] fetches one: keep one of them";
+            return Err(("directory", both.into()));
+        }
+        acme.check()
+    }
 }
 
 impl Default for Config {
@@ -108,6 +125,7 @@ impl Default for Config {
             key_secret: None,
             hostname: None,
             metrics_token_secret: None,
+            acme: None,
         }
     }
 }
@@ -135,6 +153,7 @@ pub struct Services {
     pub profiles: Arc<dyn Profiles>,
     pub upstreams: Arc<dyn Upstreams>,
     pub system: Arc<dyn System>,
+    pub issuance: Arc<dyn Issuance>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::access::Seal;
 use crate::admin::command::{Command, Refusal, TestStep};
 use crate::admin::explain::{Explain, Explained, MeasurementView, StoredFrame};
+use crate::admin::live::Live;
 use crate::admin::{self, Identity};
 use crate::buffer::{Buffer, BufferError, Mark, State, Transition};
 use crate::clock::SharedClock;
@@ -17,6 +18,7 @@ use crate::config::Config;
 use crate::connector::Stop;
 use crate::federation::Federation;
 use crate::gateway::GatewayError;
+use crate::gateway::certificate::Issuing;
 use crate::gateway::understand::{Meaning, Said, Understanding, Understood};
 use crate::hl7v2::Charset;
 use crate::secret::{self, Secret, SecretError, SecretStore};
@@ -30,6 +32,7 @@ pub(super) struct Opened {
     pub(super) metrics_token: Option<Secret>,
     pub(super) seal: Arc<Seal>,
     pub(super) federation: Federation,
+    pub(super) issuing: Arc<Issuing>,
 }
 
 /// Name of the secret with the key under which secrets of authenticator apps are kept.
@@ -41,19 +44,34 @@ pub(super) async fn open(
     config: &Config,
     secrets: &SecretStore,
     clock: &SharedClock,
+    flow: (&Buffer, &Arc<Live>),
 ) -> Result<Opened, GatewayError> {
-    let listener = admin::bind(desk).await.map_err(|e| GatewayError::Failed(e.to_string()))?;
+    let (listener, identity) = bind(desk, config, secrets, clock).await?;
     let address = listener.local_addr().map_err(|e| GatewayError::Failed(e.to_string()))?;
     let wrong = |e: &dyn std::fmt::Display| GatewayError::Config(e.to_string());
-    let identity =
-        Identity::load_or_make(desk, secrets, &config.secrets, clock.now()).map_err(|e| wrong(&e))?;
     let metrics_token = match &desk.metrics_token_secret {
         Some(name) => Some(secrets.load(name).map_err(|e| wrong(&e))?),
         None => None,
     };
     let seal = Arc::new(seal(secrets, &config.secrets)?);
     let federation = Federation::new(&config.access, secrets).map_err(GatewayError::Config)?;
-    Ok(Opened { listener, address, identity, metrics_token, seal, federation })
+    let own = (secrets.clone(), config.secrets.as_path());
+    let issuing = Issuing::new(desk.acme.as_ref(), identity.clone(), own, flow, clock.clone()).await;
+    let issuing = Arc::new(issuing.map_err(GatewayError::Config)?);
+    Ok(Opened { listener, address, identity, metrics_token, seal, federation, issuing })
+}
+
+/// The port and the certificate alone: as much as a desk without its buffer can have.
+pub(super) async fn bind(
+    desk: &admin::Config,
+    config: &Config,
+    secrets: &SecretStore,
+    clock: &SharedClock,
+) -> Result<(TcpListener, Identity), GatewayError> {
+    let listener = admin::bind(desk).await.map_err(|e| GatewayError::Failed(e.to_string()))?;
+    let identity = Identity::load_or_make(desk, secrets, &config.secrets, clock.now())
+        .map_err(|e| GatewayError::Config(e.to_string()))?;
+    Ok((listener, identity))
 }
 
 /// Loads the key, or at the first start makes it.

@@ -217,7 +217,7 @@ async fn build(
     let Server { source, upstream, trouble } = server(config, secrets, clock, &buffer, &live).await?;
     let feeds = Arc::new(Feeds::new(config, secrets, clock, upstream.as_ref())?);
     let opened = match &config.desk {
-        Some(desk) => Some(desk::open(desk, config, secrets, clock).await?),
+        Some(desk) => Some(desk::open(desk, config, secrets, clock, (&buffer, &live)).await?),
         None => None,
     };
     let me = identity(&buffer, config).await.map_err(opening)?;
@@ -427,7 +427,8 @@ impl Parts {
         console: Arc<dyn Console>,
     ) {
         let (identity, live, clock) = (opened.identity.clone(), self.live.clone(), self.clock.clone());
-        tasks.spawn(certificate::run(identity, live, clock, self.stop.clone()));
+        let looked = certificate::run(opened.issuing.clone(), identity, live, clock, self.stop.clone());
+        tasks.spawn(looked);
         let services = admin::Services {
             about: admin::About {
                 site: config.site.name.clone(),
@@ -451,6 +452,7 @@ impl Parts {
             profiles: self.profiles.clone(),
             upstreams: self.upstreams.clone(),
             system: self.system.clone(),
+            issuance: opened.issuing,
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,

@@ -36,11 +36,11 @@ pub(super) async fn open(
     let (done, over) = oneshot::channel::<()>();
     let serving = match &config.desk {
         Some(section) => {
-            let desk = desk::open(section, config, secrets, clock).await?;
+            let (listener, identity) = desk::bind(section, config, secrets, clock).await?;
             Some(tokio::spawn(async move {
                 // Dropped, it says the same as sent.
                 let over = async { drop(over.await) };
-                admin::serve_why_not(desk.listener, &desk.identity, why, over).await;
+                admin::serve_why_not(listener, &identity, why, over).await;
             }))
         }
         None => None,

@@ -54,6 +54,13 @@ cn: Carl
 sn: C
 userPassword: in no group
 
+dn: uid=dora,ou=people,dc=rig
+objectClass: inetOrgPerson
+uid: dora
+cn: Dora
+sn: D
+userPassword: slow green kite
+
 dn: uid=twin,ou=people,dc=rig
 objectClass: inetOrgPerson
 uid: twin
@@ -81,11 +88,19 @@ member: uid=anna,ou=people,dc=rig
 member: uid=ben,ou=people,dc=rig
 member: uid=twin,ou=people,dc=rig
 
+dn: cn=icu,ou=groups,dc=rig
+objectClass: groupOfNames
+cn: icu
+member: uid=dora,ou=people,dc=rig
+
 dn: cn=it,ou=groups,dc=rig
 objectClass: groupOfNames
 cn: it
 member: uid=ben,ou=people,dc=rig
 ";
+
+/// A role of the box, and the clinic's own in its place.
+type Given = (Role, Option<String>);
 
 struct Rig {
     plain: u16,
@@ -156,8 +171,9 @@ impl Rig {
         password: &str,
         name: &str,
         own: &str,
-    ) -> Result<Option<(String, Role)>, Unreachable> {
-        let roles = "roles = { \"CN=nurses, OU=groups, DC=rig\" = \"clinician\", \"cn=it,ou=groups,dc=rig\" = \"admin\" }";
+    ) -> Result<Option<(String, Given)>, Unreachable> {
+        let roles = "roles = { \"CN=nurses, OU=groups, DC=rig\" = \"clinician\", \"cn=it,ou=groups,dc=rig\" = \"admin\", \
+                     \"cn=icu,ou=groups,dc=rig\" = \"icu-nurse\" }\n[roles.icu-nurse]\npermissions = [\"devices.see\"]\n";
         let config: Config = toml::from_str(&format!("{text}{roles}")).unwrap();
         config.check().unwrap();
         let (_dir, store) = secrets("ldap-bind", own);
@@ -166,7 +182,7 @@ impl Rig {
         Ok(found.map(|who| {
             assert_eq!((who.source, who.factor), ("ldap", false));
             assert_eq!(who.subject, format!("uid={name},ou=people,dc=rig"));
-            (who.username, who.role)
+            (who.username, config.chosen(&who.roles).unwrap())
         }))
     }
 }
@@ -182,10 +198,16 @@ async fn a_password_of_the_directory_lets_in_with_the_role_of_the_groups_and_not
         let ask = async |name: &str, password: &str| rig.log_in(way, password, name, "box-secret").await;
         assert_eq!(
             ask("anna", "violet tram at noon").await,
-            Ok(Some(("anna".into(), Role::Clinician))),
+            Ok(Some(("anna".into(), (Role::Clinician, None)))),
             "{way}"
         );
-        assert_eq!(ask("ben", "kettle orbit lamp").await, Ok(Some(("ben".into(), Role::Admin))));
+        assert_eq!(ask("ben", "kettle orbit lamp").await, Ok(Some(("ben".into(), (Role::Admin, None)))));
+        let own = (Role::Clinician, Some("icu-nurse".to_string()));
+        assert_eq!(
+            ask("dora", "slow green kite").await,
+            Ok(Some(("dora".into(), own))),
+            "a role of the clinic's own"
+        );
         for (name, password) in [
             ("anna", "kettle orbit lamp"),
             ("anna", ""),

@@ -59,7 +59,8 @@ impl Rig {
         let name = if secret.is_some() { "client_secret = \"oidc-client\"\n" } else { "" };
         let config: Config = toml::from_str(&format!(
             "[oidc]\nissuer = \"{issuer}\"\nclient_id = \"bedside\"\n{name}desk = \"https://desk.rig:8443\"\n\
-             roles = {{ nurses = \"clinician\", it = \"admin\" }}"
+             roles = {{ nurses = \"clinician\", it = \"admin\", icu = \"icu-nurse\" }}\n\
+             [roles.icu-nurse]\npermissions = [\"devices.see\"]\nplaces = [\"ICU\"]"
         ))
         .unwrap();
         config.check().unwrap();
@@ -107,14 +108,14 @@ impl Rig {
         panic!("the provider sends in circles");
     }
 
-    async fn log_in(&mut self, later: Duration) -> Result<(String, Role), Refused> {
+    async fn log_in(&mut self, later: Duration) -> Result<(String, (Role, Option<String>)), Refused> {
         let (back, browser) = self.away().await;
         let attempt = self.attempts.take(&back["state"], Some(browser), now()).unwrap();
         let oidc = self.config.oidc.as_ref().unwrap();
         assert!(is_of_issuer(oidc, back.get("iss").map(String::as_str), self.provider.names_itself()));
         let who = self.provider.redeem(back["code"].clone(), attempt, now().plus(later)).await?;
         assert_eq!(who.subject, format!("{}|u-1", self.issuer));
-        Ok((who.username, who.role))
+        Ok((who.username, self.config.chosen(&who.roles).unwrap()))
     }
 
     async fn control(&self, what: Value) {
@@ -127,10 +128,13 @@ impl Rig {
 async fn a_user_of_the_provider_is_vouched_for_with_the_role_of_their_groups() {
     for secret in [Some("a secret of the rig, long enough"), None] {
         let mut rig = Rig::start(secret);
-        assert_eq!(rig.log_in(Duration::ZERO).await, Ok(("Anna".into(), Role::Clinician)));
+        assert_eq!(rig.log_in(Duration::ZERO).await, Ok(("Anna".into(), (Role::Clinician, None))));
         assert!(rig.provider.names_itself(), "oidc-provider keeps RFC 9207");
         rig.control(json!({ "account": account(&["nurses", "it"]) })).await;
-        assert_eq!(rig.log_in(Duration::ZERO).await, Ok(("Anna".into(), Role::Admin)));
+        assert_eq!(rig.log_in(Duration::ZERO).await, Ok(("Anna".into(), (Role::Admin, None))));
+        rig.control(json!({ "account": account(&["icu"]) })).await;
+        let own = (Role::Clinician, Some("icu-nurse".to_string()));
+        assert_eq!(rig.log_in(Duration::ZERO).await, Ok(("Anna".into(), own)), "a role of the clinic's own");
         rig.control(json!({ "account": account(&["gardeners"]) })).await;
         assert_eq!(rig.log_in(Duration::ZERO).await, Err(Refused::NoRole));
     }

@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 
 use super::call::Call;
 use super::says::{ACCESS, Says, says};
-use crate::access::{Role, Stage, Throttled, Token, Vouched, browser, check_password, check_username, rp_id};
+use crate::access::{
+    Grants, Role, Stage, Throttled, Token, Vouched, browser, check_password, check_username, rp_id,
+};
 use crate::admin::admission::agent;
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
@@ -169,7 +171,14 @@ pub(super) const LOGIN: Says =
     says("login", ACCESS, "Begins a session, by the box's password or the directory's")
         .takes::<LoginForm>()
         .gives::<LetIn>(200, "As far as `stage` says: the session's cookie is set")
-        .refuses(&[(401, "User name or password is wrong"), BRAKED]);
+        .refuses(&[
+            (401, "User name or password is wrong"),
+            (
+                403,
+                "Known to the directory, but no role of this box: the name does not fit, or the role is gone",
+            ),
+            BRAKED,
+        ]);
 
 /// `POST /api/v1/login`
 pub(super) async fn login(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -180,7 +189,15 @@ pub(super) async fn login(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     let known = desk.services.store.user(account.clone()).await?;
     // Only names we know are written down: people type passwords into the wrong field.
     let name = known.as_ref().map(|user| user.name.clone());
-    let Some((user, with)) = recognised(&desk, &account, known, password).await? else {
+    let recognised = match recognised(&desk, &account, known, password).await {
+        Err(problem) if problem.code == "role-gone" => {
+            let line = desk.line(None, "login", Outcome::Refused, call.peer);
+            desk.audit(AuditRow { target: name, note: Some(problem.detail.clone()), ..line }).await?;
+            return Err(problem);
+        }
+        other => other?,
+    };
+    let Some((user, with)) = recognised else {
         let line = desk.line(None, "login", Outcome::Refused, call.peer);
         desk.audit(AuditRow { target: name, ..line }).await?;
         let detail = "user name or password is wrong";
@@ -227,13 +244,19 @@ pub(super) fn taken_over(desk: &Desk, vouched: Vouched) -> Result<(User, Vec<Cha
         )
     };
     let name = check_username(&vouched.username).map_err(unfit)?;
+    let Some((role, own_role)) = desk.services.access.chosen(&vouched.roles) else {
+        let roles = vouched.roles.join(", ");
+        let detail = format!("the role your groups give is not set up on this box any more: {roles}");
+        return Err(Problem::new(StatusCode::FORBIDDEN, "role-gone", detail));
+    };
+    let grants = Grants { from_group: own_role.is_some(), own_role, ..Grants::default() };
     let row = UserRow {
         source: vouched.source.into(),
         subject: Some(vouched.subject),
-        ..UserRow::local(&name, "", vouched.role.as_str(), desk.now())
+        grants: grants.written(),
+        ..UserRow::local(&name, "", role.as_str(), desk.now())
     };
-    let user =
-        User { source: row.source.clone(), ..User::local(&name, vouched.role, String::new(), desk.now()) };
+    let user = User { source: row.source.clone(), ..User::local(&name, role, String::new(), desk.now()) };
     Ok((user, vec![Change::Account(AccountChange::Vouched(row))]))
 }
 

@@ -300,6 +300,24 @@ pub(super) const ROUTES: &[Route] = &[
         .says(certificate::OWN)
         .risky()
         .in_person(),
+    get("/api/v1/certificate/acme", SETTINGS, |desk, call| Box::pin(certificate::acme(desk, call)))
+        .says(certificate::ACME),
+    post("/api/v1/certificate/acme", SETTINGS, CERTIFICATE_BODY * 2, |desk, call| {
+        Box::pin(certificate::save_acme(desk, call))
+    })
+    .says(certificate::SAVE_ACME)
+    .risky()
+    .in_person(),
+    post("/api/v1/certificate/acme/try", SETTINGS, NO_BODY, |desk, call| {
+        Box::pin(certificate::try_acme(desk, call))
+    })
+    .says(certificate::TRY_ACME),
+    post("/api/v1/certificate/acme/end", SETTINGS, NO_BODY, |desk, call| {
+        Box::pin(certificate::end_acme(desk, call))
+    })
+    .says(certificate::END_ACME)
+    .risky()
+    .in_person(),
     get("/api/v1/audit", AUDIT, |desk, call| Box::pin(audit::rows(desk, call))).says(audit::ROWS),
     post("/api/v1/audit/verify", AUDIT, NO_BODY, |desk, call| Box::pin(audit::verify(desk, call)))
         .says(audit::VERIFY),

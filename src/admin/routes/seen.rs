@@ -96,6 +96,7 @@ const OTHERS: &[&str] = &[
     "/api/v1/audit",
     "/api/v1/audit/export",
     "/api/v1/certificate",
+    "/api/v1/certificate/acme",
     "/api/v1/entries/{id}/compare",
     "/api/v1/views",
     "/api/v1/profiles",

@@ -273,7 +273,9 @@ pub(super) async fn edit(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
         return Err(conflict("this user's role comes from the groups of the other system"));
     }
     let before = user.grants.clone();
+    let same_role = own_role.as_ref().is_none_or(|own| *own == before.own_role);
     let grants = Grants {
+        from_group: before.from_group && same_role,
         places: places.unwrap_or_else(|| before.places.clone()),
         devices: devices.unwrap_or_else(|| before.devices.clone()),
         permissions: permissions.unwrap_or_else(|| before.permissions.clone()),

@@ -128,7 +128,10 @@ async fn come_back(desk: &Desk, call: &Call) -> Result<Answer, Away> {
         Away::Refused(code, fault.to_string())
     })?;
     let factor = vouched.factor;
-    let (user, with) = taken_over(desk, vouched)?;
+    let (user, with) = taken_over(desk, vouched).map_err(|problem| match problem.code {
+        "role-gone" => Away::Refused("role", problem.detail),
+        _ => Away::Problem(problem),
+    })?;
     let line = AuditRow {
         target: Some("oidc".into()),
         ..desk.line(Some(&user.name), "login", Outcome::Done, call.peer)

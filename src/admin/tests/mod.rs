@@ -7,6 +7,7 @@ mod client;
 mod described;
 mod enter;
 mod factor;
+mod issue;
 mod live;
 mod memory;
 mod onward;
@@ -113,6 +114,7 @@ impl Rig {
             profiles: Arc::new(profiles::Bookcase),
             upstreams: Arc::new(upstreams::Socket::default()),
             system: Arc::new(system::Cellar::new()),
+            issuance: Arc::new(issue::Authority::default()),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             access: Arc::new(access),

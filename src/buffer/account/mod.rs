@@ -430,10 +430,14 @@ fn remove(conn: &Connection, name: &str) -> rusqlite::Result<Result<(), String>>
     known(gone, "there is no such user")
 }
 
+/// Source, subject, disabled, and role with grants.
+type Held = (String, Option<String>, bool, (String, String));
+
 fn vouched(conn: &Connection, user: &UserRow) -> rusqlite::Result<Result<(), String>> {
-    let held: Option<(String, Option<String>, bool, String)> = conn
-        .query_row("SELECT source, subject, disabled, role FROM user WHERE name = ?1", [&user.name], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    let sql = "SELECT source, subject, disabled, role, grants FROM user WHERE name = ?1";
+    let held: Option<Held> = conn
+        .query_row(sql, [&user.name], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, (row.get(3)?, row.get(4)?)))
         })
         .optional()?;
     match held {
@@ -442,15 +446,39 @@ fn vouched(conn: &Connection, user: &UserRow) -> rusqlite::Result<Result<(), Str
             Ok(Err("this name is somebody else's on this box".into()))
         }
         Some((_, _, true, _)) => Ok(Err("this user is disabled on this box".into())),
-        Some((_, _, false, role)) => {
-            if role != user.role {
-                conn.execute("UPDATE user SET role = ?2 WHERE name = ?1", params![user.name, user.role])?;
+        Some((_, _, false, (role, held))) => {
+            let grants = by_group(&held, &user.grants);
+            if role != user.role || grants.is_some() {
+                let sql = "UPDATE user SET role = ?2, grants = ?3 WHERE name = ?1";
+                conn.execute(sql, params![user.name, user.role, grants.unwrap_or(held)])?;
                 end_sessions(conn, &user.name, None)?;
             }
             Ok(Ok(()))
         }
         None => add(conn, user),
     }
+}
+
+/// What is kept of somebody's grants when their groups say these; `None`: what is held stays as it is.
+///
+/// A role of the clinic's own that was given at the desk stays, one that groups gave follows them.
+fn by_group(held: &str, said: &str) -> Option<String> {
+    use serde_json::{Map, Value};
+    let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let (before, said) = (read(held)?, read(said)?);
+    let own = |grants: &Map<String, Value>| grants.get("own_role").filter(|own| !own.is_null()).cloned();
+    let from_group = before.get("from_group").and_then(Value::as_bool).unwrap_or(false);
+    if own(&before) == own(&said) || (own(&before).is_some() && !from_group) {
+        return None;
+    }
+    let mut after = before;
+    for member in ["own_role", "from_group"] {
+        after.remove(member);
+        if let Some(value) = said.get(member) {
+            after.insert(member.into(), value.clone());
+        }
+    }
+    Some(Value::Object(after).to_string())
 }
 
 fn end_sessions(conn: &Connection, user: &str, keep: Option<&[u8]>) -> rusqlite::Result<()> {

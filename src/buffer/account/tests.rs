@@ -227,6 +227,41 @@ async fn whom_another_system_vouches_for_is_known_by_subject_and_not_by_name() {
 }
 
 #[tokio::test]
+async fn a_role_of_the_clinics_own_follows_the_groups_unless_the_desk_gave_it() {
+    let (_dir, buffer) = buffer();
+    let said = |grants: &str| {
+        let row =
+            UserRow { source: "ldap".into(), subject: Some("uid=bob".into()), ..user("bob", "clinician") };
+        AccountChange::Vouched(UserRow { grants: grants.into(), ..row })
+    };
+    let held = async || buffer.reader().user("bob").await.unwrap().unwrap().grants;
+    let icu = r#"{"places":null,"own_role":"icu","from_group":true}"#;
+    done(&buffer, said(icu)).await.unwrap();
+    assert_eq!(held().await, icu);
+    buffer.put_session(session(1, "bob", 100)).await.unwrap();
+    done(&buffer, said(icu)).await.unwrap();
+    assert_eq!(buffer.reader().sessions(None).await.unwrap().len(), 1, "nothing changed");
+    done(&buffer, said(r#"{"own_role":"or","from_group":true}"#)).await.unwrap();
+    assert!(held().await.contains(r#""own_role":"or""#));
+    assert_eq!(buffer.reader().sessions(None).await.unwrap().len(), 0, "another role, another log-in");
+    done(&buffer, said(r#"{"own_role":null}"#)).await.unwrap();
+    assert!(!held().await.contains("from_group") && !held().await.contains("or\""), "{}", held().await);
+    let desk = r#"{"places":["OR"],"own_role":"porter"}"#;
+    let edit = |grants: &str| AccountChange::Edit {
+        name: "bob".into(),
+        role: None,
+        disabled: None,
+        grants: Some(grants.into()),
+    };
+    done(&buffer, edit(desk)).await.unwrap();
+    done(&buffer, said(icu)).await.unwrap();
+    assert_eq!(held().await, desk, "what the desk gave stays");
+    done(&buffer, edit("not JSON")).await.unwrap();
+    done(&buffer, said(icu)).await.unwrap();
+    assert_eq!(held().await, "not JSON", "what cannot be read grants nothing, and goes on so");
+}
+
+#[tokio::test]
 async fn tokens_and_emergencies_are_kept_until_they_end() {
     let (_dir, buffer) = buffer();
     let token = TokenRow {

@@ -84,6 +84,19 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       m('In a hurry: let the gateway make a new one of its own and compare its fingerprint at the console.'),
     ],
   },
+  'certificate-acme': {
+    name: m('No certificate comes from the authority'),
+    means: m(
+      'The gateway asked the authority for the desk’s certificate (ACME) and got none. The desk goes on with the one it has; devices and delivery are not touched by it.',
+    ),
+    steps: [
+      m('Open Certificate: it says what went wrong, what to do about it, and when it is tried again.'),
+      m(
+        'Most often the authority does not reach this gateway under its name: look at the name server and the firewall.',
+      ),
+      m('In a hurry: end it there, and give a certificate by hand.'),
+    ],
+  },
   'disk-full': {
     name: m('The disk is full'),
     means: m(

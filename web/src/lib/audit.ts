@@ -1,6 +1,6 @@
 // The audit and certificate parts of the gateway's HTTP contract, typed.
 
-import { call, change, load, query } from './api';
+import { call, change, load, query, type Told } from './api';
 
 export type AuditOutcome = 'done' | 'refused' | 'failed';
 
@@ -45,7 +45,7 @@ export interface AuditCheck {
 }
 
 export interface Certificate {
-  source: 'own' | 'uploaded' | 'configured';
+  source: 'own' | 'uploaded' | 'acme' | 'configured';
   /** SHA-256: `AA:BB:…`. */
   fingerprint: string;
   facts: {
@@ -58,6 +58,8 @@ export interface Certificate {
     chain: number;
   } | null;
   days_left: number | null;
+  /** Whether somebody has to look after it. */
+  urgency: 'fine' | 'soon' | 'now';
   /** Why it cannot be replaced at the desk. */
   fixed: string | null;
 }
@@ -73,6 +75,17 @@ export const audit = {
   /** The whole trail, or the span of time, as FHIR AuditEvents, one a line. */
   export: async (span: { from?: string; until?: string }): Promise<Blob> =>
     (await call(`/audit/export${query(span)}`, {}, EXPORT_PATIENCE_MS)).blob(),
+};
+
+export type AcmeState = Told['AcmeState'];
+export type AcmeSettings = Told['AcmeSettings'];
+
+/** The certificate by ACME. */
+export const acme = {
+  state: () => load<AcmeState>('/certificate/acme'),
+  save: (settings: AcmeSettings) => answer<AcmeState>(change('/certificate/acme', settings)),
+  now: () => answer<AcmeState>(change('/certificate/acme/try')),
+  end: () => answer<AcmeState>(change('/certificate/acme/end')),
 };
 
 export const certificate = {
