@@ -27,6 +27,7 @@ pub mod pairing;
 mod pending;
 pub mod people;
 pub mod profiles;
+mod uptime;
 pub mod raw;
 pub mod recording;
 mod routes;
@@ -34,6 +35,7 @@ mod routes;
 mod samples;
 mod segments;
 pub mod sets;
+pub mod site;
 mod stopgap;
 pub mod store;
 pub mod system;
@@ -74,6 +76,7 @@ use people::People;
 use profiles::Profiles;
 use recording::Recording;
 use sets::Sets;
+use site::Site;
 pub use stopgap::serve_why_not;
 use store::Store;
 use system::System;
@@ -135,6 +138,7 @@ pub struct Services {
     pub profiles: Arc<dyn Profiles>,
     pub upstreams: Arc<dyn Upstreams>,
     pub system: Arc<dyn System>,
+    pub site: Arc<dyn Site>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::command::{Refusal, TestStep};
 use super::json::rfc3339;
@@ -64,7 +65,8 @@ pub struct KeyView {
 }
 
 /// It was kept; the box connects anew at once.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AppliedAnew)]
 pub struct Applied {
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,

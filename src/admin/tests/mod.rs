@@ -16,6 +16,7 @@ mod profiles;
 mod record;
 mod trail;
 mod sets;
+mod site;
 mod system;
 mod upstreams;
 mod users;
@@ -113,6 +114,7 @@ impl Rig {
             profiles: Arc::new(profiles::Bookcase),
             upstreams: Arc::new(upstreams::Socket::default()),
             system: Arc::new(system::Cellar::new()),
+            site: Arc::new(site::Plate::default()),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             access: Arc::new(access),
