@@ -8,6 +8,8 @@
     reason = "a rig that cannot go on stops"
 )]
 
+#[path = "upstream/order.rs"]
+mod order;
 #[path = "upstream/tls.rs"]
 mod tls;
 #[path = "upstream/tokens.rs"]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serializer;
 use serde_json::Value;
 use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Array, ArrayBuilder, ArrayItems};
 use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -70,4 +71,11 @@ pub(super) fn words_or_null(words: &[&str]) -> Object {
     let values = words.iter().map(|word| Value::from(*word)).chain([Value::Null]);
     let kind = SchemaType::from_iter([Type::String, Type::Null]);
     ObjectBuilder::new().schema_type(kind).enum_values(Some(values)).build()
+}
+
+/// A list of pairs, each written as an array: a word and something else.
+pub(super) fn pairs(of: impl Into<RefOr<Schema>>) -> Array {
+    let word: RefOr<Schema> = ObjectBuilder::new().schema_type(Type::String).into();
+    let pair = ArrayBuilder::new().prefix_items([word, of.into()]).items(ArrayItems::False);
+    ArrayBuilder::new().items(pair.min_items(Some(2)).max_items(Some(2))).build()
 }

@@ -3,10 +3,12 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::openapi::Array;
+use utoipa::{PartialSchema, ToSchema};
 
 use super::command::Refusal;
 use super::explain::{Explained, MeasurementView};
-use super::json::rfc3339;
+use super::json::{pairs, rfc3339};
 use super::raw::Raw;
 use super::store::{EntryRow, StoreError};
 use crate::clock::Timestamp;
@@ -47,8 +49,9 @@ pub trait Profiles: Send + Sync {
 }
 
 /// Where a page comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = PageSource)]
 pub enum Source {
     /// Part of the program.
     Shipped,
@@ -59,7 +62,8 @@ pub enum Source {
 }
 
 /// A profile in a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Profile)]
 pub struct ProfileRow {
     pub id: String,
     pub manufacturer: String,
@@ -78,11 +82,12 @@ pub struct ProfileRow {
     pub links: Vec<String>,
     /// Accepted senders that are read with it.
     pub senders: usize,
-    pub captures: usize,
+    pub captures_kept: usize,
 }
 
 /// Who saved a page, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PageSaved)]
 pub struct Saved {
     pub by: String,
     #[serde(serialize_with = "rfc3339")]
@@ -90,7 +95,7 @@ pub struct Saved {
 }
 
 /// A page and what stands beside it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ProfilePage {
     #[serde(flatten)]
     pub row: ProfileRow,
@@ -104,7 +109,8 @@ pub struct ProfilePage {
 }
 
 /// A capture of the folder.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Capture)]
 pub struct CaptureView {
     pub name: String,
     pub topic: Option<String>,
@@ -114,7 +120,8 @@ pub struct CaptureView {
 }
 
 /// What checking a text found.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = ProfileChecked)]
 pub struct Checked {
     pub faults: Vec<Fault>,
     /// `Maker Model`, when it is without fault.
@@ -130,7 +137,8 @@ pub enum Tried {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = ProfileRan)]
 pub struct Ran {
     pub faults: Vec<Fault>,
     /// Whether the fingerprint of the text recognises the frame; `None` without one.
@@ -141,6 +149,7 @@ pub struct Ran {
     pub held: Option<String>,
     /// Why there would be nothing to deliver.
     pub ignored: Option<String>,
+    #[schema(value_type = Vec<Object>)]
     pub fhir: Vec<Box<RawValue>>,
     /// All it says, as goldens are written.
     pub says: String,
@@ -151,7 +160,8 @@ pub struct Ran {
 }
 
 /// A page is in force.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = PageApplied)]
 pub struct Applied {
     #[serde(serialize_with = "rfc3339")]
     pub at: Timestamp,
@@ -165,15 +175,21 @@ pub struct Applied {
 }
 
 /// Templates in force.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Templates {
     pub pages: Vec<TemplateRow>,
     /// Messages that are translated, and their events.
+    #[schema(schema_with = listed)]
     pub messages: Vec<(String, Vec<String>)>,
 }
 
+fn listed() -> Array {
+    pairs(Vec::<String>::schema())
+}
+
 /// A page of templates.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Template)]
 pub struct TemplateRow {
     pub name: String,
     pub source: Source,
@@ -181,10 +197,11 @@ pub struct TemplateRow {
 }
 
 /// What a message became.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct TemplateRan {
     pub faults: Vec<Fault>,
     pub findings: Vec<Finding>,
+    #[schema(value_type = Vec<Object>)]
     pub fhir: Vec<Box<RawValue>>,
     /// Why it was not translated.
     pub detail: Option<String>,

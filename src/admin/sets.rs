@@ -4,9 +4,11 @@
 //! meanwhile is not among them. Done twice, a set is done once.
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{Array, Object};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::command::Refusal;
-use super::json::{rfc3339, rfc3339_or_null};
+use super::json::{pairs, rfc3339, rfc3339_or_null, words};
 use super::store::EntryFilter;
 use crate::clock::Timestamp;
 use crate::connector::Later;
@@ -32,7 +34,7 @@ pub trait Sets: Send + Sync {
 }
 
 /// A list of entries that a user comes back to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SavedView {
     pub name: String,
@@ -41,7 +43,8 @@ pub struct SavedView {
 }
 
 /// What is held.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = Held)]
 pub struct HeldView {
     /// The largest first.
     pub groups: Vec<HeldGroup>,
@@ -52,7 +55,7 @@ pub struct HeldView {
 }
 
 /// Entries held for the same reason.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct HeldGroup {
     /// The reason without its numbers; names the group.
     pub key: String,
@@ -72,7 +75,7 @@ pub struct HeldGroup {
 }
 
 /// How many entries of a group came on a link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LinkShare {
     pub name: String,
     /// Id of its firmware profile, `by-sender` or `hl7-system`; `None` when the link is gone.
@@ -81,8 +84,9 @@ pub struct LinkShare {
 }
 
 /// What takes away the cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HeldStep)]
 pub enum Step {
     /// Accept the sender.
     Pairing,
@@ -101,7 +105,7 @@ pub enum Step {
 }
 
 /// What is to be done with a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Deed {
     /// Held entries go.
@@ -128,7 +132,8 @@ pub struct SetWanted {
 }
 
 /// A frozen set.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Set)]
 pub struct SetView {
     pub token: String,
     pub deed: Deed,
@@ -138,6 +143,7 @@ pub struct SetView {
     #[serde(serialize_with = "rfc3339_or_null")]
     pub last: Option<Timestamp>,
     /// Device (or `?` where none is known) and its entries, most first, at most twenty.
+    #[schema(schema_with = counted)]
     pub devices: Vec<(String, u64)>,
     /// How many devices there are.
     pub devices_all: u64,
@@ -149,7 +155,7 @@ pub struct SetView {
     pub confirm: bool,
     #[serde(serialize_with = "rfc3339")]
     pub until: Timestamp,
-    /// `frozen`, `running`, `done` or `failed`.
+    #[schema(schema_with = set_state)]
     pub state: &'static str,
     pub done: u64,
     /// Entries that were somewhere else by then.
@@ -158,11 +164,19 @@ pub struct SetView {
     pub detail: String,
 }
 
+fn set_state() -> Object {
+    words(&["frozen", "running", "done", "failed"])
+}
+
+fn counted() -> Array {
+    pairs(u64::schema())
+}
+
 /// Sets of more entries than this want their number typed.
 pub const TYPED_ABOVE: u64 = 50;
 
 /// What would be sent now beside what the server has.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Comparison {
     /// The server was asked.
     pub asked: bool,
@@ -172,7 +186,7 @@ pub struct Comparison {
 }
 
 /// One resource on both sides, as JSON with sorted members.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Compared {
     pub kind: String,
     pub id: String,

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::Object;
 
 use super::command::Refusal;
-use super::json::{rfc3339, rfc3339_or_null};
+use super::json::{rfc3339, rfc3339_or_null, words};
 use crate::clock::Timestamp;
 use crate::connector::Later;
 
@@ -33,7 +35,7 @@ pub trait System: Send + Sync {
 }
 
 /// What is there of backups.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Backups {
     pub backups: Vec<Backup>,
     /// The folder they lie in.
@@ -46,7 +48,7 @@ pub struct Backups {
 }
 
 /// A backup on this box.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Backup {
     pub name: String,
     pub bytes: u64,
@@ -62,12 +64,12 @@ pub struct Backup {
 }
 
 /// Something that takes its time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Job {
-    /// `backup`, `check` or `restore`.
+    #[schema(schema_with = job_kind)]
     pub kind: &'static str,
     pub name: String,
-    /// `running`, `done` or `failed`.
+    #[schema(schema_with = job_state)]
     pub state: &'static str,
     /// What is being counted: `pages`, `frames` …
     pub what: String,
@@ -81,7 +83,7 @@ pub struct Job {
 }
 
 /// How the box is set up.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Settings {
     /// The configuration file.
     pub file: String,
@@ -93,13 +95,25 @@ pub struct Settings {
 }
 
 /// One setting.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Setting {
     /// As in the file, e.g. `site.zone`.
     pub key: &'static str,
     pub value: String,
-    /// `file`, `default` or `desk`.
+    #[schema(schema_with = setting_source)]
     pub source: &'static str,
     /// What it is for.
     pub says: &'static str,
+}
+
+fn job_kind() -> Object {
+    words(&["backup", "check", "restore"])
+}
+
+fn job_state() -> Object {
+    words(&["running", "done", "failed"])
+}
+
+fn setting_source() -> Object {
+    words(&["file", "default", "desk"])
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::metric::{MetricDef, ValueKind};
 use super::{Caveat, Decoded, Fault, FirmwareProfile, LinkContext, Verified};
@@ -36,7 +37,7 @@ pub struct Summary {
 }
 
 /// One metric of the page.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MetricLine {
     /// The device's names for it.
     pub matches: String,

@@ -4,9 +4,11 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One mistake in a profile, with the line it is on. Its text never quotes a capture.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PageFault)]
 pub struct Fault {
     /// From 1.
     pub line: usize,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use regex::Regex;
 use serde::Serialize;
 use toml::de::DeTable;
+use utoipa::ToSchema;
 
 use super::FirmwareProfile;
 use super::astm_orders::OrderRules;
@@ -33,7 +34,7 @@ pub enum Verified {
 }
 
 /// A known fault or limit of the device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Caveat {
     pub text: String,
     /// Where it is written.

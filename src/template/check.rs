@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::line::{How, Line, Rule, What};
 use super::page::{Group, Page};
@@ -12,7 +13,8 @@ use super::{Elements, Library};
 use crate::firmware_profile::{Fault, did_you_mean};
 
 /// The outcome of a check; prints as text and serialises for scripts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = TemplateReport)]
 pub struct Report {
     pub page: String,
     pub faults: Vec<Fault>,

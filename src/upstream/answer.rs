@@ -5,11 +5,11 @@
 //! | 2xx with a Bundle | each entry by its own status | the same |
 //! | 2xx with anything else, or too few entries | looked up on the server; what is not found is retried | the same |
 //! | 3xx | retry, nothing is followed | the same |
-//! | 400, 412, 422 (also HTML-less text) | halves, so that one entry cannot hold others | held |
+//! | 400, 422 (also HTML-less text) | halves, so that one entry cannot hold others | held |
 //! | 401 | one new token, then retry | the same |
-//! | 403; 404, 405, 410, 501 with an OperationOutcome | halves, until two single entries got it | held if others passed, else retry |
+//! | 403; 404, 405, 410, 501 with an OperationOutcome | halves, until two single entries got it | retry; held after three times while others pass |
 //! | 404, 405, 410, 501 without one; HTML with 4xx | retry: something in between answered | the same |
-//! | 409 | halves, as 403 | retry; held after eight times while others pass |
+//! | 409, 412 | halves, as 403 | retry; held after eight times while others pass |
 //! | 413; 4xx or 500 with `too-costly`, "too many", "too large" | halves, and remembered | halves of its resources; one resource: held |
 //! | 415 | plain instead of gzip, then retry | the same |
 //! | 408, 425, 429, 502, 503, 504 | retry, after Retry-After | the same |
@@ -113,8 +113,10 @@ pub(super) fn judge(answer: &Answer) -> Whole {
         413 => Whole::TooLarge(words),
         408 | 425 | 429 => later(false),
         400..=500 if outcome.is_some_and(too_much) => Whole::TooLarge(words),
-        400 | 412 | 422 if !answer.html => divide(Alone::Held),
+        400 | 422 if !answer.html => divide(Alone::Held),
         409 => divide(Alone::Retry),
+        // No precondition is sent that a single entry could fail by for good: copies are looked up first.
+        412 if !answer.html => divide(Alone::Retry),
         403 => divide(Alone::HeldIfOthersPass),
         404 | 405 | 410 | 501 if outcome.is_some() => divide(Alone::HeldIfOthersPass),
         500 => divide(Alone::Retry),
@@ -292,7 +294,7 @@ mod tests {
             (408, "", "retry"),
             (409, OUTCOME, "divide, retry"),
             (410, OUTCOME, "divide, held if others pass"),
-            (412, OUTCOME, "divide, held"),
+            (412, OUTCOME, "divide, retry"),
             (413, html, "halves"),
             (413, OUTCOME, "halves"),
             (415, "", "refusing"),

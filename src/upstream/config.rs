@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use reqwest::Url;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::UpstreamError;
 
 /// One FHIR server upstream.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What people call this server; shown on the desk.
@@ -25,9 +26,11 @@ pub struct Config {
     pub client_id: String,
     /// Name of the secret that holds the private key (PEM).
     #[serde(default = "default_key_secret")]
+    #[schema(ignore)]
     pub key_secret: String,
     /// Name of the secret that holds the key to change to; published beside the current one.
     #[serde(default)]
+    #[schema(ignore)]
     pub next_key_secret: Option<String>,
     /// Where to ask for tokens. Default: what the server's `.well-known/smart-configuration` says.
     #[serde(default)]
@@ -55,6 +58,7 @@ pub struct Config {
     pub gzip: Option<Gzip>,
     /// PEM file with the only certificate authorities to trust. Default: the system's and Mozilla's.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub ca_file: Option<PathBuf>,
     /// Writes without any authorization to a server that is not on this box.
     #[serde(default)]
@@ -80,8 +84,9 @@ pub struct Config {
 }
 
 /// How Bedside proves who it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = UpstreamAuth)]
 pub enum Auth {
     /// SMART Backend Services: private_key_jwt.
     #[default]
@@ -91,8 +96,9 @@ pub enum Auth {
 }
 
 /// How resources are to be written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = UpstreamModeWish)]
 pub enum ModeWish {
     /// What the server's CapabilityStatement says, proven by the first write.
     #[default]
@@ -104,8 +110,9 @@ pub enum ModeWish {
 }
 
 /// The kind of Bundle that carries resources.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = UpstreamBundles)]
 pub enum Bundles {
     /// A transaction, unless the CapabilityStatement declares only batches (it is not asked with `mode = "put"`).
     #[default]
@@ -116,8 +123,9 @@ pub enum Bundles {
 }
 
 /// Whose Patient resources are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = UpstreamPatients)]
 pub enum Patients {
     /// The server's, when exactly one carries the same identifier; else Bedside's own.
     #[default]
@@ -127,8 +135,9 @@ pub enum Patients {
 }
 
 /// Whether request bodies are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = UpstreamGzip)]
 pub enum Gzip {
     /// Ask once with an empty batch whether the server reads gzip.
     Probe,

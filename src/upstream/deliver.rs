@@ -16,13 +16,14 @@ use super::piece::{self, Piece, Span, entry_of};
 use super::{Setback, Upstream, Verdict};
 use crate::fhir::{self, Placement, Resource, Transaction};
 
+mod blocked;
 mod first;
+
+use blocked::Blocked;
+pub(super) use blocked::Tries;
 
 /// Places named in the answer of an accepted entry.
 const MOST_PLACES: usize = 20;
-
-/// An entry that the server fails on so often, while others pass, is for a person to look at.
-const MOST_TRIES: u32 = 8;
 
 /// Entries on their way, and what is known of them so far.
 pub(super) struct Round<'a> {
@@ -35,12 +36,6 @@ pub(super) struct Round<'a> {
     passed: bool,
     /// Single entries whose answer may mean them or everybody.
     blocked: Vec<Blocked>,
-}
-
-struct Blocked {
-    entry: usize,
-    alone: Alone,
-    setback: Setback,
 }
 
 /// The Bundle of a piece.
@@ -75,7 +70,8 @@ impl<'a> Round<'a> {
         }
         let mut ahead = piece::cut(self.entries, self.up.limit.now().resources);
         ahead.reverse();
-        while let Some(piece) = ahead.pop() {
+        while let Some(mut piece) = ahead.pop() {
+            self.put_behind(&mut piece);
             let stopped = match self.step(piece.clone(), &mut ahead).await {
                 Ok(()) => self.shut_out(),
                 Err(setback) => Some(setback),
@@ -355,9 +351,7 @@ impl<'a> Round<'a> {
             (None, Some((_, part))) => {
                 let setback = Setback { words: part.text(), after: None, refusing: false, in_doubt: false };
                 match part.status {
-                    409 | 423 | 424 | 500 => {
-                        self.blocked.push(Blocked { entry, alone: Alone::Retry, setback })
-                    }
+                    409 | 423 | 424 | 500 => self.block(entry, Alone::Retry, setback),
                     _ => self.settle_retry(entry, &setback),
                 }
             }
@@ -444,41 +438,9 @@ impl<'a> Round<'a> {
         }
         match alone {
             Alone::Held => self.refuse(span.entry, &setback.words, None),
-            alone => self.blocked.push(Blocked { entry: span.entry, alone, setback }),
+            alone => self.block(span.entry, alone, setback),
         }
         Ok(())
-    }
-
-    /// Two single entries got the same and nothing has passed: it is not the entries.
-    fn shut_out(&self) -> Option<Setback> {
-        let enough = !self.passed && self.blocked.len() >= 2;
-        self.blocked.first().filter(|_| enough).map(|blocked| blocked.setback.clone())
-    }
-
-    /// At the end of the round it is clear whether others passed.
-    fn unblock(&mut self) {
-        for Blocked { entry, alone, setback } in std::mem::take(&mut self.blocked) {
-            if !self.passed {
-                self.up.failed(&setback);
-                self.settle_retry(entry, &setback);
-                continue;
-            }
-            let tries = if alone == Alone::Retry { self.count_try(entry) } else { MOST_TRIES };
-            if tries < MOST_TRIES {
-                self.settle_retry(entry, &setback);
-            } else {
-                self.refuse(entry, &setback.words, None);
-            }
-        }
-    }
-
-    /// How often the server failed on this entry while others passed; forgotten at a restart.
-    fn count_try(&self, entry: usize) -> u32 {
-        let Some(last) = self.entries.get(entry).and_then(|resources| resources.last()) else { return 0 };
-        let mut tries = lock(&self.up.tries);
-        let count = tries.get(&key(last)).map_or(1, |count| count + 1);
-        tries.insert(&key(last), if count < MOST_TRIES { count } else { 0 });
-        count
     }
 
     /// Less at once: half of the spans, or half of the only span. One resource alone is too large: held.

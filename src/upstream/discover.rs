@@ -6,6 +6,7 @@
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::config::Config;
 use super::http::{Answer, Body, Http, Request};
@@ -18,7 +19,8 @@ const KINDS: [&str; 6] = ["Observation", "Patient", "Device", "DeviceMetric", "S
 const WORDS_MAX: usize = 40;
 
 /// What a server says of itself.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = DiscoveredServer)]
 pub struct Discovered {
     pub base: String,
     pub smart: Option<Smart>,
@@ -33,7 +35,8 @@ pub struct Discovered {
 }
 
 /// `.well-known/smart-configuration`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = SmartConfiguration)]
 pub struct Smart {
     pub token_endpoint: String,
     /// `private_key_jwt` is offered, or nothing is said.
@@ -44,7 +47,8 @@ pub struct Smart {
 }
 
 /// The CapabilityStatement.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[schema(as = ServerMetadata)]
 pub struct Metadata {
     pub software: String,
     pub fhir_version: String,
@@ -54,7 +58,8 @@ pub struct Metadata {
 }
 
 /// What it says of a kind of resource; `None` where it says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ServerKind)]
 pub struct Kind {
     pub kind: String,
     pub listed: bool,

@@ -144,8 +144,7 @@ pub struct Upstream {
     limit: Limit,
     capability: capability::Settled,
     doubtful: Mutex<Bounded<()>>,
-    /// Entry → how often the server failed on it while others passed.
-    tries: Mutex<Bounded<u32>>,
+    tries: Mutex<Bounded<deliver::Tries>>,
     standing: Mutex<Standing>,
     /// Seconds by which the server's clock is ahead, by its last answer.
     skew_s: Mutex<Option<i64>>,

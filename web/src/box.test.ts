@@ -85,7 +85,7 @@ const ROW = {
   saved: { by: 'anna', at: TAKEN },
   links: ['bed-1'],
   senders: 0,
-  captures: 1,
+  captures_kept: 1,
 };
 const PAGE = {
   ...ROW,

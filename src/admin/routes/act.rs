@@ -55,9 +55,9 @@ pub(super) async fn replay(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
 /// What an upstream test found.
 #[derive(Serialize, ToSchema)]
 #[schema(as = UpstreamTest)]
-struct Tested {
+pub(super) struct Tested {
     /// In the order in which they were tried; the first that is not ok is where it ends.
-    steps: Vec<TestStep>,
+    pub(super) steps: Vec<TestStep>,
 }
 
 pub(super) const TEST: Says =

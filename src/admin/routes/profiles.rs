@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::json as object;
+use serde::{Deserialize, Serialize};
 use warp::http::header::{CONTENT_DISPOSITION, HeaderValue};
 use warp::reply::Response as Answer;
 
 use super::call::Call;
 use super::pair::{audited, problem};
-use super::says::{Loose, PROFILES, Says, says};
+use super::says::{JsonSchema, PROFILES, Says, says};
 use crate::admin::answer::{Problem, json, with_type};
 use crate::admin::desk::Desk;
-use crate::admin::profiles::Tried;
+use crate::admin::profiles::{Applied, Checked, ProfilePage, ProfileRow, Ran, TemplateRan, Templates, Tried};
 use crate::admin::store::{AuditRow, Outcome};
+use crate::template::Report;
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -34,18 +34,24 @@ struct Trial {
     entry: Option<i64>,
 }
 
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Profiles)]
+struct List {
+    profiles: Vec<ProfileRow>,
+}
+
 pub(super) const LIST: Says = says("profiles", PROFILES, "Every firmware profile")
-    .gives::<Loose>(200, "The profiles")
+    .gives::<List>(200, "The profiles")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/profiles`
 pub(super) async fn list(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     let profiles = desk.services.profiles.list().await.map_err(problem)?;
-    Ok(json(&object!({ "profiles": profiles })))
+    Ok(json(&List { profiles }))
 }
 
 pub(super) const SCHEMA: Says = says("profileSchema", PROFILES, "The JSON Schema of a page")
-    .gives::<Loose>(200, "A JSON Schema (2020-12)");
+    .gives::<JsonSchema>(200, "A JSON Schema (2020-12)");
 
 /// `GET /api/v1/profiles/schema`: the JSON Schema of a page.
 pub(super) async fn schema(_desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
@@ -53,7 +59,7 @@ pub(super) async fn schema(_desk: Arc<Desk>, _call: Call) -> Result<Answer, Prob
 }
 
 pub(super) const PAGE: Says = says("profile", PROFILES, "A page with its captures and what came lately")
-    .gives::<Loose>(200, "The page")
+    .gives::<ProfilePage>(200, "The page")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/profiles/{id}`
@@ -64,7 +70,7 @@ pub(super) async fn page(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
 
 pub(super) const CHECK: Says = says("checkProfile", PROFILES, "The faults of a text")
     .takes::<Text>()
-    .gives::<Loose>(200, "Its faults, or what it describes");
+    .gives::<Checked>(200, "Its faults, or what it describes");
 
 /// `POST /api/v1/profiles/{id}/check`
 pub(super) async fn check(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -74,7 +80,7 @@ pub(super) async fn check(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
 
 pub(super) const RUN: Says = says("runProfile", PROFILES, "What a capture or an entry says through a text")
     .takes::<Trial>()
-    .gives::<Loose>(200, "What it says")
+    .gives::<Ran>(200, "What it says")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/profiles/{id}/run`
@@ -100,7 +106,7 @@ async fn looked(desk: &Desk, call: &Call, action: &'static str, target: String) 
 
 pub(super) const SAVE: Says = says("saveProfile", PROFILES, "Puts a page in force")
     .takes::<Text>()
-    .gives::<Loose>(200, "It is in force")
+    .gives::<Applied>(200, "It is in force")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/profiles/{id}/save`
@@ -113,7 +119,7 @@ pub(super) async fn save(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
 }
 
 pub(super) const REVERT: Says = says("revertProfile", PROFILES, "Takes back what was saved at the desk")
-    .gives::<Loose>(200, "It is as it was")
+    .gives::<Applied>(200, "It is as it was")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/profiles/{id}/revert`
@@ -146,7 +152,7 @@ pub(super) fn attached(mut answer: Answer, name: &str) -> Answer {
 
 pub(super) const TEMPLATES: Says =
     says("templates", PROFILES, "Every page of templates, and the messages they translate")
-        .gives::<Loose>(200, "The pages")
+        .gives::<Templates>(200, "The pages")
         .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/templates`
@@ -154,20 +160,26 @@ pub(super) async fn templates(desk: Arc<Desk>, _call: Call) -> Result<Answer, Pr
     Ok(json(&desk.services.profiles.templates().await.map_err(problem)?))
 }
 
+#[derive(Serialize, utoipa::ToSchema)]
+struct TemplateText {
+    name: String,
+    text: String,
+}
+
 pub(super) const TEMPLATE: Says = says("template", PROFILES, "The text of a page of templates")
-    .gives::<Loose>(200, "The text")
+    .gives::<TemplateText>(200, "The text")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/templates/{name}`
 pub(super) async fn template(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let name = call.parameter()?.to_owned();
     let text = desk.services.profiles.template(name.clone()).await.map_err(problem)?;
-    Ok(json(&object!({ "name": name, "text": text })))
+    Ok(json(&TemplateText { name, text }))
 }
 
 pub(super) const CHECK_TEMPLATE: Says = says("checkTemplate", PROFILES, "The faults of a page of templates")
     .takes::<Text>()
-    .gives::<Loose>(200, "Its faults");
+    .gives::<Report>(200, "Its faults");
 
 /// `POST /api/v1/templates/{name}/check`
 pub(super) async fn check_template(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -185,7 +197,7 @@ struct TemplateTrial {
 
 pub(super) const RUN_TEMPLATE: Says = says("runTemplate", PROFILES, "What an entry becomes by templates")
     .takes::<TemplateTrial>()
-    .gives::<Loose>(200, "What it becomes")
+    .gives::<TemplateRan>(200, "What it becomes")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/templates/{name}/run`

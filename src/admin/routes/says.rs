@@ -90,20 +90,20 @@ impl Shape {
     }
 }
 
-/// An object that is described in words only.
-pub(super) enum Loose {}
+/// A schema that is itself the answer.
+pub(super) enum JsonSchema {}
 
-impl utoipa::PartialSchema for Loose {
+impl utoipa::PartialSchema for JsonSchema {
     fn schema() -> RefOr<Schema> {
-        let about = "An object; the types of the desk's own pages tell its members.";
+        let about = "A JSON Schema (2020-12).";
         let object = utoipa::openapi::schema::Type::Object;
         utoipa::openapi::ObjectBuilder::new().schema_type(object).description(Some(about)).into()
     }
 }
 
-impl ToSchema for Loose {
+impl ToSchema for JsonSchema {
     fn name() -> Cow<'static, str> {
-        "Loose".into()
+        "JsonSchema".into()
     }
 }
 

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::json as object;
+use serde::{Deserialize, Serialize};
 use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
 use super::call::Call;
 use super::look::Entries;
 use super::pair::{audited, problem};
-use super::says::{Loose, MESSAGES, Says, says};
+use super::says::{MESSAGES, Says, says};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::desk::Desk;
-use crate::admin::sets::{Deed, SavedView, SetView, SetWanted, TYPED_ABOVE};
+use crate::admin::sets::{Comparison, Deed, HeldView, SavedView, SetView, SetWanted, TYPED_ABOVE};
 use crate::admin::store::{AuditRow, EntryFilter, EntryState, Outcome, PAGE_MAX};
 use crate::clock::Timestamp;
 
@@ -96,7 +95,7 @@ pub(super) async fn search(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
 }
 
 pub(super) const HELD: Says = says("held", MESSAGES, "What is held, by reason")
-    .gives::<Loose>(200, "The groups")
+    .gives::<HeldView>(200, "The groups")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/held`
@@ -114,7 +113,7 @@ struct NewSet {
 
 pub(super) const FREEZE: Says = says("freezeSet", MESSAGES, "The exact entries a deed would be done to")
     .takes::<NewSet>()
-    .gives::<Loose>(201, "The set, which nobody else can use")
+    .gives::<SetView>(201, "The set, which nobody else can use")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/sets`: the exact entries a deed would be done to.
@@ -134,7 +133,7 @@ fn own(desk: &Desk, call: &Call) -> Result<SetView, Problem> {
 }
 
 pub(super) const SET: Says =
-    says("set", MESSAGES, "A frozen set and how far it has come").gives::<Loose>(200, "The set");
+    says("set", MESSAGES, "A frozen set and how far it has come").gives::<SetView>(200, "The set");
 
 /// `GET /api/v1/sets/{token}`
 pub(super) async fn set(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
@@ -152,8 +151,8 @@ struct Confirmation {
 
 pub(super) const RUN: Says = says("runSet", MESSAGES, "Does what a set was frozen for, once")
     .may_take::<Confirmation>()
-    .gives::<Loose>(202, "It has begun")
-    .or::<Loose>(200, "It had begun before")
+    .gives::<SetView>(202, "It has begun")
+    .or::<SetView>(200, "It had begun before")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/sets/{token}/run`
@@ -186,7 +185,7 @@ pub(super) async fn run(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> 
 
 pub(super) const COMPARE: Says =
     says("compareEntry", MESSAGES, "What would be sent of an entry now beside what the server holds")
-        .gives::<Loose>(200, "Both sides")
+        .gives::<Comparison>(200, "Both sides")
         .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/entries/{id}/compare`: what would be sent now beside what the server holds.
@@ -198,15 +197,21 @@ pub(super) async fn compare(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     Ok(json(&desk.services.sets.compare(id).await.map_err(problem)?))
 }
 
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SavedViews)]
+struct Views {
+    views: Vec<SavedView>,
+}
+
 pub(super) const VIEWS: Says = says("views", MESSAGES, "The lists this user comes back to")
-    .gives::<Loose>(200, "Names and terms")
+    .gives::<Views>(200, "Names and terms")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/views`
 pub(super) async fn views(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
     let who = call.presence()?.user.clone();
     let views = desk.services.sets.views(who).await.map_err(problem)?;
-    Ok(json(&object!({ "views": views })))
+    Ok(json(&Views { views }))
 }
 
 pub(super) const SAVE_VIEW: Says = says("saveView", MESSAGES, "Keeps a list under a name")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::stream;
-use serde_json::json as object;
+use serde::Serialize;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use warp::Reply;
@@ -14,16 +14,17 @@ use warp::reply::Response as Answer;
 use super::call::Call;
 use super::pair::{audited, problem};
 use super::profiles::attached;
-use super::says::{BOX, Loose, Says, number, says, word};
+use super::says::{BOX, Says, number, says, word};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::desk::Desk;
+use crate::admin::system::{Backups, Job, Settings};
 
 /// Read and sent at once.
 const PIECE: usize = 256 << 10;
 const CHANGELOG: &str = include_str!("../../../CHANGELOG.md");
 
 pub(super) const BACKUPS: Says = says("backups", BOX, "Every backup on this box")
-    .gives::<Loose>(200, "The backups")
+    .gives::<Backups>(200, "The backups")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/backups`
@@ -32,7 +33,7 @@ pub(super) async fn backups(desk: Arc<Desk>, _call: Call) -> Result<Answer, Prob
 }
 
 pub(super) const MAKE: Says = says("makeBackup", BOX, "Begins to make a backup")
-    .gives::<Loose>(202, "It has begun")
+    .gives::<Job>(202, "It has begun")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/backups`
@@ -42,14 +43,14 @@ pub(super) async fn make(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
     begun(audited(&desk, &call, "backup.make", String::new(), doing).await?)
 }
 
-fn begun(job: crate::admin::system::Job) -> Result<Answer, Problem> {
+fn begun(job: Job) -> Result<Answer, Problem> {
     let mut answer = json(&job);
     *answer.status_mut() = StatusCode::ACCEPTED;
     Ok(answer)
 }
 
 pub(super) const CHECK: Says = says("checkBackup", BOX, "Begins to verify a backup")
-    .gives::<Loose>(202, "It has begun")
+    .gives::<Job>(202, "It has begun")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/backups/{name}/check`
@@ -71,7 +72,7 @@ pub(super) async fn remove(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
 }
 
 pub(super) const RESTORE: Says = says("restoreBackup", BOX, "Puts a backup in place of all the box has")
-    .gives::<Loose>(202, "It has begun")
+    .gives::<Job>(202, "It has begun")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/backups/{name}/restore`
@@ -115,12 +116,18 @@ pub(super) async fn download(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
     Ok(attached(answer, &format!("{name}{ending}")))
 }
 
+#[derive(Serialize, utoipa::ToSchema)]
+struct Uploaded {
+    /// As much of the file as there is.
+    bytes: u64,
+}
+
 pub(super) const UPLOAD: Says = says("uploadBackup", BOX, "Brings a backup in, piece by piece")
     .asks(&[
         number("at", 0, i64::MAX, "where the piece belongs"),
         word("manifest", &["yes"], "of its manifest"),
     ])
-    .gives::<Loose>(200, "How much there is")
+    .gives::<Uploaded>(200, "How much there is")
     .refuses(&[(409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/backups/{name}/upload?at=N&manifest=yes`: one piece; the first is written down.
@@ -133,11 +140,11 @@ pub(super) async fn upload(desk: Arc<Desk>, call: Call) -> Result<Answer, Proble
         0 => audited(&desk, &call, "backup.upload", name, doing).await?,
         _ => doing.await.map_err(problem)?,
     };
-    Ok(json(&object!({ "bytes": there })))
+    Ok(json(&Uploaded { bytes: there }))
 }
 
 pub(super) const SETTINGS: Says = says("settings", BOX, "Every setting with its source")
-    .gives::<Loose>(200, "The settings")
+    .gives::<Settings>(200, "The settings")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/settings`
@@ -155,11 +162,20 @@ pub(super) async fn restart(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     Ok(empty(StatusCode::ACCEPTED))
 }
 
-pub(super) const UPDATES: Says =
-    says("updates", BOX, "What runs here, and what changed in it").gives::<Loose>(200, "Version and changes");
+#[derive(Serialize, utoipa::ToSchema)]
+struct Updates {
+    version: &'static str,
+    /// Where updates come from; there is none to ask.
+    source: Option<String>,
+    /// Markdown.
+    changelog: &'static str,
+}
+
+pub(super) const UPDATES: Says = says("updates", BOX, "What runs here, and what changed in it")
+    .gives::<Updates>(200, "Version and changes");
 
 /// `GET /api/v1/updates`: what runs here, and what changed in it. There is no source of updates to ask.
 pub(super) async fn updates(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
     let version = desk.services.about.version;
-    Ok(json(&object!({ "version": version, "source": null, "changelog": CHANGELOG })))
+    Ok(json(&Updates { version, source: None, changelog: CHANGELOG }))
 }

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json as object};
+use serde_json::Value;
 use warp::http::StatusCode;
 use warp::reply::Response as Answer;
 
+use super::act::Tested;
 use super::call::Call;
 use super::pair::{audited, problem};
-use super::says::{Loose, Says, UPSTREAM, says};
+use super::says::{Says, UPSTREAM, says};
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::desk::Desk;
+use crate::admin::upstreams::{Applied, KeyView, Page, SetUp};
+use crate::upstream::Discovered;
 
 /// A server may take its time to answer each step.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -34,7 +37,7 @@ async fn in_time<T>(doing: impl Future<Output = T>) -> Result<T, Problem> {
 
 pub(super) const SET_UP: Says =
     says("upstreamSetUp", UPSTREAM, "How the server is set up, and the keys of this box")
-        .gives::<Loose>(200, "How it is set up")
+        .gives::<SetUp>(200, "How it is set up")
         .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `GET /api/v1/upstream/setup`
@@ -43,8 +46,8 @@ pub(super) async fn set_up(desk: Arc<Desk>, _call: Call) -> Result<Answer, Probl
 }
 
 pub(super) const DISCOVER: Says = says("discoverUpstream", UPSTREAM, "What a server says of itself")
-    .takes::<Loose>()
-    .gives::<Loose>(200, "SMART configuration and capabilities")
+    .takes::<Page>()
+    .gives::<Discovered>(200, "SMART configuration and capabilities")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/discover`
@@ -57,8 +60,8 @@ pub(super) async fn discover(desk: Arc<Desk>, call: Call) -> Result<Answer, Prob
 
 pub(super) const TRY_OUT: Says =
     says("tryUpstream", UPSTREAM, "Tests each step with a page that is not in force")
-        .takes::<Loose>()
-        .gives::<Loose>(200, "The steps")
+        .takes::<Page>()
+        .gives::<Tested>(200, "The steps")
         .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/try`: as the test, with a page that is not in force.
@@ -66,7 +69,7 @@ pub(super) async fn try_out(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     let page = page(&call)?;
     let target = base(&page);
     let asking = audited(&desk, &call, "upstream.try", target, desk.services.upstreams.test(page));
-    Ok(json(&object!({ "steps": in_time(asking).await?? })))
+    Ok(json(&Tested { steps: in_time(asking).await?? }))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -77,7 +80,7 @@ struct NewKey {
 
 pub(super) const NEW_KEY: Says = says("makeUpstreamKey", UPSTREAM, "Makes a key pair on the box")
     .takes::<NewKey>()
-    .gives::<Loose>(201, "Its public half")
+    .gives::<KeyView>(201, "Its public half")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/keys`
@@ -91,7 +94,7 @@ pub(super) async fn new_key(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
 }
 
 pub(super) const ROTATE: Says = says("rotateUpstreamKey", UPSTREAM, "The successor becomes the key in use")
-    .gives::<Loose>(200, "The box starts anew")
+    .gives::<Applied>(200, "The box starts anew")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/keys/rotate`
@@ -111,8 +114,8 @@ pub(super) async fn drop_next(desk: Arc<Desk>, call: Call) -> Result<Answer, Pro
 }
 
 pub(super) const SAVE: Says = says("saveUpstream", UPSTREAM, "Puts a server in force")
-    .takes::<Loose>()
-    .gives::<Loose>(200, "The box starts anew")
+    .takes::<Page>()
+    .gives::<Applied>(200, "The box starts anew")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/save`
@@ -124,7 +127,7 @@ pub(super) async fn save(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem>
 }
 
 pub(super) const REMOVE: Says = says("removeUpstream", UPSTREAM, "There is no server any more")
-    .gives::<Loose>(200, "The box starts anew")
+    .gives::<Applied>(200, "The box starts anew")
     .refuses(&[(404, "There is no such thing"), (409, "It cannot be so; the detail says why")]);
 
 /// `POST /api/v1/upstream/remove`

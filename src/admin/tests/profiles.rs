@@ -31,7 +31,7 @@ fn row() -> ProfileRow {
         saved: Some(Saved { by: "anna".into(), at: seconds_after_noon(0) }),
         links: vec!["bed-1".into()],
         senders: 0,
-        captures: 1,
+        captures_kept: 1,
     }
 }
 

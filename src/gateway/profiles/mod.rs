@@ -116,7 +116,7 @@ impl Profiles {
             saved: self.shelf.saved(&profile.id),
             links: self.links_of(&profile.id).iter().map(|link| link.name.to_string()).collect(),
             senders: senders.iter().filter(|(_, own)| own.id == profile.id).count(),
-            captures: files.iter().filter(|(name, _)| is_capture(name)).count(),
+            captures_kept: files.iter().filter(|(name, _)| is_capture(name)).count(),
         }
     }
 

@@ -156,7 +156,7 @@ async fn every_profile_is_listed_and_its_folder_can_be_taken_out() {
     let listed = rig.profiles.list().await.unwrap();
     let own = listed.iter().find(|row| row.id == ID).unwrap();
     assert_eq!(
-        (own.links.as_slice(), own.source, own.captures),
+        (own.links.as_slice(), own.source, own.captures_kept),
         (&["bed-1".to_owned()][..], Source::Shipped, 5)
     );
     assert!(listed.len() > 30);

@@ -1,160 +1,62 @@
 // The box as a whole in the gateway's HTTP contract, typed: setting up the FHIR server, backups, settings, what version it is.
 
-import { call, change, load, query, seg, type TestStep } from './api';
+import { ask, call, query, read, seg, write, type Told } from './api';
 
 /** The keys of an `[upstream]` section that the desk asks for. */
-export interface UpstreamPage {
-  name: string;
-  base: string;
-  auth: 'smart' | 'none';
-  client_id: string;
-  token_endpoint?: string;
-  scopes?: string[];
-  mode?: 'auto' | 'put' | 'conditional';
-  ca_file?: string;
-  insecure_http?: boolean;
-  insecure_no_auth?: boolean;
-  in_flight?: number;
-  max_bundle_resources?: number;
-  max_bytes_per_s?: number;
-}
-
-export interface KeyView {
-  kid: string;
-  algorithm: string;
-  state: 'current' | 'next' | 'unreadable';
-  by: string;
-  made: string;
-}
-
-export interface SetUp {
-  source: 'none' | 'file' | 'desk';
-  file: string | null;
-  page: UpstreamPage | null;
-  keys: KeyView[];
+export type UpstreamPage = Pick<
+  Told['UpstreamPage'],
+  | 'base'
+  | 'token_endpoint'
+  | 'scopes'
+  | 'mode'
+  | 'ca_file'
+  | 'insecure_http'
+  | 'insecure_no_auth'
+  | 'in_flight'
+  | 'max_bundle_resources'
+  | 'max_bytes_per_s'
+> &
+  Required<Pick<Told['UpstreamPage'], 'name' | 'auth' | 'client_id'>>;
+export type KeyView = Told['UpstreamKey'];
+export type SetUp = Omit<Told['UpstreamSetUp'], 'page' | 'jwks'> & {
+  page?: UpstreamPage | null;
   jwks: { keys: Record<string, unknown>[] };
-  scopes: string[];
-  waiting: number;
-  trouble: string | null;
-}
-
-export interface Kind {
-  kind: string;
-  listed: boolean;
-  create: boolean;
-  update: boolean;
-  read: boolean;
-  search: boolean;
-  update_create: boolean | null;
-  conditional_create: boolean | null;
-  conditional_update: boolean | null;
-}
-
-export interface Discovered {
-  base: string;
-  smart: {
-    token_endpoint: string;
-    private_key_jwt: boolean;
-    algorithms: string[];
-    capabilities: string[];
-  } | null;
-  smart_fault: string | null;
-  metadata: {
-    software: string;
-    fhir_version: string;
-    transaction: boolean;
-    batch: boolean;
-    kinds: Kind[];
-  } | null;
-  metadata_fault: string | null;
-  scopes: string[];
-  clock_skew_s: number | null;
-}
-
-export interface AppliedAnew {
-  at: string;
-  back_in_s: number;
-}
-
-export interface Backup {
-  name: string;
-  bytes: number;
-  made: string | null;
-  frames: number | null;
-  sha256: string | null;
-  own: boolean | null;
-  checked: string | null;
-}
-
-export interface Job {
-  kind: 'backup' | 'check' | 'restore';
-  name: string;
-  state: 'running' | 'done' | 'failed';
-  what: string;
-  done: number;
-  of: number;
-  detail: string;
-  by: string;
-  began: string;
-}
-
-export interface Backups {
-  backups: Backup[];
-  folder: string;
-  free_bytes: number;
-  needs_bytes: number;
-  job: Job | null;
-}
-
-export interface Setting {
-  key: string;
-  value: string;
-  source: 'file' | 'default' | 'desk';
-  says: string;
-}
-
-export interface Settings {
-  file: string;
-  settings: Setting[];
-  clock_synchronised: boolean;
-  local_time: string;
-}
-
-export interface Updates {
-  version: string;
-  source: string | null;
-  changelog: string;
-}
+};
+export type Discovered = Told['DiscoveredServer'];
+export type Kind = Told['ServerKind'];
+export type AppliedAnew = Told['ConnectsAnew'];
+export type Backup = Told['Backup'];
+export type Job = Told['Job'];
+export type Backups = Told['Backups'];
+export type Setting = Told['Setting'];
+export type Settings = Told['Settings'];
+export type Updates = Told['Updates'];
 
 const FAR_MS = 120_000;
 /** A piece of a backup that is brought in. */
 const PIECE = 2 << 20;
 
-async function answered<T>(path: string, body?: object, patience?: number): Promise<T> {
-  return (await (await change(path, body, patience)).json()) as T;
-}
-
 export const setup = {
-  read: () => load<SetUp>('/upstream/setup'),
-  discover: (page: Partial<UpstreamPage>) => answered<Discovered>('/upstream/discover', page, FAR_MS),
-  test: async (page: UpstreamPage) =>
-    (await answered<{ steps: TestStep[] }>('/upstream/try', page, FAR_MS)).steps,
-  newKey: (algorithm: string) => answered<KeyView>('/upstream/keys', { algorithm }),
-  rotate: () => answered<AppliedAnew>('/upstream/keys/rotate'),
+  read: async () => (await read('/api/v1/upstream/setup')) as SetUp,
+  discover: (page: Partial<UpstreamPage> & { base: string }) =>
+    write('/api/v1/upstream/discover', { body: page }, FAR_MS),
+  test: async (page: UpstreamPage) => (await write('/api/v1/upstream/try', { body: page }, FAR_MS)).steps,
+  newKey: (algorithm: string) => write('/api/v1/upstream/keys', { body: { algorithm } }),
+  rotate: () => write('/api/v1/upstream/keys/rotate', {}),
   async dropNext() {
-    await change('/upstream/keys/drop');
+    await ask('/api/v1/upstream/keys/drop', {});
   },
-  save: (page: UpstreamPage) => answered<AppliedAnew>('/upstream/save', page),
-  remove: () => answered<AppliedAnew>('/upstream/remove'),
+  save: (page: UpstreamPage) => write('/api/v1/upstream/save', { body: page }),
+  remove: () => write('/api/v1/upstream/remove', {}),
 };
 
 export const box = {
-  backups: () => load<Backups>('/backups'),
-  make: () => answered<Job>('/backups'),
-  check: (name: string) => answered<Job>(`/backups/${seg(name)}/check`),
-  restore: (name: string) => answered<Job>(`/backups/${seg(name)}/restore`),
+  backups: () => read('/api/v1/backups'),
+  make: () => write('/api/v1/backups', {}),
+  check: (name: string) => write('/api/v1/backups/{name}/check', { path: { name } }),
+  restore: (name: string) => write('/api/v1/backups/{name}/restore', { path: { name } }),
   async remove(name: string) {
-    await change(`/backups/${seg(name)}/remove`);
+    await ask('/api/v1/backups/{name}/remove', { path: { name } });
   },
   /** Address of the file, or of its manifest. */
   file: (name: string, manifest = false) => `/api/v1/backups/${seg(name)}${manifest ? '?manifest=yes' : ''}`,
@@ -171,9 +73,9 @@ export const box = {
       told(Math.min(1, (at + PIECE) / file.size));
     }
   },
-  settings: () => load<Settings>('/settings'),
-  updates: () => load<Updates>('/updates'),
+  settings: () => read('/api/v1/settings'),
+  updates: () => read('/api/v1/updates'),
   async restart() {
-    await change('/restart');
+    await ask('/api/v1/restart', {});
   },
 };

@@ -1,95 +1,17 @@
 // Firmware profiles and templates of the gateway's HTTP contract, typed: the pages by which frames are read.
 
-import { change, load, seg, type Entry, type EntryMeasurement } from './api';
+import { ask, read, write, type Told } from './api';
 import { parseExact, type ExactJson } from './json';
 
-export interface Fault {
-  line: number;
-  column: number;
-  width: number;
-  message: string;
-  source_line: string;
-}
-
-export interface ProfileRow {
-  id: string;
-  manufacturer: string;
-  model: string;
-  firmware: string | null;
-  verified: string;
-  codec: string;
-  hash: string;
-  source: 'shipped' | 'folder' | 'desk';
-  /** Another page of this id is below it. */
-  overrides: boolean;
-  saved: { by: string; at: string } | null;
-  links: string[];
-  senders: number;
-  captures: number;
-}
-
-export interface Capture {
-  name: string;
-  topic: string | null;
-  golden: boolean;
-  raw: { text: string; hex: string; sha256: string; bytes: number };
-}
-
-export interface ProfilePage extends Omit<ProfileRow, 'captures'> {
-  text: string;
-  /** What would be in force without the page saved at the desk. */
-  before: string | null;
-  caveats: { text: string; source: string }[];
-  captures: Capture[];
-  recent: Entry[];
-}
-
-export interface Checked {
-  faults: Fault[];
-  device: string | null;
-  metrics: {
-    matches: string;
-    label: string;
-    read_as: string;
-    mdc: string;
-    loinc: string;
-    unit: string;
-    group: string;
-  }[];
-}
-
-export interface Ran {
-  faults: Fault[];
-  fits: boolean | null;
-  measurements: EntryMeasurement[];
-  findings: { code: string; place: string | null; text: string }[];
-  held: string | null;
-  ignored: string | null;
-  fhir: ExactJson[];
-  says: string;
-  golden: string | null;
-  before: string | null;
-}
-
-export interface Applied {
-  at: string;
-  hash: string;
-  links: string[];
-  restarted: string[];
-  held: number;
-}
-
-export interface Templates {
-  pages: { name: string; source: 'shipped' | 'folder' | 'desk'; bytes: number }[];
-  messages: [string, string[]][];
-}
-
-export interface TemplateRan {
-  faults: Fault[];
-  findings: { code: string; place: string | null; text: string }[];
-  fhir: ExactJson[];
-  detail: string | null;
-}
+export type Fault = Told['PageFault'];
+export type ProfileRow = Told['Profile'];
+export type Capture = Told['Capture'];
+export type ProfilePage = Told['ProfilePage'];
+export type Checked = Told['ProfileChecked'];
+export type Ran = Omit<Told['ProfileRan'], 'fhir'> & { fhir: ExactJson[] };
+export type Applied = Told['PageApplied'];
+export type Templates = Told['Templates'];
+export type TemplateRan = Omit<Told['TemplateRan'], 'fhir'> & { fhir: ExactJson[] };
 
 /** A JSON Schema as far as completion reads it. */
 export interface Schema {
@@ -107,37 +29,43 @@ export interface Schema {
   $defs?: Record<string, Schema>;
 }
 
-async function posted<T>(path: string, body: object): Promise<T> {
-  return (await (await change(path, body, 60_000)).json()) as T;
-}
+const PATIENCE_MS = 60_000;
 
 /** Numbers as the gateway wrote them: 2.0 stays 2.0. */
-async function exact<T extends { fhir: ExactJson[] }>(path: string, body: object): Promise<T> {
-  const text = await (await change(path, body, 60_000)).text();
+async function exact<T>(answer: Promise<Response>): Promise<T & { fhir: ExactJson[] }> {
+  const text = await (await answer).text();
   const said = JSON.parse(text) as T;
   const whole = parseExact(text) as unknown as { fhir?: ExactJson[] };
   return { ...said, fhir: whole.fhir ?? [] };
 }
 
 export const profiles = {
-  list: async () => (await load<{ profiles: ProfileRow[] }>('/profiles')).profiles,
-  page: (id: string) => load<ProfilePage>(`/profiles/${seg(id)}`),
-  schema: () => load<Schema>('/profiles/schema'),
-  check: (id: string, text: string) => posted<Checked>(`/profiles/${seg(id)}/check`, { text }),
+  list: async () => (await read('/api/v1/profiles')).profiles,
+  page: (id: string) => read('/api/v1/profiles/{profile}', { path: { profile: id } }),
+  schema: async () => (await read('/api/v1/profiles/schema')) as Schema,
+  check: (id: string, text: string) =>
+    write('/api/v1/profiles/{profile}/check', { path: { profile: id }, body: { text } }, PATIENCE_MS),
   run: (id: string, text: string, on: { capture: string } | { entry: number }) =>
-    exact<Ran>(`/profiles/${seg(id)}/run`, { text, ...on }),
-  save: (id: string, text: string) => posted<Applied>(`/profiles/${seg(id)}/save`, { text }),
-  async revert(id: string): Promise<Applied> {
-    return (await (await change(`/profiles/${seg(id)}/revert`)).json()) as Applied;
-  },
+    exact<Omit<Ran, 'fhir'>>(
+      ask('/api/v1/profiles/{profile}/run', { path: { profile: id }, body: { text, ...on } }, PATIENCE_MS),
+    ),
+  save: (id: string, text: string) =>
+    write('/api/v1/profiles/{profile}/save', { path: { profile: id }, body: { text } }, PATIENCE_MS),
+  revert: (id: string) => write('/api/v1/profiles/{profile}/revert', { path: { profile: id } }),
   /** Address of the packed folder. */
-  folder: (id: string) => `/api/v1/profiles/${seg(id)}/export`,
-  templates: () => load<Templates>('/templates'),
-  template: async (name: string) => (await load<{ text: string }>(`/templates/${seg(name)}`)).text,
+  folder: (id: string) => `/api/v1/profiles/${encodeURIComponent(id)}/export`,
+  templates: () => read('/api/v1/templates'),
+  template: async (name: string) => (await read('/api/v1/templates/{name}', { path: { name } })).text,
   checkTemplate: (name: string, text: string) =>
-    posted<{ faults: Fault[] }>(`/templates/${seg(name)}/check`, { text }),
+    write('/api/v1/templates/{name}/check', { path: { name }, body: { text } }, PATIENCE_MS),
   runTemplate: (name: string, entry: number, text?: string) =>
-    exact<TemplateRan>(`/templates/${seg(name)}/run`, { entry, ...(text === undefined ? {} : { text }) }),
+    exact<Omit<TemplateRan, 'fhir'>>(
+      ask(
+        '/api/v1/templates/{name}/run',
+        { path: { name }, body: { entry, ...(text === undefined ? {} : { text }) } },
+        PATIENCE_MS,
+      ),
+    ),
 };
 
 /** What may be written where the cursor stands. */

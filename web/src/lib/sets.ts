@@ -1,28 +1,11 @@
 // Many entries at once: what is held, sets that are frozen before they are done, saved views, and what would be sent again.
 
-import { change, load, query, seg, type Entry, type EntryId, type EntryPage } from './api';
+import { ask, query, read, write, type Entry, type EntryId, type EntryPage, type Told } from './api';
 import { t } from './i18n';
 
-export type Step = 'pairing' | 'association' | 'link' | 'server' | 'template' | 'profile' | 'disk';
-
-export interface HeldGroup {
-  /** The reason without its numbers. */
-  key: string;
-  reason: string;
-  step: Step;
-  count: number;
-  first: string;
-  last: string;
-  links: { name: string; profile: string | null; count: number }[];
-  devices: string[];
-  newest: EntryId[];
-}
-
-export interface Held {
-  groups: HeldGroup[];
-  held: number;
-  looked_at: number;
-}
+export type Step = Told['HeldStep'];
+export type HeldGroup = Told['HeldGroup'];
+export type Held = Told['Held'];
 
 /** Which entries. `text` may be a patient's number: it travels in a body and never stands in an address. */
 export interface Terms {
@@ -38,68 +21,42 @@ export interface Terms {
   before?: string;
 }
 
-export type Deed = 'release' | 'replay';
-
-export interface FrozenSet {
-  token: string;
-  deed: Deed;
-  count: number;
-  first: string | null;
-  last: string | null;
-  devices: [string, number][];
-  devices_all: number;
-  targets: string[];
-  left_out: number;
-  /** The number must be typed. */
-  confirm: boolean;
-  until: string;
-  state: 'frozen' | 'running' | 'done' | 'failed';
-  done: number;
-  skipped: number;
-  detail: string;
-}
-
-export interface Comparison {
-  asked: boolean;
-  detail: string | null;
-  resources: { kind: string; id: string; now: string | null; there: string | null; same: boolean }[];
-}
-
-export interface SavedView {
-  name: string;
-  terms: string;
-}
+export type Deed = Told['Deed'];
+export type FrozenSet = Told['Set'];
+export type Comparison = Told['Comparison'];
+export type SavedView = Told['SavedView'];
 
 const set = (terms: Terms): Terms =>
   Object.fromEntries(Object.entries(terms).filter(([, value]) => value !== undefined && value !== ''));
 
 export const sets = {
-  held: () => load<Held>('/held'),
+  held: () => read('/api/v1/held'),
   /** By address where no patient is named, else by body. */
-  async find(terms: Terms, limit = 50): Promise<EntryPage> {
+  find(terms: Terms, limit = 50): Promise<EntryPage> {
     if (!terms.text) {
       const { kind, text: _, ...rest } = terms;
-      return load<EntryPage>(`/entries${query({ ...rest, type: kind, limit })}`);
+      return read('/api/v1/entries', {
+        query: { ...set(rest), ...(kind ? { type: kind } : {}), limit } as object,
+      });
     }
     const { before, ...rest } = set(terms);
     const body = { ...rest, limit, ...(before ? { before: Number(before) } : {}) };
-    return (await (await change('/search', body, 60_000)).json()) as EntryPage;
+    return write('/api/v1/search', { body }, 60_000);
   },
-  async freeze(deed: Deed, terms: Terms): Promise<FrozenSet> {
+  freeze(deed: Deed, terms: Terms): Promise<FrozenSet> {
     const { before: _, ...filter } = set(terms);
-    return (await (await change('/sets', { deed, filter }, 60_000)).json()) as FrozenSet;
+    return write('/api/v1/sets', { body: { deed, filter } }, 60_000);
   },
-  set: (token: string) => load<FrozenSet>(`/sets/${seg(token)}`),
-  async run(token: string, count: number): Promise<FrozenSet> {
-    return (await (await change(`/sets/${seg(token)}/run`, { count })).json()) as FrozenSet;
-  },
-  compare: (id: EntryId) => load<Comparison>(`/entries/${seg(String(id))}/compare`),
-  views: async () => (await load<{ views: SavedView[] }>('/views')).views,
+  set: (token: string) => read('/api/v1/sets/{token}', { path: { token } }),
+  run: (token: string, count: number) =>
+    write('/api/v1/sets/{token}/run', { path: { token }, body: { count } }),
+  compare: (id: EntryId) => read('/api/v1/entries/{id}/compare', { path: { id } }),
+  views: async () => (await read('/api/v1/views')).views,
   async saveView(view: SavedView) {
-    await change('/views', view);
+    await ask('/api/v1/views', { body: view });
   },
   async removeView(name: string) {
-    await change('/views/remove', { name });
+    await ask('/api/v1/views/remove', { body: { name } });
   },
 };
 
