@@ -12,6 +12,7 @@ mod library;
 mod origin;
 mod page;
 mod patients;
+mod site;
 mod system;
 mod waveforms;
 mod worklist;
@@ -40,6 +41,7 @@ pub use library::{library, template_pages, templates};
 pub use origin::Origin;
 pub use page::page_of;
 pub use patients::Patients;
+pub use site::{EarlierZone, Site, UNNAMED};
 pub use system::{HL7_SYSTEM, SystemReads};
 pub use waveforms::{Deliver, Waveforms};
 pub use worklist::Worklist;
@@ -82,33 +84,6 @@ pub struct Config {
     pub origin: Origin,
 }
 
-/// Who and where the box is.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Site {
-    /// Name shown on the desk, e.g. `Clinic South, ward 3`.
-    pub name: String,
-    /// IANA zone of devices that state no offset; a link may say its own.
-    #[serde(default = "utc")]
-    pub zone: String,
-    /// URI of the site's own patient numbers, for numbers that come without an issuer.
-    pub patient_system: Option<String>,
-    /// Everything this box says is simulated: shown on every page and marked HTEST in FHIR.
-    #[serde(default)]
-    pub simulated: bool,
-    /// Seconds a device's clock may differ from this box's before the desk raises an alarm.
-    #[serde(default = "clock_limit")]
-    pub clock_limit_s: u32,
-}
-
-const fn clock_limit() -> u32 {
-    120
-}
-
-fn utc() -> String {
-    "UTC".into()
-}
-
 /// How logs are written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -136,6 +111,10 @@ pub struct Link {
     pub reads: Reads,
     pub zone: TimeZone,
     pub zone_name: Arc<str>,
+    /// It says no zone of its own.
+    pub(crate) follows_site: bool,
+    /// Zones of the site before this one, the oldest first.
+    pub(crate) earlier: Arc<[EarlierZone]>,
     pub unidentified: Unidentified,
     /// Every measurement of this link belongs to this patient, until the file is changed.
     pub patient: Option<Identifier>,
@@ -459,6 +438,7 @@ fn resolve(
         return Err(fault(here, "a link's name has 1 to 64 printable characters".into()));
     }
     let reads = reads(&link.profile, link.system, library, fault)?;
+    let follows_site = link.zone.is_none();
     let (zone_name, zone_at) = match &link.zone {
         Some(zone) => (zone.get_ref().clone(), zone.span().start),
         None => (site.zone.clone(), here),
@@ -506,6 +486,8 @@ fn resolve(
         reads,
         zone,
         zone_name: zone_name.into(),
+        follows_site,
+        earlier: if follows_site { site.earlier.clone() } else { Arc::default() },
         unidentified: link.unidentified,
         patient,
         waveforms: link.waveforms,

@@ -49,13 +49,15 @@ pub enum Permission {
     Backup,
     /// See and change how the box is set up.
     Settings,
+    /// Say what the box and its site are called, and in which zone its devices live.
+    Site,
     /// Open the box beyond one's places in an emergency, with a reason.
     BreakGlass,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Presence,
         Self::Look,
         Self::ReadMessages,
@@ -70,6 +72,7 @@ impl Permission {
         Self::Upstreams,
         Self::Backup,
         Self::Settings,
+        Self::Site,
         Self::BreakGlass,
     ];
 
@@ -90,6 +93,7 @@ impl Permission {
             Self::Upstreams => "upstreams.change",
             Self::Backup => "backup.make",
             Self::Settings => "settings.change",
+            Self::Site => "site.change",
             Self::BreakGlass => "break-glass.use",
         }
     }
@@ -111,6 +115,7 @@ impl Permission {
             Self::Upstreams => "change where results go",
             Self::Backup => "make and restore backups",
             Self::Settings => "change how the box is set",
+            Self::Site => "name the box and its site, set its time zone",
             Self::BreakGlass => "look beyond the own places in an emergency",
         }
     }

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use super::live::{AlarmView, Severity};
 use super::store::{
     Answered, AuditRow, Backlog, Counts, Day, EntryDetail, EntryFilter, EntryRow, EntryState, Happened,
-    KnownDevice, Page, QuarterView, Session, Store, StoreError, UpstreamAnswer, User,
+    KnownDevice, Page, QuarterView, Session, Store, StoreError, UpstreamAnswer, Uptime, User,
 };
 
 /// The buffer as the desk's store.
@@ -87,7 +87,10 @@ impl Store for Kept {
                 entries: quarter.entries,
                 held: quarter.held,
             };
-            Ok(Day { quarters: quarters.into_iter().map(view).collect() })
+            let quarters: Vec<QuarterView> = quarters.into_iter().map(view).collect();
+            let ran = Uptime::read(self.reader.setting(Uptime::SETTING).await.map_err(fault)?.as_deref());
+            let off = quarters.first().map(|first| ran.off(first.begins)).unwrap_or_default();
+            Ok(Day { quarters, off })
         })
     }
 

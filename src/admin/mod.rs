@@ -28,6 +28,7 @@ pub mod pairing;
 mod pending;
 pub mod people;
 pub mod profiles;
+mod uptime;
 pub mod raw;
 pub mod recording;
 mod routes;
@@ -35,6 +36,7 @@ mod routes;
 mod samples;
 mod segments;
 pub mod sets;
+pub mod site;
 mod stopgap;
 pub mod store;
 pub mod system;
@@ -77,6 +79,7 @@ use people::People;
 use profiles::Profiles;
 use recording::Recording;
 use sets::Sets;
+use site::Site;
 pub use stopgap::serve_why_not;
 use store::Store;
 use system::System;
@@ -154,6 +157,7 @@ pub struct Services {
     pub upstreams: Arc<dyn Upstreams>,
     pub system: Arc<dyn System>,
     pub issuance: Arc<dyn Issuance>,
+    pub site: Arc<dyn Site>,
     /// What `/metrics` shows. Labels are bounded and never a patient's.
     pub metrics: Arc<Registry>,
     pub metrics_token: Option<Secret>,

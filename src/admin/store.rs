@@ -77,11 +77,15 @@ pub trait Store: Send + Sync {
     fn audit(&self, row: AuditRow) -> Answered<'_, ()>;
 }
 
+pub use super::uptime::{Off, Uptime};
+
 /// The last 24 hours, for a picture.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Day {
     /// The quarters of an hour, the oldest first; the last one is not over.
     pub quarters: Vec<QuarterView>,
+    /// When the box was off in them, the oldest first; after a power cut it is known to five minutes.
+    pub off: Vec<Off>,
 }
 
 /// A quarter of an hour.

@@ -9,6 +9,8 @@ pub struct Origin {
     pub place: String,
     /// Keys that it says, such as `site.zone`.
     said: BTreeSet<String>,
+    /// Keys that the desk says, because the file does not.
+    desk: BTreeSet<&'static str>,
 }
 
 impl Origin {
@@ -20,12 +22,21 @@ impl Origin {
             }
             said.insert(section);
         }
-        Self { place: place.into(), said }
+        Self { place: place.into(), said, desk: BTreeSet::new() }
     }
 
-    /// `file` when the key stands there, else `default`.
+    /// `file` when the key stands there, `desk` when it was said at the desk, else `default`.
     pub fn source(&self, key: &str) -> &'static str {
-        if self.said.contains(key) { "file" } else { "default" }
+        match () {
+            () if self.said.contains(key) => "file",
+            () if self.desk.contains(key) => "desk",
+            () => "default",
+        }
+    }
+
+    /// From now on the desk says it.
+    pub fn said_at_the_desk(&mut self, key: &'static str) {
+        self.desk.insert(key);
     }
 }
 

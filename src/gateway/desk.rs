@@ -99,6 +99,7 @@ impl Explain for Reading {
 
     fn explain(&self, frame: &StoredFrame) -> Explained {
         let said = Said {
+            entry: Some(frame.id),
             link: &frame.link,
             peer: &frame.peer,
             received: frame.received,

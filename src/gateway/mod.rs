@@ -7,6 +7,7 @@ mod audit;
 mod background;
 mod by_template;
 mod certificate;
+mod clock_keeper;
 mod deliver;
 mod desk;
 mod ingest;
@@ -19,8 +20,10 @@ mod profiles;
 mod recording;
 mod registered;
 mod routes;
+mod running;
 mod scrub;
 mod sets;
+mod site;
 mod stopgap;
 mod system;
 mod telemetry;
@@ -49,7 +52,7 @@ use crate::device::Identifier;
 use crate::secret::SecretStore;
 use crate::translate;
 use crate::upstream::Upstream;
-use crate::upstream::otlp::{self, Exporter};
+use crate::upstream::otlp::Exporter;
 use again::Again;
 use association::Associations;
 use association::witness::Witness;
@@ -68,6 +71,7 @@ use recording::Recordings;
 use registered::Registered;
 use routes::{Building, Routes};
 use sets::Sets;
+use site::Sites;
 use system::System;
 use translated::Translated;
 use triage::Triage;
@@ -213,6 +217,7 @@ async fn build(
     buffer: Buffer,
     (stop, again): (Stop, Arc<Again>),
 ) -> Result<Built, GatewayError> {
+    let trouble_of_site = site::remember(config, &buffer).await.map_err(opening)?;
     let live = Live::with_clock_limit(clock.clone(), config.site.clock_limit_s);
     let Server { source, upstream, trouble } = server(config, secrets, clock, &buffer, &live).await?;
     let feeds = Arc::new(Feeds::new(config, secrets, clock, upstream.as_ref())?);
@@ -225,6 +230,7 @@ async fn build(
     let (ends, own) = (source.clone(), (buffer.clone(), secrets.clone()));
     let upstreams =
         Upstreams::new(own.0, own.1, config, clock.clone(), again.clone(), ends, upstream.clone(), trouble);
+    let site = Sites::new(buffer.clone(), config, clock.clone(), again.clone(), trouble_of_site);
     let system = Arc::new(System::new(buffer.clone(), config, clock.clone(), again));
     let links = std::mem::take(&mut config.links);
     let understanding = Understanding::new(links, me, config.site.simulated);
@@ -250,7 +256,7 @@ async fn build(
     metrics.register(&mut figures);
     let figures = Arc::new(figures);
     let (auditing, receivers) = auditing(&buffer, config, &me_id, secrets, clock, &live)?;
-    let telling = exporter(config, me_id.clone(), secrets, clock)?;
+    let telling = telemetry::exporter(config, me_id.clone(), secrets, clock)?;
     let building = Building::new(understanding.clone(), clock.clone(), &me_id, config);
     let routes = Arc::new(Routes::new(buffer.clone(), building, metrics.clone(), config, feeds.clone()));
     associations.goes_on(routes.clone());
@@ -259,7 +265,7 @@ async fn build(
     #[rustfmt::skip]
     let parts = Parts {
         buffer, live, metrics, figures, understanding, pairing, recordings, worklist, associations, people, routes,
-        sets, profiles, upstreams: Arc::new(upstreams), system, feeds, upstream, clock: clock.clone(), stop, auditing,
+        sets, profiles, upstreams: Arc::new(upstreams), system, feeds, site: Arc::new(site), upstream, clock: clock.clone(), stop, auditing,
     };
     Ok(Built { parts, opened, receivers, telling, wake })
 }
@@ -302,6 +308,7 @@ async fn round(
         tasks.spawn(broker);
     }
     tasks.spawn(roster.supervise());
+    tasks.spawn(running::run(parts.buffer.clone(), parts.clock.clone(), parts.stop.clone()));
     let updates =
         update::Updates::new(&config, parts.buffer.clone(), parts.live.clone(), parts.clock.clone());
     tasks.spawn(updates.run(parts.stop.clone()));
@@ -329,6 +336,7 @@ struct Parts {
     profiles: Arc<Profiles>,
     upstreams: Arc<Upstreams>,
     system: Arc<System>,
+    site: Arc<Sites>,
     upstream: Option<Arc<Upstream>>,
     clock: SharedClock,
     stop: Stop,
@@ -453,6 +461,7 @@ impl Parts {
             upstreams: self.upstreams.clone(),
             system: self.system.clone(),
             issuance: opened.issuing,
+            site: self.site.clone(),
             explain: Arc::new(desk::Reading(self.understanding.clone())),
             metrics: self.figures.clone(),
             metrics_token: opened.metrics_token,
@@ -542,7 +551,7 @@ async fn identity(buffer: &Buffer, config: &Config) -> Result<translate::Gateway
     };
     Ok(translate::Gateway {
         id: Identifier { system: "urn:ietf:rfc:3986".into(), value: value.into(), kind: None },
-        name: config.site.name.as_str().into(),
+        name: config.site.gateway.as_deref().unwrap_or(&config.site.name).into(),
         version: env!("CARGO_PKG_VERSION").into(),
         patient_system: config.site.patient_system.as_deref().map(Into::into),
     })
@@ -554,22 +563,6 @@ fn opening(fault: BufferError) -> GatewayError {
         BufferError::Config(_) => GatewayError::Config(fault.to_string()),
         _ => GatewayError::Failed(fault.to_string()),
     }
-}
-
-/// Who is told the figures, if anybody.
-fn exporter(
-    config: &Config,
-    instance: Arc<str>,
-    secrets: &SecretStore,
-    clock: &SharedClock,
-) -> Result<Option<Exporter>, GatewayError> {
-    let Some(telemetry) = &config.telemetry else { return Ok(None) };
-    let site = config.site.name.clone();
-    let about = otlp::About { instance: instance.to_string(), site, version: env!("CARGO_PKG_VERSION") };
-    let exporter = Exporter::new(telemetry, about, secrets, clock.clone());
-    exporter
-        .map(Some)
-        .map_err(|fault| GatewayError::Config(fault.to_string().replacen("upstream", "telemetry", 1)))
 }
 
 /// Kinds that are written beside those of devices, because templates make them.

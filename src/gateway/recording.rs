@@ -229,7 +229,7 @@ impl Recordings {
             Reads::System(system) => Some(system.orders.as_ref()),
             Reads::BySender => None,
         };
-        let masked = mask(&tape, profile, &context(&link, self.clock.now()));
+        let masked = mask(&tape, profile, &context(&link, self.clock.now(), None));
         let masked = masked.map_err(|fault| Refusal::Conflict(fault.to_string()))?;
         if masked.left.is_empty() {
             Ok(masked.tape.written())

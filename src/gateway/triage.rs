@@ -303,6 +303,7 @@ impl Triage {
 /// The parts of a stored frame that reading it needs.
 pub(super) fn said(stored: &Stored) -> Said<'_> {
     Said {
+        entry: Some(stored.id),
         link: &stored.link,
         peer: &stored.peer,
         received: stored.received,

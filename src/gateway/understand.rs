@@ -99,6 +99,8 @@ pub struct Understood {
 
 /// The parts of a kept frame that reading it needs.
 pub struct Said<'a> {
+    /// The entry it is kept as; `None`: it is not kept, or this moment.
+    pub entry: Option<i64>,
     pub link: &'a str,
     /// The other side: an address, a port path or a topic.
     pub peer: &'a str,
@@ -260,7 +262,7 @@ impl Understanding {
     /// fate alone: it is held, and the box goes on.
     pub fn read_with(&self, link: &Link, profile: &FirmwareProfile, said: &Said<'_>) -> Understood {
         let reading = || {
-            let context = context(link, said.received);
+            let context = context(link, said.received, said.entry);
             if let Some(arrival) = profile.arriving_orders(said.bytes, &context) {
                 return Understood::unread(said, "orders", Meaning::Orders(arrival));
             }
@@ -354,7 +356,8 @@ impl Understanding {
         }
         let profile = self.page(&link, said).map_err(|_| gone)?;
         let reading = || {
-            let mut decoded = profile.decode(said.bytes, said.topic, &context(&link, said.received));
+            let mut decoded =
+                profile.decode(said.bytes, said.topic, &context(&link, said.received, said.entry));
             translate::join_waveforms(&mut decoded.reports, link.waveforms.period());
             let whose = Attributed::written(text, &decoded.reports)?;
             let reports = whose.reports.as_deref().unwrap_or(&decoded.reports);
@@ -434,10 +437,12 @@ impl Understood {
 }
 
 /// What a link knows that its frames do not say.
-pub(super) fn context(link: &Link, received: Timestamp) -> LinkContext {
+/// `entry`: what the frame is kept as, where it is kept.
+pub(super) fn context(link: &Link, received: Timestamp, entry: Option<i64>) -> LinkContext {
+    let (zone, name) = link.zone_in(entry);
     LinkContext {
-        zone: link.zone.clone(),
-        zone_name: link.zone_name.clone(),
+        zone: zone.clone(),
+        zone_name: name.clone(),
         received,
         link: link.name.clone(),
         charset: link.charset,

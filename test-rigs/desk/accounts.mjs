@@ -12,6 +12,7 @@ import { connect } from "node:tls";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { free } from "./box.mjs";
+import { finishSetUp } from "./finish.mjs";
 import { SIZES, looker } from "./look.mjs";
 import { Tally, eventually, must } from "./tally.mjs";
 import { Telephone } from "./totp.mjs";
@@ -88,8 +89,6 @@ writeFileSync(
   file,
   `secrets = "${dir}/secrets"
 [site]
-name = "Accounts ward"
-zone = "Europe/Berlin"
 [buffer]
 dir = "${dir}/buffer"
 [desk]
@@ -104,10 +103,14 @@ places = ["ICU"]
 ${provider.section}${directory.section}`,
 );
 let log = "";
-const box = spawn(flags.bedside, ["run", "--config", file], {
-  stdio: ["ignore", "ignore", "pipe"],
-});
-box.stderr.on("data", (text) => (log += text));
+let box;
+function startBox() {
+  box = spawn(flags.bedside, ["run", "--config", file], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  box.stderr.on("data", (text) => (log += text));
+}
+startBox();
 const console_code = await eventually(20_000, "the set-up code", () => {
   if (box.exitCode !== null) throw new Error(log);
   return /One-time set-up code for the first account: (\S+)/.exec(log)?.[1];
@@ -257,6 +260,33 @@ async function setUp() {
       must((await pagesOf(page)) === ADMIN_PAGES, await pagesOf(page));
     },
   );
+}
+
+/** From here on the box is named, has its zone, a server and a device. */
+async function restOfSetUp() {
+  const powerCut = async () => {
+    const gone = new Promise((resolve) => box.on("exit", resolve));
+    box.kill("SIGKILL");
+    await gone;
+    startBox();
+    await eventually(20_000, "the desk after the power cut", async () =>
+      context.request.get(`${origin}/healthz`).then(
+        (answer) => answer.ok(),
+        () => false,
+      ),
+    );
+  };
+  const logIn = async () => {
+    await page.goto(origin);
+    await logOut();
+    await password("anna", PASSWORD);
+    await title("Second step");
+    await page.fill("input[name=totp]", await telephone.code());
+    await button("Go on").click();
+    await nav().waitFor();
+  };
+  const with_ = { page, tally, look, watch, origin, bedside: flags.bedside };
+  await finishSetUp({ ...with_, powerCut, logIn });
 }
 
 async function secondStep() {
@@ -446,7 +476,8 @@ async function roles() {
         );
       },
     );
-    if (role === "auditor") await pictures(who.page).shoot("auditor-desktop-light");
+    if (role === "auditor")
+      await pictures(who.page).shoot("auditor-desktop-light");
     await who.context.close();
   }
 }
@@ -828,6 +859,7 @@ async function languages() {
 try {
   for (const part of [
     setUp,
+    restOfSetUp,
     secondStep,
     passkey,
     remembered,

@@ -43,7 +43,7 @@ let outgoing = new Outgoing(flags.scenario);
 let role = 'admin';
 /** As src/access/roles.txt has it. */
 const WORDS =
-  'session.use devices.see messages.read messages.resend upstream.test devices.pair worklist.use associations.change profiles.change upstreams.change settings.change break-glass.use users.change audit.read backup.make'.split(
+  'session.use devices.see messages.read messages.resend upstream.test devices.pair worklist.use associations.change profiles.change upstreams.change settings.change break-glass.use users.change audit.read backup.make site.change'.split(
     ' ',
   );
 const MAY = {
@@ -176,6 +176,46 @@ function live(req, res) {
     ward.listeners.delete(point);
     streams.delete(res);
   });
+}
+
+const unsaid = (value) => ({ value, source: 'default' });
+const site = {
+  name: unsaid('Bedside'),
+  gateway: unsaid(''),
+  zone: unsaid('UTC'),
+  file: '/etc/bedside/bedside.toml',
+  local_time: '2026-11-22T14:00:00+00:00[UTC]',
+  earlier: [],
+  kept: 1234,
+  trouble: null,
+  clock: {
+    service: 'systemd-timesyncd',
+    state: 'not-synchronised',
+    servers: [],
+    wanted: [],
+    as_wanted: false,
+    file: null,
+    text: null,
+    command: null,
+  },
+  put_off: { later: [], away: false },
+};
+
+/** How far the set-up has come, as the gateway tells it. */
+function firstSteps() {
+  const had = {
+    site: site.name.source !== 'default' && site.zone.source !== 'default',
+    time: site.clock.state === 'synchronised',
+    upstream: false,
+    device: true,
+  };
+  const steps = Object.entries(had).map(([step, done]) => ({
+    step,
+    state: done ? 'done' : site.put_off.later.includes(step) ? 'later' : 'open',
+    what: step === 'device' ? ['monitors'] : [],
+  }));
+  const open = steps.filter(({ state }) => state === 'open').length;
+  return { steps, open, untouched: false, site };
 }
 
 function deviceOf(key) {
@@ -331,6 +371,8 @@ const ROUTES = [
         factors: [],
         permissions: MAY[role],
         remember_days: 0,
+        setup:
+          firstSteps().open > 0 && !site.put_off.away ? { open: firstSteps().open, untouched: false } : null,
         places: null,
         devices: null,
         own_role: null,
@@ -366,6 +408,33 @@ const ROUTES = [
       });
     },
   ],
+  ['GET', /^\/first-steps$/, (_, res) => send(res, 200, firstSteps())],
+  [
+    'POST',
+    /^\/first-steps$/,
+    async (req, res) => {
+      site.put_off = await bodyOf(req);
+      send(res, 204);
+    },
+  ],
+  [
+    'POST',
+    /^\/site$/,
+    async (req, res) => {
+      const { time_server, zone_from, ...said } = await bodyOf(req);
+      if (said.zone && said.zone !== site.zone.value && site.kept > 0 && !zone_from)
+        throw new Refusal(409, 'zone-from', 'say whether the zone counts from now on or always did');
+      for (const [key, value] of Object.entries(said)) site[key] = { value, source: 'desk' };
+      if (time_server !== undefined) {
+        site.clock.wanted = time_server.split(/\s+/).filter(Boolean);
+        site.clock.file = '/etc/systemd/timesyncd.conf.d/50-bedside.conf';
+        site.clock.text = `[Time]\nNTP=${time_server}\n`;
+        site.clock.command = 'timedatectl set-ntp true && systemctl restart systemd-timesyncd';
+      }
+      const back_in_s = Object.keys(said).length > 0 ? 5 : 0;
+      send(res, 200, { at: new Date().toISOString(), back_in_s });
+    },
+  ],
   [
     'GET',
     /^\/day$/,
@@ -377,7 +446,8 @@ const ROUTES = [
         entries: i < 4 ? null : i > 40 && i < 46 ? {} : { oximeter: 900, monitors: 30 + (i % 7) * 12 },
         held: i === 70 ? { monitors: 3 } : {},
       }));
-      send(res, 200, { quarters });
+      const at = (i) => quarters[i].begins;
+      send(res, 200, { quarters, off: [{ from: at(42), until: at(45) }] });
     },
   ],
   [

@@ -29,6 +29,7 @@ const ADMIN = [
   'upstreams.change',
   'backup.make',
   'settings.change',
+  'site.change',
 ];
 
 export const SESSION = {
@@ -43,6 +44,7 @@ export const SESSION = {
   devices: null,
   own_role: null,
   break_glass: null,
+  setup: null as { open: number; untouched: boolean } | null,
   site: SETUP.site,
   simulated: true,
   version: '1.2.3',

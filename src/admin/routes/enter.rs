@@ -12,10 +12,12 @@ use zeroize::Zeroizing;
 
 use super::call::Call;
 use super::says::{ACCESS, Says, says};
+use super::site;
 use crate::access::{
-    Grants, Role, Stage, Throttled, Token, Vouched, browser, check_password, check_username, rp_id,
+    Grants, Permission, Role, Stage, Throttled, Token, Vouched, browser, check_password, check_username,
+    rp_id,
 };
-use crate::admin::admission::agent;
+use crate::admin::admission::{Presence, agent};
 use crate::admin::answer::{Problem, empty, json, with_header};
 use crate::admin::desk::Desk;
 use crate::admin::guard;
@@ -100,6 +102,28 @@ struct WhoIsThere {
     version: &'static str,
     /// Days a browser can be remembered in which a second factor is proven; 0: none is.
     remember_days: u32,
+    /// What is left of the first set-up, for whoever can finish it; null: nothing, or it was put away.
+    setup: Option<SetupLeft>,
+}
+
+/// What is left of the first set-up.
+#[derive(Serialize, ToSchema)]
+struct SetupLeft {
+    /// Steps that are open.
+    open: usize,
+    /// Nobody has begun with it.
+    untouched: bool,
+}
+
+/// What is left of it for this person. That it cannot be told keeps nobody out.
+async fn setup_left(desk: &Desk, presence: &Presence) -> Option<SetupLeft> {
+    let may = presence.stage == Stage::In && presence.permissions.holds(Permission::Site);
+    if !may || desk.services.about.simulated {
+        return None;
+    }
+    let steps = site::first_steps(desk).await.ok()?;
+    let left = SetupLeft { open: steps.open, untouched: steps.untouched };
+    (steps.open > 0 && !steps.away()).then_some(left)
 }
 
 /// An emergency that lasts.
@@ -288,7 +312,9 @@ pub(super) async fn session(desk: Arc<Desk>, call: Call) -> Result<Answer, Probl
     let presence = call.presence()?.clone();
     let about = &desk.services.about;
     let factors = factors_of(&desk, &presence.user).await?;
+    let setup = setup_left(&desk, &presence).await;
     Ok(json(&WhoIsThere {
+        setup,
         username: presence.user,
         role: presence.role,
         source: presence.source,

@@ -1,5 +1,6 @@
 //! Looking: overview, devices, entries, upstream. Nothing here changes anything.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use warp::reply::Response as Answer;
 
 use super::call::Call;
 use super::says::{self, DEVICES, MESSAGES, Says, number, says, text, word};
+use crate::admin::admission::Sight;
 use crate::admin::answer::{Problem, json};
 use crate::admin::desk::Desk;
 use crate::admin::explain::{Explained, StoredFrame};
@@ -93,8 +95,27 @@ pub(super) const DAY: Says =
         .gives::<Day>(200, "By link; for a picture");
 
 /// `GET /api/v1/day`
-pub(super) async fn day(desk: Arc<Desk>, _: Call) -> Result<Answer, Problem> {
-    Ok(json(&desk.services.store.day().await?))
+pub(super) async fn day(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let sight = desk.sight(call.presence()?).await?;
+    let mut day = desk.services.store.day().await?;
+    if let Sight::Only(_) = &sight {
+        let links = links_in(&desk, &sight).await?;
+        for quarter in &mut day.quarters {
+            quarter.held.retain(|link, _| links.contains(&**link));
+            if let Some(entries) = &mut quarter.entries {
+                entries.retain(|link, _| links.contains(&**link));
+            }
+        }
+    }
+    Ok(json(&day))
+}
+
+/// Links on which a device was heard that is in sight.
+async fn links_in(desk: &Desk, sight: &Sight) -> Result<HashSet<String>, Problem> {
+    let known = desk.services.store.devices().await?;
+    let known = known.into_iter().filter(|device| sight.covers(&device.key)).map(|device| device.link);
+    let now = desk.overview(sight).await?.devices;
+    Ok(known.chain(now.iter().map(|device| device.link.to_string())).collect())
 }
 
 /// Devices by their keys.

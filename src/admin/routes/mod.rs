@@ -24,6 +24,7 @@ mod rows;
 mod says;
 mod seen;
 mod sets;
+mod site;
 mod system;
 mod upstreams;
 mod users;
@@ -159,6 +160,7 @@ const PROFILES: Need = Need::Session(Permission::Profiles);
 const UPSTREAMS: Need = Need::Session(Permission::Upstreams);
 const BACKUP: Need = Need::Session(Permission::Backup);
 const SETTINGS: Need = Need::Session(Permission::Settings);
+const SITE: Need = Need::Session(Permission::Site);
 const PRESENCE: Need = Need::Session(Permission::Presence);
 const AUDIT: Need = Need::Session(Permission::Audit);
 

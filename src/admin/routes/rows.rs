@@ -30,7 +30,7 @@ pub(super) const ROUTES: &[Route] = &[
         .says(look::OVERVIEW)
         .by_place(),
     get("/api/v1/live", LOOK, |desk, call| Box::pin(live::live(desk, call))).says(live::LIVE).by_place(),
-    get("/api/v1/day", LOOK, |desk, call| Box::pin(look::day(desk, call))).says(look::DAY),
+    get("/api/v1/day", LOOK, |desk, call| Box::pin(look::day(desk, call))).says(look::DAY).by_place(),
     get("/api/v1/devices", LOOK, |desk, call| Box::pin(look::devices(desk, call)))
         .says(look::KNOWN)
         .by_place(),
@@ -191,6 +191,12 @@ pub(super) const ROUTES: &[Route] = &[
         Box::pin(system::upload(desk, call))
     })
     .says(system::UPLOAD),
+    get("/api/v1/first-steps", SITE, |desk, call| Box::pin(site::steps(desk, call))).says(site::STEPS),
+    post("/api/v1/first-steps", SITE, SMALL_BODY, |desk, call| Box::pin(site::put_off(desk, call)))
+        .says(site::PUT_OFF),
+    post("/api/v1/site", SITE, SMALL_BODY, |desk, call| Box::pin(site::save(desk, call)))
+        .says(site::SAVE)
+        .risky(),
     get("/api/v1/settings", SETTINGS, |desk, call| Box::pin(system::settings(desk, call)))
         .says(system::SETTINGS),
     get("/api/v1/sbom", PRESENCE, |desk, call| Box::pin(system::sbom(desk, call))).says(system::SBOM),

@@ -83,6 +83,7 @@ const OTHERS: &[&str] = &[
     "/api/v1/setup",
     "/api/v1/session",
     "/api/v1/day",
+    "/api/v1/first-steps",
     "/api/v1/devices",
     "/api/v1/upstream",
     "/api/v1/pairing",

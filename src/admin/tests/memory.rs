@@ -181,7 +181,7 @@ impl Store for Memory {
             held: [("ward".into(), held)].into(),
         };
         let unknown = QuarterView { begins: seconds_after_noon(-900), entries: None, held: BTreeMap::new() };
-        Box::pin(async move { Ok(Day { quarters: vec![unknown, quarter] }) })
+        Box::pin(async move { Ok(Day { quarters: vec![unknown, quarter], off: Vec::new() }) })
     }
 
     fn devices(&self) -> Answered<'_, Vec<KnownDevice>> {

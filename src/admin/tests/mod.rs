@@ -17,6 +17,7 @@ mod profiles;
 mod record;
 mod trail;
 mod sets;
+mod site;
 mod system;
 mod upstreams;
 mod users;
@@ -115,6 +116,7 @@ impl Rig {
             upstreams: Arc::new(upstreams::Socket::default()),
             system: Arc::new(system::Cellar::new()),
             issuance: Arc::new(issue::Authority::default()),
+            site: Arc::new(site::Plate::default()),
             metrics: Arc::new(metrics),
             metrics_token: Some(Secret::new(b"scrape-me\n".to_vec())),
             access: Arc::new(access),

@@ -215,6 +215,24 @@ async fn limited(rig: &Rig) -> Client {
 }
 
 #[tokio::test]
+async fn the_picture_of_the_day_shows_who_is_limited_the_links_of_their_own_devices_only() {
+    let rig = Rig::with_anna().await;
+    rig.store.keep(1, crate::admin::store::EntryState::Held, b"MSH|");
+    let now = |day: &Value| day["quarters"].as_array().unwrap().last().unwrap().clone();
+    let all = now(&rig.client.get("/api/v1/day").await.json());
+    assert_eq!((&all["entries"]["ward"], &all["held"]["ward"]), (&json!(1), &json!(1)));
+    let nina = limited(&rig).await;
+    let none = now(&nina.get("/api/v1/day").await.json());
+    assert_eq!((&none["entries"], &none["held"]), (&json!({}), &json!({})));
+    let devices = Some(vec!["ACME/Mon 1/42".into()]);
+    let grants = Grants { places: Some(vec!["ICU".into()]), devices, ..Grants::default() };
+    let (name, grants) = ("nina".into(), Some(grants.written()));
+    rig.store.change(AccountChange::Edit { name, role: None, disabled: None, grants });
+    let nina = rig.logged_in("nina").await;
+    assert_eq!(now(&nina.get("/api/v1/day").await.json()), all, "her device speaks on it");
+}
+
+#[tokio::test]
 async fn what_is_of_another_place_is_not_there_whatever_id_is_asked_for() {
     let rig = Rig::with_anna().await;
     rig.store.keep(1, crate::admin::store::EntryState::Held, b"MSH|");

@@ -246,6 +246,7 @@ impl Associations {
 
 fn said(entry: &EntryDetail) -> Said<'_> {
     Said {
+        entry: Some(entry.row.id),
         link: &entry.row.link,
         peer: &entry.row.peer,
         received: entry.row.received,

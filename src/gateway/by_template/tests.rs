@@ -62,6 +62,7 @@ impl Rig {
 
 fn said(text: &str) -> Said<'_> {
     Said {
+        entry: None,
         link: "his",
         peer: "192.0.2.1:1",
         received: Timestamp::from_micros(RECEIVED, true),

@@ -133,7 +133,7 @@ impl Pairing {
         let guess = || {
             let link = self.understanding.link(&stored.link);
             link.map(|link| {
-                let (codec, context) = (link.codec(), context(&link, stored.received));
+                let (codec, context) = (link.codec(), context(&link, stored.received, Some(stored.id)));
                 candidates::guesses(
                     &self.shelf.library(),
                     codec.word(),
@@ -343,6 +343,7 @@ fn card(profile: &FirmwareProfile) -> ProfileCard {
 /// The parts of a kept entry that reading it needs.
 fn said(entry: &EntryDetail) -> Said<'_> {
     Said {
+        entry: Some(entry.row.id),
         link: &entry.row.link,
         peer: &entry.row.peer,
         received: entry.row.received,

@@ -50,6 +50,7 @@ mod tests {
 
     fn sender(bytes: &[u8], topic: Option<&str>, peer: &str) -> String {
         let said = Said {
+            entry: None,
             link: "l",
             peer,
             received: Timestamp::from_micros(0, true),

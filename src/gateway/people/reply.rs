@@ -12,7 +12,7 @@ impl People {
     /// What answers a kept frame, if it asks for patients on a link that may.
     pub(in crate::gateway) async fn reply(&self, frame: &Frame) -> Option<Reply> {
         let link = self.understanding.link(&frame.link).filter(|link| link.answers_patients)?;
-        let context = context(&link, frame.received);
+        let context = context(&link, frame.received, None);
         let issuers = self.understanding.issuers();
         let query = guarded(|| query(&frame.bytes, context.charset, issuers))??;
         let found = match self.found(&query).await {

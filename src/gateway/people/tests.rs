@@ -44,6 +44,7 @@ impl Ward {
     async fn hear(&mut self, bytes: &[u8]) -> Result<String, String> {
         self.entry += 1;
         let said = Said {
+            entry: None,
             link: "his",
             peer: "p",
             received: TestClock::at(1_773_477_000_000_000).now(),

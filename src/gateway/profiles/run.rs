@@ -86,6 +86,7 @@ fn on_entry(
     let gone = || Refusal::Conflict(format!("link \"{}\" is no longer there", entry.row.link));
     let link = understanding.link(&entry.row.link).ok_or_else(gone)?;
     let said = Said {
+        entry: Some(entry.row.id),
         link: &entry.row.link,
         peer: &entry.row.peer,
         received: entry.row.received,
@@ -93,7 +94,7 @@ fn on_entry(
         topic: entry.topic.as_deref(),
         sha256: entry.sha256,
     };
-    let context = context(&link, said.received);
+    let context = context(&link, said.received, said.entry);
     let decode = |by: &FirmwareProfile| written(&by.decode(said.bytes, said.topic, &context));
     let understood = understanding.read_with(&link, profile, &said);
     let (mut held, mut ignored) = (None, None);

@@ -66,7 +66,9 @@ fn translated(
     zone: &str,
     entry: &EntryDetail,
 ) -> TemplateRan {
-    let link = understanding.link(&entry.row.link).map(|link| context(&link, entry.row.received));
+    let link = understanding
+        .link(&entry.row.link)
+        .map(|link| context(&link, entry.row.received, Some(entry.row.id)));
     let Some(link) = link.or_else(|| LinkContext::new(&entry.row.link, zone, entry.row.received)) else {
         return TemplateRan { detail: Some("the site's zone is unknown".into()), ..TemplateRan::default() };
     };

@@ -61,6 +61,7 @@ fn nothing(detail: String) -> Comparison {
 
 fn said(entry: &EntryDetail) -> Said<'_> {
     Said {
+        entry: Some(entry.row.id),
         link: &entry.row.link,
         peer: &entry.row.peer,
         received: entry.row.received,

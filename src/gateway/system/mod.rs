@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::connector::Later;
 use crate::gateway::again::Again;
 pub(super) use backups::put_in_place;
+pub(super) use settings::local as local_time;
 
 /// The box as the gateway keeps it.
 pub(super) struct System {

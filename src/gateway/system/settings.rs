@@ -20,7 +20,7 @@ impl System {
 }
 
 /// Time at the site with its offset, such as `2026-03-14T14:00:00+05:30[Asia/Kolkata]`.
-fn local(now: Timestamp, zone: &str) -> String {
+pub(in crate::gateway) fn local(now: Timestamp, zone: &str) -> String {
     let at = jiff::Timestamp::from_microsecond(now.micros).ok();
     let at = at.zip(TimeZone::get(zone).ok()).map(|(at, zone)| at.to_zoned(zone));
     at.and_then(|at| at.round(jiff::Unit::Second).ok()).map_or_else(|| now.rfc3339(), |at| at.to_string())
@@ -50,6 +50,7 @@ fn site(config: &Config) -> Vec<Line> {
     let site = &config.site;
     let mut lines = vec![
         ("site.name", site.name.clone(), "Name of the clinic or ward, shown on the desk"),
+        ("site.gateway", or_none(site.gateway.as_deref()), "Name of this box at the site"),
         ("site.zone", site.zone.clone(), "Time zone of devices that state no offset"),
         (
             "site.patient_system",

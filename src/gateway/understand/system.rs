@@ -31,7 +31,7 @@ impl Understanding {
     /// the frame, and then none of it is told.
     pub(super) fn read_system(&self, link: &Link, system: &SystemReads, said: &Said<'_>) -> Understood {
         let reading = || {
-            let context = context(link, said.received);
+            let context = context(link, said.received, said.entry);
             let batch = hl7v2::batch(said.bytes);
             if batch.messages.is_empty() {
                 return Understood::unread(said, "not HL7", Meaning::Hold("not HL7: no MSH".into()));
@@ -97,7 +97,7 @@ impl Understanding {
         text: &str,
         withdrawn: bool,
     ) -> Option<Vec<Resource>> {
-        let context = context(link, said.received);
+        let context = context(link, said.received, said.entry);
         let translator = self.translator(link, system, &context)?;
         let batch = hl7v2::batch(said.bytes);
         let parsed = batch.messages.iter().map(|bytes| Message::parse(bytes, context.charset).message);
@@ -226,6 +226,7 @@ mod tests {
         let templates = Arc::new(template::Library::embedded().unwrap());
         let understanding = Understanding::new(vec![link], gateway, false).translating(templates);
         understanding.read(&Said {
+            entry: None,
             link: "his",
             peer: "192.0.2.1:1",
             received: Timestamp::from_micros(1_773_477_000_000_000, true),

@@ -55,6 +55,7 @@ impl Worklist {
     pub(super) async fn reply(&self, frame: &Frame) -> Option<Reply> {
         let link = self.understanding.link(&frame.link)?;
         let said = Said {
+            entry: None,
             link: &frame.link,
             peer: &frame.peer,
             received: frame.received,
@@ -63,7 +64,7 @@ impl Worklist {
             sha256: [0; 32],
         };
         let page = self.understanding.page(&link, &said).ok().filter(|page| page.answers_queries())?;
-        let context = context(&link, frame.received);
+        let context = context(&link, frame.received, None);
         let query = guarded(|| page.query(&frame.bytes, &context))??;
         let told = match self.told(&link, &page, &query).await {
             Ok(told) => told,

@@ -110,6 +110,7 @@ async fn a_query_is_answered_from_the_list_again_and_again_until_the_results_are
 async fn measure(lab: &Worklist, message: &str) {
     let link = lab.understanding.link("chem").unwrap();
     let said = Said {
+        entry: None,
         link: "chem",
         peer: "p",
         received: lab.now(),

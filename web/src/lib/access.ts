@@ -282,6 +282,7 @@ const MEANINGS: Readonly<Record<string, Message>> = {
   'upstreams.change': m('change where results go'),
   'backup.make': m('make and restore backups'),
   'settings.change': m('change how the box is set'),
+  'site.change': m('name the box and its site, set its time zone'),
   'break-glass.use': m('look beyond the own places in an emergency'),
 };
 

@@ -12,6 +12,7 @@ const day = (...entries: (number | null)[]): Day => ({
     entries: n === null ? null : of(n),
     held: of(n === 7 ? 2 : 0),
   })),
+  off: [],
 });
 
 describe('the last 24 hours of a link', () => {
@@ -36,6 +37,25 @@ describe('the last 24 hours of a link', () => {
     expect(strip.gap).toBeNull();
     expect(strip.cells[1]?.entries).toBeNull();
     expect(stripOf(day(1, 1), 'other').entries).toBe(0);
+  });
+
+  it('tells a box that was off from a link that was silent', () => {
+    const at = (quarter: number) => new Date(NOON + quarter * QUARTER_MS).toISOString();
+    const shown = { ...day(4, 0, 0, 0, 0, 2, 1), off: [{ from: at(1.4), until: at(3.6) }] };
+    const strip = stripOf(shown, 'icu');
+    expect(strip.cells.map(({ off }) => off)).toEqual([false, true, true, true, false, false, false]);
+    expect([strip.off, strip.silent]).toEqual([3, 1]);
+    expect(strip.gap).toEqual({ from_ms: NOON + 4 * QUARTER_MS, until_ms: NOON + 5 * QUARTER_MS });
+    expect(isGap(strip, 2)).toBe(false);
+    expect(pathsOf(strip, 20).off.match(/M/g)).toHaveLength(3);
+  });
+
+  it('does not call a quarter off in which an entry came', () => {
+    const shown = {
+      ...day(1, 5, 1),
+      off: [{ from: day(1, 1).quarters[1]!.begins, until: '2026-11-22T12:29:00Z' }],
+    };
+    expect(stripOf(shown, 'icu').off).toBe(0);
   });
 
   it('shows one entry beside a thousand, and nothing for none', () => {

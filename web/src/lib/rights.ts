@@ -15,6 +15,7 @@ const WORDS = {
   upstreams: 'upstreams.change',
   backup: 'backup.make',
   settings: 'settings.change',
+  site: 'site.change',
   emergency: 'break-glass.use',
 } as const;
 

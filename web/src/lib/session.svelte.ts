@@ -4,6 +4,7 @@ import { api, type Session, type Setup } from './api';
 import { startLive, stopLive } from './live.svelte';
 import { asProblem, type Problem } from './problem';
 import { may } from './rights';
+import { go, route } from './router.svelte';
 
 /** Only a hint that a session may exist: without it there is nothing to ask the gateway for. */
 const HINT = 'bedside.session';
@@ -61,6 +62,8 @@ export async function enter(): Promise<void> {
   session = fresh;
   ended = false;
   if (setup?.needed) setup = { ...setup, needed: false };
+  // Whoever can finish the set-up is led on to it, until it was begun.
+  if (fresh.setup?.untouched && route.path === '/') go('/setup', { replace: true });
   if (fresh.stage === 'in' && may(fresh.permissions, 'look')) startLive(sessionEnded);
 }
 

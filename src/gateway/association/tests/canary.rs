@@ -159,6 +159,7 @@ fn device_key(device: usize) -> String {
 impl Rig {
     fn read(&self, link: &str, text: &str, received: i64) -> Understood {
         self.understanding.read(&Said {
+            entry: None,
             link,
             peer: "rig",
             received: Timestamp::from_micros(received, true),
