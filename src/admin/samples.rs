@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::live::{ProfileView, Sighting, UpstreamStanding, UpstreamState};
 use crate::clock::Timestamp;
 use crate::device::{
-    ClockSource, Coding, Component, Device, Domain, Identifier, LOINC, Measurement, MeasurementStatus,
-    Metric, MetricClass, Moment, Offset, Person, Precision, Report, ResultStatus, UCUM, Unit, Value,
+    ClockSource, Coding, Component, Decimal, Device, Domain, Identifier, LOINC, Measurement,
+    MeasurementStatus, Metric, MetricClass, Moment, Offset, Person, Precision, Report, ResultStatus, UCUM,
+    Unit, Value,
 };
 
 /// 2026-11-22T12:00:00Z, the beginning of all tests here.
@@ -54,6 +55,14 @@ pub(super) fn measurement(metric: Arc<Metric>, value: Value, second: i64) -> Mea
 
 pub(super) fn heart_rate(value: &str, second: i64) -> Measurement {
     measurement(metric("8867-4", "Heart rate"), numeric(value, "/min"), second)
+}
+
+/// Three samples of 20 ms, the second of them missing.
+pub(super) fn pleth(second: i64) -> Measurement {
+    let (origin, factor, period_ms) = (Decimal::new(0, 0), Decimal::new(1, -1), Decimal::new(20, 0));
+    let samples = vec![Some(10), None, Some(20)];
+    let wave = Value::SampleArray { origin, factor, period_ms, unit: None, samples };
+    measurement(metric("150452", "Pleth"), wave, second)
 }
 
 pub(super) fn blood_pressure(systolic: &str, diastolic: &str) -> Measurement {

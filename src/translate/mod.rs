@@ -39,7 +39,7 @@ pub(crate) use list::key;
 pub use provenance::{Correction, provenance};
 pub(crate) use subject::{leading, own_patient_system, patient};
 pub(crate) use time::date_time;
-pub use waveform::join_waveforms;
+pub use waveform::{join_waveforms, sample_nanos};
 
 /// Code system of the tags Bedside puts on resources.
 pub const TAGS: &str = "urn:bedside:tag";

@@ -61,7 +61,7 @@ struct Wave {
 impl Wave {
     fn of(measurement: &Measurement) -> Option<Self> {
         let Value::SampleArray { period_ms, samples, .. } = &measurement.value else { return None };
-        let sample = nanos(*period_ms).filter(|nanos| *nanos > 0)?;
+        let sample = sample_nanos(*period_ms)?;
         let count = i128::try_from(samples.len()).ok()?;
         Some(Self { from: i128::from(measurement.taken.micros) * 1_000, sample, count })
     }
@@ -71,10 +71,11 @@ impl Wave {
     }
 }
 
-/// Milliseconds as nanoseconds; `None` for what no sample period is.
-fn nanos(period_ms: Decimal) -> Option<i128> {
+/// A sample period in nanoseconds; `None` for what no sample period is.
+pub fn sample_nanos(period_ms: Decimal) -> Option<i128> {
     let whole = period_ms.times(Decimal::new(1_000_000, 0))?.rounded(0);
-    whole.mantissa.checked_mul(10_i128.checked_pow(u32::try_from(whole.exponent).ok()?)?)
+    let nanos = whole.mantissa.checked_mul(10_i128.checked_pow(u32::try_from(whole.exponent).ok()?)?)?;
+    (nanos > 0).then_some(nanos)
 }
 
 /// The end of an array that does not say one: its last sample lasts one sample period.

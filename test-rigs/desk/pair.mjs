@@ -399,29 +399,35 @@ export class PairWalk {
   async worklist(simulated) {
     const { page, tally } = this;
     const specimen = `W-${Date.now()}`;
+    const ready = () =>
+      page.evaluate(() => document.activeElement?.id === "order-specimen");
     await this.toPage("Worklist");
+    await tally.check(
+      "the page opens ready for the scanner, and nothing takes the focus away",
+      async () => {
+        await eventually(15_000, "the focus", ready);
+        await page.waitForTimeout(300);
+        must(await ready(), "the focus went elsewhere");
+      },
+    );
     await tally.check(
       "a scanner alone adds an order: Enter moves on",
       async () => {
-        await page.locator("#order-specimen").focus();
         await page.keyboard.type(`${specimen}\nGLU\nCREA\n`, { delay: 5 });
-        must(
-          (await page
-            .getByRole("list", { name: "Tests of this order" })
-            .getByRole("listitem")
-            .count()) === 2,
-          "no chips",
+        await eventually(
+          15_000,
+          "a chip for each test",
+          async () =>
+            (await page
+              .getByRole("list", { name: "Tests of this order" })
+              .getByRole("listitem")
+              .count()) === 2,
         );
         await page.keyboard.press("Enter");
         await page.keyboard.press("Enter");
         await page.getByText(`Added: specimen ${specimen}`).waitFor();
         await page.locator("tr", { hasText: specimen }).waitFor();
-        must(
-          await page.evaluate(
-            () => document.activeElement?.id === "order-specimen",
-          ),
-          "not ready for the next tube",
-        );
+        must(await ready(), "not ready for the next tube");
       },
     );
     await tally.check(

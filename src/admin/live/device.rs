@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::clock::{ClockView, DeviceClock};
 use super::trend::{Budget, Ring, Trend};
 use super::view::{DeviceDetail, DeviceView, MetricName, Point, ValueView};
+use super::wave::{Strip, Wave, WaveBudget};
 use super::{METRICS_MAX, Sighting};
 use crate::admin::explain::{Part, parts, when};
 use crate::clock::Timestamp;
@@ -24,6 +25,13 @@ pub(super) struct DeviceState {
     clock: DeviceClock,
 }
 
+/// What all devices together may keep.
+#[derive(Default)]
+pub(super) struct Budgets {
+    points: Budget,
+    waves: WaveBudget,
+}
+
 struct MetricState {
     /// Its place in the order in which the device first said them.
     order: usize,
@@ -31,6 +39,8 @@ struct MetricState {
     ring: Ring,
     /// Whether a number was ever seen, so that there is something to draw.
     numeric: bool,
+    /// Its samples, where it is a wave.
+    strip: Strip,
 }
 
 impl DeviceState {
@@ -63,7 +73,7 @@ impl DeviceState {
         &mut self,
         report: &Report,
         sighting: &Sighting<'_>,
-        budget: &mut Budget,
+        budgets: &mut Budgets,
     ) -> Vec<Point> {
         // A frame may be shown again after a start or a replay: the newest one says who and where.
         if sighting.received >= self.view.last_seen {
@@ -75,7 +85,8 @@ impl DeviceState {
         for measurement in &report.measurements {
             for part in parts(measurement) {
                 let code = code(&part, measurement, &mut names);
-                if let Some(value) = self.value(code.clone(), &part, measurement, budget) {
+                if let Some(value) = self.value(code.clone(), &part, measurement, sighting.received, budgets)
+                {
                     points.push(Point {
                         device: self.view.key.clone(),
                         code,
@@ -118,7 +129,8 @@ impl DeviceState {
         code: String,
         part: &Part<'_>,
         measurement: &Measurement,
-        budget: &mut Budget,
+        received: Timestamp,
+        budgets: &mut Budgets,
     ) -> Option<Decimal> {
         if self.metrics.len() >= METRICS_MAX && !self.metrics.contains_key(&code) {
             return None;
@@ -143,10 +155,12 @@ impl DeviceState {
             last: new.clone(),
             ring: Ring::default(),
             numeric: false,
+            strip: Strip::default(),
         });
+        metric.strip.push(&measurement.taken, part.value.0, received, &mut budgets.waves);
         metric.numeric |= number.is_some();
         if metric.numeric {
-            metric.ring.push(taken, number, budget);
+            metric.ring.push(taken, number, &mut budgets.points);
         }
         // What was measured earlier and came later is history, not the last value.
         if new.taken.micros >= metric.last.taken.micros {
@@ -198,9 +212,22 @@ impl DeviceState {
         })
     }
 
-    pub(super) fn give_back(&self, budget: &mut Budget) {
+    /// The last seconds of the waves it says.
+    pub(super) fn waves(&self, seconds: u32) -> Vec<Wave> {
+        let waves = self.in_order().into_iter().filter(|metric| !metric.strip.is_empty());
+        let told = waves.map(|MetricState { last, strip, .. }| Wave {
+            code: last.code.clone(),
+            label: last.label.clone(),
+            unit: last.unit.clone(),
+            pieces: strip.pieces(seconds),
+        });
+        told.collect()
+    }
+
+    pub(super) fn give_back(&self, budgets: &mut Budgets) {
         for metric in self.metrics.values() {
-            metric.ring.give_back(budget);
+            metric.ring.give_back(&mut budgets.points);
+            metric.strip.give_back(&mut budgets.waves);
         }
     }
 }

@@ -8,6 +8,7 @@ mod device;
 mod trend;
 mod verdict;
 mod view;
+mod wave;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +22,13 @@ use crate::device::{Identifier, Report};
 
 use super::store::Backlog;
 pub use clock::ClockView;
-use device::DeviceState;
-use trend::Budget;
+use device::{Budgets, DeviceState};
 pub use trend::Trend;
 pub use view::{
     AlarmView, DeviceDetail, DeviceView, LinkView, MetricName, Overview, Point, Severity, UpstreamView,
     ValueView,
 };
+pub use wave::{WAVE_SECONDS, Wave};
 
 /// Most devices shown; the one silent for longest makes room.
 pub const DEVICES_MAX: usize = 1_000;
@@ -63,7 +64,7 @@ struct State {
     devices: HashMap<String, DeviceState>,
     alarms: BTreeMap<String, AlarmView>,
     upstream: Option<UpstreamStanding>,
-    budget: Budget,
+    budgets: Budgets,
     ready: bool,
 }
 
@@ -199,12 +200,12 @@ impl Live {
     pub fn report(&self, report: &Report, sighting: &Sighting<'_>) -> String {
         let key = report.device.key(sighting.link);
         let mut state = self.state();
-        let State { devices, budget, .. } = &mut *state;
+        let State { devices, budgets, .. } = &mut *state;
         if !devices.contains_key(&key) {
-            make_room(devices, budget);
+            make_room(devices, budgets);
         }
         let device = devices.entry(key.clone()).or_insert_with(|| DeviceState::new(&key));
-        let points = device.take(report, sighting, budget);
+        let points = device.take(report, sighting, budgets);
         drop(state);
         if self.points.receiver_count() > 0 {
             for point in points {
@@ -297,6 +298,11 @@ impl Live {
         self.state().devices.get(key)?.trend(code, minutes, now)
     }
 
+    /// The last seconds of each wave of a device.
+    pub fn waves(&self, key: &str, seconds: u32) -> Option<Vec<Wave>> {
+        self.state().devices.get(key).map(|device| device.waves(seconds))
+    }
+
     /// How it stands with upstream, in short and in full.
     pub fn upstream(&self) -> (UpstreamView, Option<UpstreamStanding>) {
         let standing = self.state().upstream.clone();
@@ -324,13 +330,13 @@ fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn make_room(devices: &mut HashMap<String, DeviceState>, budget: &mut Budget) {
+fn make_room(devices: &mut HashMap<String, DeviceState>, budgets: &mut Budgets) {
     if devices.len() < DEVICES_MAX {
         return;
     }
     let silent = devices.iter().min_by_key(|(_, device)| device.last_seen()).map(|(key, _)| key.clone());
     if let Some(device) = silent.and_then(|key| devices.remove(&key)) {
-        device.give_back(budget);
+        device.give_back(budgets);
     }
 }
 

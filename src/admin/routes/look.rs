@@ -16,7 +16,7 @@ use crate::admin::answer::{Problem, json};
 use crate::admin::desk::Desk;
 use crate::admin::explain::{Explained, StoredFrame};
 use crate::admin::json::{words, words_or_null};
-use crate::admin::live::{DeviceDetail, Overview, Trend, UpstreamView};
+use crate::admin::live::{DeviceDetail, Overview, Trend, UpstreamView, WAVE_SECONDS, Wave};
 use crate::admin::raw::Raw;
 use crate::admin::segments::Segments;
 use crate::admin::store::{
@@ -158,6 +158,25 @@ pub(super) async fn trend(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem
     let minutes = call.number("minutes", 1..=TREND_MINUTES_MAX)?.unwrap_or(TREND_MINUTES);
     let trend = desk.services.live.trend(call.parameter()?, code, minutes);
     trend.map(|trend| json(&trend)).ok_or_else(Problem::not_found)
+}
+
+/// The waves of a device.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeviceWaves)]
+struct Waves {
+    waves: Vec<Wave>,
+}
+
+pub(super) const WAVES: Says = says("deviceWaves", DEVICES, "The last seconds of each wave of a device")
+    .asks(&[number("seconds", 1, WAVE_SECONDS as i64, "how far back; 20 when it is not said")])
+    .gives::<Waves>(200, "The waves; for a look, not for a record");
+
+/// `GET /api/v1/devices/{key}/waves?seconds=20`
+pub(super) async fn waves(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    desk.sight(call.presence()?).await?.check(Some(call.parameter()?))?;
+    let seconds = call.number("seconds", 1..=WAVE_SECONDS)?.unwrap_or(WAVE_SECONDS);
+    let waves = desk.services.live.waves(call.parameter()?, seconds).ok_or_else(Problem::not_found)?;
+    Ok(json(&Waves { waves }))
 }
 
 const STATES: &[&str] = &["waiting", "sent", "accepted", "held"];

@@ -40,6 +40,9 @@ pub(super) const ROUTES: &[Route] = &[
     get("/api/v1/devices/{key}/trend", LOOK, |desk, call| Box::pin(look::trend(desk, call)))
         .says(look::TREND)
         .by_place(),
+    get("/api/v1/devices/{key}/waves", LOOK, |desk, call| Box::pin(look::waves(desk, call)))
+        .says(look::WAVES)
+        .by_place(),
     get("/api/v1/entries", READ, |desk, call| Box::pin(look::entries(desk, call)))
         .says(look::ENTRIES)
         .by_place(),

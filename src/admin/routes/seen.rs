@@ -47,6 +47,7 @@ const SHOWN: &[(Method, &str, Shows)] = &[
     get("/api/v1/live", "live.view", "values of all devices"),
     get("/api/v1/devices/{key}", "device.view", "device {}"),
     get("/api/v1/devices/{key}/trend", "device.view", "device {}"),
+    get("/api/v1/devices/{key}/waves", "device.view", "device {}"),
     get("/api/v1/entries", "entry.list", "entries"),
     get("/api/v1/entries/{id}", "entry.view", "entry {}"),
     get("/api/v1/entries/{id}/hl7", "entry.view", "entry {}"),

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::Rig;
 use super::client::Connection;
 use crate::admin::live::ProfileView;
-use crate::admin::samples::{heart_rate, report, sighting};
+use crate::admin::samples::{heart_rate, pleth, report, sighting};
 
 /// Reads a stream of server-sent events as it comes.
 struct Listener(Connection, String);
@@ -122,7 +122,7 @@ async fn streams_are_limited_and_a_place_comes_back_when_one_leaves() {
 }
 
 #[tokio::test]
-async fn a_device_has_a_page_and_a_trend_under_its_own_key() {
+async fn a_device_has_a_page_a_trend_and_waves_under_its_own_key() {
     let rig = Rig::with_anna().await;
     let profile = ProfileView { verified: "simulator".into(), ..ProfileView::default() };
     for second in 0..3 {
@@ -136,8 +136,19 @@ async fn a_device_has_a_page_and_a_trend_under_its_own_key() {
         rig.client.get("/api/v1/devices/ACME%2FMon%201%2F42/trend?code=8867-4&minutes=5").await.json();
     assert_eq!(trend["points"].as_array().unwrap().len(), 3);
     assert_eq!(trend["points"][0][0], 1_795_348_800_000_i64);
+    let waves = rig.client.get("/api/v1/devices/ACME%2FMon%201%2F42/waves").await.json();
+    assert_eq!(waves, json!({ "waves": [] }), "it says none yet");
+    rig.live.report(&report("42", vec![pleth(3)]), &sighting(&profile, 3));
+    let waves = rig.client.get("/api/v1/devices/ACME%2FMon%201%2F42/waves?seconds=5").await.json();
+    let piece = json!({ "from_us": 1_795_348_803_000_000_i64, "period_ns": 20_000_000, "origin": 0.0, "factor": 0.1, "samples": [10, null, 20] });
+    assert_eq!(
+        waves["waves"],
+        json!([{ "code": "150452", "label": "Pleth", "unit": null, "pieces": [piece] }])
+    );
     for (path, status) in [
         ("/api/v1/devices/nobody", 404),
+        ("/api/v1/devices/nobody/waves", 404),
+        ("/api/v1/devices/ACME%2FMon%201%2F42/waves?seconds=21", 400),
         ("/api/v1/devices/ACME%2FMon%201%2F42/trend", 400),
         ("/api/v1/devices/ACME%2FMon%201%2F42/trend?code=x", 404),
         ("/api/v1/devices/ACME%2FMon%201%2F42/trend?code=8867-4&minutes=0", 400),

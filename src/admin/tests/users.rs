@@ -245,6 +245,7 @@ async fn what_is_of_another_place_is_not_there_whatever_id_is_asked_for() {
         ("POST", "/api/v1/entries/1/replay"),
         ("GET", "/api/v1/devices/ACME%2FMon%201%2F42"),
         ("GET", "/api/v1/devices/ACME%2FMon%201%2F42/trend?code=8867-4"),
+        ("GET", "/api/v1/devices/ACME%2FMon%201%2F42/waves"),
         ("GET", "/api/v1/associations/devices/ACME%2FMon%201%2F42"),
         ("POST", "/api/v1/associations/1/end"),
     ] {
