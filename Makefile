@@ -19,7 +19,7 @@ endif
 help:            ## What can be made here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: web        ## Build and run the demo: six simulated devices, a FHIR server, the desk
+demo: web        ## Build and run the demo: seven simulated devices, a FHIR server, the desk
 	cargo build --bin bedside
 	./target/debug/bedside demo
 

@@ -1,4 +1,4 @@
-//! The demo: six simulated devices and a stranger to pair, that speak their real protocols over ptys, TCP and MQTT, a small FHIR + SMART
+//! The demo: seven simulated devices and a stranger to pair, that speak their real protocols over ptys, TCP and MQTT, a small FHIR + SMART
 //! server, a hospital system that admits patients, an EHR that takes HL7 v2, and the box between them, in one process and a throw-away folder. The rigs and `bedside simulate` use
 //! its parts.
 
@@ -33,21 +33,24 @@ const KIT_USER: &str = "kit-gateway";
 const KIT_TOPIC: &str = "kits/ward-3/vitals";
 
 /// The simulated devices: link name, firmware profile, seconds between messages.
-const DEVICES: [(&str, &str, u64); 6] = [
+const DEVICES: [(&str, &str, u64); 7] = [
     ("icu-monitor", "ihe/pcd01-monitor", 2),
     ("oximeter", OXIMETER, 1),
     ("chemistry-analyser", ANALYSER, 7),
     ("vital-signs-kit", KIT, 4),
     ("chemistry-analyser-2", CHEMISTRY, 9),
     ("scale", SCALE, 11),
+    ("finger-clip", PLETH, 1),
 ];
 const OXIMETER: &str = "masimo/ascii1";
+/// The one with a wave: 75 samples a second.
+const PLETH: &str = "nonin/oem3";
 const ANALYSER: &str = "generic/astm-analyser";
 const KIT: &str = "ble-gateway/vital-kit";
 const CHEMISTRY: &str = "mindray/bs-chemistry";
 const SCALE: &str = "denver/line-scale";
 
-/// A seventh that nobody has paired: it waits on the Pairing page. Its identity and patient are its own.
+/// One more that nobody has paired: it waits on the Pairing page. Its identity and patient are its own.
 const STRANGER: (&str, &str, u64) = ("new-devices", "ihe/pcd01-monitor", 10);
 const STRANGER_IS: [(&str, &str); 5] = [
     ("BEDMON^00A0370000000101", "NEWMON^00A0370000000202"),
@@ -100,6 +103,7 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
     let config = config::parse(&text, "the demo's configuration").map_err(failed)?;
     let store = SecretStore::new(None, Some(secrets));
 
+    let library = Library::embedded().map_err(failed)?;
     let mut devices = tokio::task::JoinSet::new();
     for (number, (name, profile, seconds)) in DEVICES.into_iter().enumerate() {
         let place = place(&folder.0, name, profile, &ports);
@@ -109,7 +113,13 @@ pub async fn run(desk: SocketAddr, stop: Stop, console: Arc<dyn Console>) -> Res
             password: password.clone(),
             topic: Some(KIT_TOPIC.into()),
         });
-        let play = simulated(profile, &simulation(profile)?, kit, seconds, number as u64 + 1)?;
+        let seed = number as u64 + 1;
+        let play = match profile {
+            PLETH => {
+                played(profile, Script::of(&library, profile, seed).map_err(failed)?, kit, seconds, seed)?
+            }
+            _ => simulated(profile, &simulation(profile)?, kit, seconds, seed)?,
+        };
         devices.spawn(play.run(place, clock.clone(), stop.clone(), |_, _| ()));
     }
     let place = Place::Dial(local(ports.newcomers).to_string());
@@ -168,6 +178,7 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
          [[link]]\nname = \"chemistry-analyser-2\"\nprofile = \"{CHEMISTRY}\"\nmllp = {{ listen = \"127.0.0.1:{chemistry}\" }}\n\
          [[link]]\nname = \"{newcomers}\"\nprofile = \"by-sender\"\nmllp = {{ listen = \"127.0.0.1:{door}\" }}\n\
          [[link]]\nname = \"scale\"\nprofile = \"{SCALE}\"\nserial = {{ port = \"{folder}/scale\" }}\n{p4}\
+         [[link]]\nname = \"finger-clip\"\nprofile = \"{PLETH}\"\nserial = {{ port = \"{folder}/finger-clip\" }}\n{p5}\
          [[link]]\nname = \"admissions\"\nprofile = \"hl7-system\"\nmllp = {{ listen = \"127.0.0.1:{admissions}\" }}\n\
          [[destination]]\nname = \"ward-ehr\"\nmllp = {{ address = \"127.0.0.1:{ehr}\" }}\n\
          receiver = {{ application = \"EHR\", facility = \"DEMO\" }}\n\
@@ -183,12 +194,13 @@ fn configuration(folder: &Path, desk: SocketAddr, base: &str, ports: &Ports) -> 
         door = ports.newcomers,
         p2 = patient(2),
         p4 = patient(4),
+        p5 = patient(5),
     )
 }
 
 fn place(folder: &Path, name: &str, profile: &str, ports: &Ports) -> Place {
     let port = match profile {
-        OXIMETER | SCALE | ANALYSER => return Place::Pty(folder.join(name)),
+        OXIMETER | SCALE | ANALYSER | PLETH => return Place::Pty(folder.join(name)),
         CHEMISTRY => ports.chemistry,
         KIT => ports.broker,
         _ => ports.monitors,

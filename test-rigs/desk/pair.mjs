@@ -138,10 +138,10 @@ export class PairWalk {
             .locator("article")
             .filter({ hasText: "NEWMON" })
             .filter({ has: page.locator(".number") });
-          const seventh = page
+          const eighth = page
             .locator("article")
             .filter({ has: page.locator(".number") });
-          return (await cards.count()) > 0 || (await seventh.count()) >= 7;
+          return (await cards.count()) > 0 || (await eighth.count()) >= 8;
         });
         await this.toPage("Pairing");
       });

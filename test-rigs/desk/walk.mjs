@@ -233,6 +233,30 @@ async function device(simulated) {
     );
   });
   await look("device-table", simulated);
+  await tally.check("a wave is drawn, goes on, and can be held", async () => {
+    const known = await context.request.get(`${flags.base}/api/v1/devices`);
+    const { devices } = await known.json();
+    const { key } = devices.find(({ key, label }) =>
+      /OEM III|Pulse oximeter/.test(`${key} ${label}`),
+    );
+    await page.goto(`${flags.base}/device?key=${encodeURIComponent(key)}`);
+    const until = page.locator(".strips .until");
+    await page
+      .locator(".strips .chart[aria-label*='seconds: lowest'] canvas")
+      .first()
+      .waitFor({ timeout: wait_ms });
+    const before = await until.innerText();
+    await eventually(
+      wait_ms,
+      "newer samples",
+      async () => (await until.innerText()) !== before,
+    );
+    await page.getByRole("button", { name: "Pause" }).first().click();
+    const held = await until.innerText();
+    await page.waitForTimeout(2500);
+    must((await until.innerText()) === held, "it went on");
+  });
+  await look("device-waves", simulated);
 }
 
 /** The list of devices, the tablet's view of one, and the labels to print. */

@@ -472,6 +472,22 @@ const ROUTES = [
   ],
   [
     'GET',
+    /^\/devices\/([^/]+)\/waves$/,
+    (_, res, [key], terms) => {
+      const { link } = deviceOf(key);
+      const seconds = Number(terms.get('seconds') ?? 20);
+      const from_us = (Math.floor(Date.now() / 1000) - seconds) * 1e6;
+      const samples = Array.from({ length: seconds * 75 }, (_, i) => {
+        const at = (from_us / 1e6 + i / 75) * 2 * Math.PI * 1.2;
+        return Math.round(140 + 70 * Math.sin(at) + 22 * Math.sin(2 * at + 1));
+      });
+      const pieces = [{ from_us, period_ns: 13_333_333, origin: 0, factor: 1, samples }];
+      const waves = [{ code: '150452', label: 'Plethysmogram', unit: null, pieces }];
+      send(res, 200, { waves: link === 'oximeter' ? waves : [] });
+    },
+  ],
+  [
+    'GET',
     /^\/entries$/,
     (_, res, __, terms) =>
       send(res, 200, ward.page({ ...asked(terms), limit: Number(terms.get('limit') ?? 50) })),

@@ -26,6 +26,8 @@ export type Alarm = Told['Alarm'];
 export type Overview = Told['Overview'];
 export type LivePoint = Told['LivePoint'];
 export type Trend = Told['Trend'];
+export type Wave = Told['Wave'];
+export type DeviceWaves = Told['DeviceWaves'];
 export type EntryState = Told['EntryState'];
 export type Entry = Told['Entry'];
 export type EntryPage = Told['EntryPage'];
@@ -208,6 +210,8 @@ export const api = {
   device: (key: string) => read('/api/v1/devices/{key}', { path: { key } }),
   trend: (key: string, code: string, minutes: number) =>
     read('/api/v1/devices/{key}/trend', { path: { key }, query: { code, minutes } }),
+  waves: (key: string, seconds: number) =>
+    read('/api/v1/devices/{key}/waves', { path: { key }, query: { seconds } }),
   entries: (filter: EntryFilter, limit = 50) =>
     read('/api/v1/entries', { query: { ...filter, state: filter.state as EntryState, limit } }),
   async entry(id: EntryId): Promise<EntryDetail> {
