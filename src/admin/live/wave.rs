@@ -21,7 +21,7 @@ const SAMPLES_TOTAL: usize = 2_000_000;
 const PIECES_MAX: usize = 1_024;
 
 /// How evenly pieces of a device without a clock arrive.
-const ON_THE_WAY: i64 = 250_000;
+const ON_THE_WAY: i64 = 400_000;
 /// What a time of whole seconds leaves open.
 const WHOLE_SECOND: i64 = 1_000_000;
 
@@ -281,7 +281,7 @@ mod tests {
             [(0, 675), (2_700, 250)],
             "what overlaps by more is cut where the next begins"
         );
-        assert_eq!(say(4_000), [(0, 675), (2_700, 250), (4_000, 250)], "and more than that is a gap");
+        assert_eq!(say(4_000), [(0, 625), (2_500, 250), (4_000, 250)], "and more than that is a gap");
     }
 
     #[test]

@@ -1,129 +1,19 @@
 // Accounts, second factors and users: the gateway's HTTP contract, typed, and what a browser does for passkeys.
 
-import { change, load, seg } from './api';
+import { ask, read, write, type Told } from './api';
 import { m, translated, type Message } from './i18n';
 
-export type Stage = 'in' | 'factor' | 'password' | 'enrol';
-export type FactorKind = 'totp' | 'passkey' | 'recovery';
-
-export interface Entered {
-  username: string;
-  stage: Stage;
-  factors: FactorKind[];
-}
-
-export interface Factor {
-  id: number;
-  kind: 'totp' | 'passkey';
-  label: string;
-  site: string | null;
-  created: string;
-  last_used: string | null;
-}
-
-export interface Account {
-  username: string;
-  source: 'local' | 'ldap' | 'oidc';
-  factors: Factor[];
-  recovery_left: number;
-  required: boolean;
-  /** The desk was opened by a name that passkeys can be bound to. */
-  passkeys: boolean;
-}
-
-export interface NewTotp {
-  secret: string;
-  uri: string;
-  svg: string;
-}
-
+export type Entered = Told['LetIn'];
+export type Account = Told['Account'];
+export type NewTotp = Told['TotpBegun'];
 /** Codes are there when this was the first factor; they are shown once. */
-export interface Enrolled {
-  recovery: string[] | null;
-  stage: Stage;
-}
-
-export interface OpenSession {
-  id: number;
-  user: string;
-  current: boolean;
-  stage: Stage;
-  began: string;
-  last_used: string;
-  ends: string;
-  from: string;
-  agent: string | null;
-}
-
-export interface ApiToken {
-  id: number;
-  user: string;
-  name: string;
-  permissions: string[];
-  created: string;
-  expires: string;
-  last_used: string | null;
-}
-
-export interface User {
-  name: string;
-  role: string;
-  source: 'local' | 'ldap' | 'oidc';
-  disabled: boolean;
-  created: string;
-  last_login: string | null;
-  factors: ('totp' | 'passkey')[];
-  recovery_left: number;
-  must_change: boolean;
-  places: string[] | null;
-  devices: string[] | null;
-  permissions: string[] | null;
-  own_role: string | null;
-  sessions: number;
-  tokens: ApiToken[];
-  break_glass: { reason: string; until: string } | null;
-}
-
-export interface Users {
-  users: User[];
-  roles: { role: string; permissions: string[] }[];
-  /** Of the clinic's own, from the configuration. */
-  own_roles: {
-    name: string;
-    permissions: string[];
-    places: string[] | null;
-    devices: string[] | null;
-  }[];
-  permissions: { word: string; means: string }[];
-  policy: { second_factor: string[] };
-}
-
-export interface UserChange {
-  role?: string;
-  disabled?: boolean;
-  places?: string[] | null;
-  devices?: string[] | null;
-  permissions?: string[] | null;
-  own_role?: string | null;
-}
-
-interface Challenge {
-  challenge: string;
-  rp_id: string;
-  credentials: string[];
-  timeout_ms: number;
-}
-
-interface NewPasskey {
-  challenge: string;
-  rp: { id: string; name: string };
-  user: { id: string; name: string; display: string };
-  exclude: string[];
-  algorithms: number[];
-  timeout_ms: number;
-}
-
-const json = async <T>(answer: Promise<Response>): Promise<T> => (await (await answer).json()) as T;
+export type Enrolled = Told['Enrolled'];
+export type OpenSession = Told['OpenSession'];
+export type ApiToken = Told['ApiToken'];
+export type User = Told['User'];
+export type Role = Told['NewUser']['role'];
+export type Users = Told['Users'];
+export type UserChange = Told['UserChange'];
 
 /** base64url without padding, as WebAuthn's data travels. */
 export function toBase64url(bytes: ArrayBuffer): string {
@@ -142,13 +32,15 @@ export const picture = (svg: string): string => `data:image/svg+xml;base64,${bto
 const known = (ids: string[]): PublicKeyCredentialDescriptor[] =>
   ids.map((id) => ({ type: 'public-key', id: fromBase64url(id) }));
 
+const prove = (body: Told['Proof']): Promise<Entered> => write('/api/v1/factor/prove', { body });
+
 export const access = {
-  login: (username: string, password: string) => json<Entered>(change('/login', { username, password })),
-  totp: (code: string, remember = false) => json<Entered>(change('/factor/prove', { totp: code, remember })),
-  recovery: (code: string) => json<Entered>(change('/factor/prove', { recovery: code })),
-  password: (password: string) => json<Entered>(change('/factor/prove', { password })),
+  login: (username: string, password: string) => write('/api/v1/login', { body: { username, password } }),
+  totp: (code: string, remember = false) => prove({ totp: code, remember }),
+  recovery: (code: string) => prove({ recovery: code }),
+  password: (password: string) => prove({ password }),
   async passkey(remember = false): Promise<Entered> {
-    const asked = await json<Challenge>(change('/factor/challenge'));
+    const asked = await write('/api/v1/factor/challenge', {});
     const found = (await navigator.credentials.get({
       publicKey: {
         challenge: fromBase64url(asked.challenge),
@@ -165,19 +57,19 @@ export const access = {
       authenticator_data: toBase64url(answer.authenticatorData),
       signature: toBase64url(answer.signature),
     };
-    return json<Entered>(change('/factor/prove', { passkey, remember }));
+    return prove({ passkey, remember });
   },
 
   /** Asks for a fresh proof, if one is owed: before a link that cannot ask by itself. */
   async fresh() {
-    await change('/factor/fresh');
+    await ask('/api/v1/factor/fresh', {});
   },
 
-  account: () => load<Account>('/account'),
-  beginTotp: () => json<NewTotp>(change('/account/totp/begin')),
-  addTotp: (code: string, label: string) => json<Enrolled>(change('/account/totp', { code, label })),
+  account: () => read('/api/v1/account'),
+  beginTotp: () => write('/api/v1/account/totp/begin', {}),
+  addTotp: (code: string, label: string) => write('/api/v1/account/totp', { body: { code, label } }),
   async addPasskey(label: string): Promise<Enrolled> {
-    const asked = await json<NewPasskey>(change('/account/passkey/begin'));
+    const asked = await write('/api/v1/account/passkey/begin', {});
     const made = (await navigator.credentials.create({
       publicKey: {
         challenge: fromBase64url(asked.challenge),
@@ -197,48 +89,47 @@ export const access = {
     const answer = made.response as AuthenticatorAttestationResponse;
     const client_data = toBase64url(answer.clientDataJSON);
     const attestation = toBase64url(answer.attestationObject);
-    return json<Enrolled>(change('/account/passkey', { label, client_data, attestation }));
+    return write('/api/v1/account/passkey', { body: { label, client_data, attestation } });
   },
-  newCodes: async () => (await json<{ recovery: string[] }>(change('/account/recovery'))).recovery,
+  newCodes: async () => (await write('/api/v1/account/recovery', {})).recovery,
   async removeFactor(id: number) {
-    await change(`/account/factors/${id}/remove`);
+    await ask('/api/v1/account/factors/{id}/remove', { path: { id } });
   },
   async changePassword(old: string, fresh: string) {
-    await change('/account/password', { old, new: fresh });
+    await ask('/api/v1/account/password', { body: { old, new: fresh } });
   },
-  sessions: async () => (await load<{ sessions: OpenSession[] }>('/account/sessions')).sessions,
+  sessions: async () => (await read('/api/v1/account/sessions')).sessions,
   async endSession(id: number) {
-    await change(`/account/sessions/${id}/end`);
+    await ask('/api/v1/account/sessions/{id}/end', { path: { id } });
   },
-  endOthers: async () => (await json<{ ended: number }>(change('/account/sessions/end-others'))).ended,
-  tokens: () => load<{ tokens: ApiToken[]; may: string[] }>('/account/tokens'),
+  endOthers: async () => (await write('/api/v1/account/sessions/end-others', {})).ended,
+  tokens: () => read('/api/v1/account/tokens'),
   addToken: (name: string, permissions: string[], days: number) =>
-    json<ApiToken & { token: string }>(change('/account/tokens', { name, permissions, days })),
+    write('/api/v1/account/tokens', { body: { name, permissions, days } }),
   async revokeToken(id: number) {
-    await change(`/account/tokens/${id}/revoke`);
+    await ask('/api/v1/account/tokens/{id}/revoke', { path: { id } });
   },
   breakGlass: (reason: string, minutes: number) =>
-    json<{ until: string }>(change('/break-glass', { reason, minutes })),
+    write('/api/v1/break-glass', { body: { reason, minutes } }),
   async endBreakGlass() {
-    await change('/break-glass/end');
+    await ask('/api/v1/break-glass/end', {});
   },
 
-  users: () => load<Users>('/users'),
-  addUser: (username: string, role: string) =>
-    json<{ username: string; password: string | null }>(change('/users', { username, role })),
+  users: () => read('/api/v1/users'),
+  addUser: (username: string, role: Role) => write('/api/v1/users', { body: { username, role } }),
   async changeUser(name: string, what: UserChange) {
-    await change(`/users/${seg(name)}/change`, what);
+    await ask('/api/v1/users/{name}/change', { path: { name }, body: what });
   },
   newPassword: async (name: string) =>
-    (await json<{ password: string }>(change(`/users/${seg(name)}/password`))).password,
+    (await write('/api/v1/users/{name}/password', { path: { name } })).password,
   async resetFactors(name: string) {
-    await change(`/users/${seg(name)}/factors/reset`);
+    await ask('/api/v1/users/{name}/factors/reset', { path: { name } });
   },
   async removeUser(name: string) {
-    await change(`/users/${seg(name)}/remove`);
+    await ask('/api/v1/users/{name}/remove', { path: { name } });
   },
   async endSessions(name: string) {
-    await change(`/users/${seg(name)}/sessions/end`);
+    await ask('/api/v1/users/{name}/sessions/end', { path: { name } });
   },
 };
 

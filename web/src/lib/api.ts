@@ -121,13 +121,8 @@ async function once(path: string, init: RequestInit, patience_ms: number): Promi
   return response;
 }
 
-export async function load<T>(path: string): Promise<T> {
-  const response = await call(path, { headers: { Accept: 'application/json' } });
-  return (await response.json()) as T;
-}
-
 /** A call that changes something: same origin, with the header no foreign page can set. */
-export async function change(path: string, body?: object, patience_ms?: number): Promise<Response> {
+async function change(path: string, body?: object, patience_ms?: number): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json', 'X-Bedside-Csrf': '1' };
   if (body) headers['Content-Type'] = 'application/json';
   return call(path, { method: 'POST', headers, body: body ? JSON.stringify(body) : null }, patience_ms);
