@@ -219,6 +219,18 @@ async function device(simulated) {
       /lowest/.test(await page.locator(".range").innerText()),
     );
   });
+  await tally.check(
+    "its last message is shown with the values marked in its bytes",
+    async () => {
+      await page.getByRole("button", { name: "Show the last message" }).click();
+      await page.locator("pre.text mark .says").first().waitFor();
+      await page
+        .getByRole("button", { name: "Mark values", pressed: true })
+        .click();
+      must((await page.locator("pre.text mark").count()) === 0, "still marked");
+      await page.getByRole("button", { name: "Mark values" }).click();
+    },
+  );
   await look("device", simulated);
   await tally.check("the trend has a table and can be paused", async () => {
     await page.getByRole("button", { name: "Pause" }).click();
