@@ -30,6 +30,12 @@ pub trait System: Send + Sync {
     fn restore(&self, who: String, name: String) -> Later<'_, Result<Job, Refusal>>;
     /// Every setting with its value and where that stands.
     fn settings(&self) -> Later<'_, Result<Settings, Refusal>>;
+    /// How it stands with the program of this box.
+    fn update(&self) -> Later<'_, Result<UpdateState, Refusal>>;
+    /// Takes a piece of an update file; `at`: where it belongs, 0 begins anew. How much there is.
+    fn upload_update(&self, at: u64, piece: Bytes) -> Later<'_, Result<u64, Refusal>>;
+    /// Begins to install what was brought in; `start`: and then to start it.
+    fn install_update(&self, who: String, start: bool) -> Later<'_, Result<Job, Refusal>>;
     /// Ends everything in order and starts anew.
     fn restart(&self) -> Later<'_, Result<(), Refusal>>;
 }
@@ -45,6 +51,32 @@ pub struct Backups {
     pub needs_bytes: u64,
     /// The job that runs, or the last one.
     pub job: Option<Job>,
+}
+
+/// How it stands with the program of this box.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct UpdateState {
+    /// As much of an update file as was brought in.
+    pub incoming_bytes: u64,
+    /// Something starts the box again when it ends.
+    pub starts_again: bool,
+    /// The update that is started next; none: the package's own program.
+    pub chosen: Option<Chosen>,
+    /// The installation that runs, or the last one.
+    pub job: Option<Job>,
+}
+
+/// A program that came by an update.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ChosenUpdate)]
+pub struct Chosen {
+    /// None where it cannot be verified.
+    pub release: Option<u64>,
+    pub version: Option<String>,
+    /// It ran well for long enough.
+    pub proved: bool,
+    /// How often it was started.
+    pub tried: u32,
 }
 
 /// A backup on this box.
@@ -107,7 +139,7 @@ pub struct Setting {
 }
 
 fn job_kind() -> Object {
-    words(&["backup", "check", "restore"])
+    words(&["backup", "check", "restore", "update"])
 }
 
 fn job_state() -> Object {

@@ -48,6 +48,15 @@ impl Again {
     /// Ends this round soon, and begins another.
     pub(super) fn ask(self: &Arc<Self>) {
         self.wanted.store(true, Ordering::Release);
+        self.end_soon();
+    }
+
+    /// Ends the box soon, for good: what keeps it running starts the program that is chosen then.
+    pub(super) fn leave(self: &Arc<Self>) {
+        self.end_soon();
+    }
+
+    fn end_soon(self: &Arc<Self>) {
         let again = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(MOMENT).await;
@@ -104,6 +113,10 @@ mod tests {
         forward.abort();
         let (mut stop, _forward) = again.round(&outer);
         assert!(!again.is_wanted() && !stop.is_told());
+        again.leave();
+        stop.wait().await;
+        assert!(!again.is_wanted(), "not another round: the end");
+        let (mut stop, _forward) = again.round(&outer);
         switch.send_replace(true);
         stop.wait().await;
         assert!(!again.is_wanted());

@@ -188,7 +188,7 @@ impl<'a> Slots<'a> {
         disk::replace(self.disk, &path, &text).map_err(UpdateError::disk(&path))
     }
 
-    pub(super) fn make_folder(&self) -> Result<(), UpdateError> {
+    pub fn make_folder(&self) -> Result<(), UpdateError> {
         self.disk.folder(self.dir).map_err(UpdateError::disk(self.dir))
     }
 

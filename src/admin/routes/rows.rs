@@ -207,6 +207,16 @@ pub(super) const ROUTES: &[Route] = &[
         .says(system::LICENCES),
     get("/api/v1/updates", SETTINGS, |desk, call| Box::pin(system::updates(desk, call)))
         .says(system::UPDATES),
+    post("/api/v1/updates/upload", SETTINGS, PIECE_BODY, |desk, call| {
+        Box::pin(system::upload_update(desk, call))
+    })
+    .says(system::UPLOAD_UPDATE),
+    post("/api/v1/updates/install", SETTINGS, SMALL_BODY, |desk, call| {
+        Box::pin(system::install_update(desk, call))
+    })
+    .says(system::INSTALL_UPDATE)
+    .risky()
+    .in_person(),
     post("/api/v1/restart", SETTINGS, NO_BODY, |desk, call| Box::pin(system::restart(desk, call)))
         .says(system::RESTART)
         .risky(),

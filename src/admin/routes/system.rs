@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use warp::Reply;
@@ -15,9 +15,10 @@ use super::call::Call;
 use super::pair::{audited, problem};
 use super::profiles::attached;
 use super::says::{BOX, Says, number, says, word};
+use crate::admin::About;
 use crate::admin::answer::{Problem, empty, json};
 use crate::admin::desk::Desk;
-use crate::admin::system::{Backups, Job, Settings};
+use crate::admin::system::{Backups, Job, Settings, UpdateState};
 use crate::sbom as bill;
 
 /// Read and sent at once.
@@ -168,6 +169,8 @@ struct Updates {
     version: &'static str,
     /// Signed updates may be installed: `[update]` says who publishes them.
     signed: bool,
+    #[serde(flatten)]
+    state: UpdateState,
     /// Markdown.
     changelog: &'static str,
 }
@@ -177,8 +180,48 @@ pub(super) const UPDATES: Says = says("updates", BOX, "What runs here, and what 
 
 /// `GET /api/v1/updates`: what runs here, and what changed in it.
 pub(super) async fn updates(desk: Arc<Desk>, _call: Call) -> Result<Answer, Problem> {
-    let version = desk.services.about.version;
-    Ok(json(&Updates { version, signed: desk.services.about.updates, changelog: CHANGELOG }))
+    let About { version, updates: signed, .. } = desk.services.about;
+    let state = desk.services.system.update().await.map_err(problem)?;
+    Ok(json(&Updates { version, signed, state, changelog: CHANGELOG }))
+}
+
+pub(super) const UPLOAD_UPDATE: Says = says("uploadUpdate", BOX, "Brings an update file in, piece by piece")
+    .asks(&[number("at", 0, i64::MAX, "where the piece belongs; 0 begins anew")])
+    .gives::<Uploaded>(200, "How much there is")
+    .refuses(&[(409, "It cannot be so; the detail says why")]);
+
+/// `POST /api/v1/updates/upload?at=N`: one piece; the first is written down.
+pub(super) async fn upload_update(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let at = call.number("at", 0..=u64::MAX)?.unwrap_or(0);
+    let doing = desk.services.system.upload_update(at, call.body.clone());
+    let there = match at {
+        0 => audited(&desk, &call, "update.upload", String::new(), doing).await?,
+        _ => doing.await.map_err(problem)?,
+    };
+    Ok(json(&Uploaded { bytes: there }))
+}
+
+/// What is to be done with the update that was brought in.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InstallUpdate {
+    /// Start it as soon as it is installed; links are away for some seconds. Else it is started at the next start.
+    start: bool,
+}
+
+pub(super) const INSTALL_UPDATE: Says =
+    says("installUpdate", BOX, "Installs the update that was brought in, beside the program that runs")
+        .takes::<InstallUpdate>()
+        .gives::<Job>(202, "It has begun")
+        .refuses(&[(409, "It cannot be so; the detail says why")]);
+
+/// `POST /api/v1/updates/install`
+pub(super) async fn install_update(desk: Arc<Desk>, call: Call) -> Result<Answer, Problem> {
+    let wanted: InstallUpdate = call.json()?;
+    let who = call.presence()?.user.clone();
+    let doing = desk.services.system.install_update(who, wanted.start);
+    let when = if wanted.start { "start at once" } else { "for the next start" };
+    begun(audited(&desk, &call, "update.begin", when.into(), doing).await?)
 }
 
 pub(super) const SBOM: Says = says("sbom", BOX, "What this program is made of, a bill of materials")

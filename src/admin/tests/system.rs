@@ -84,6 +84,18 @@ impl System for Cellar {
         answered(Ok(Settings { settings: vec![zone], ..Settings::default() }))
     }
 
+    fn update(&self) -> Later<'_, Result<UpdateState, Refusal>> {
+        answered(Ok(UpdateState::default()))
+    }
+
+    fn upload_update(&self, at: u64, piece: Bytes) -> Later<'_, Result<u64, Refusal>> {
+        answered(Ok(at + piece.len() as u64))
+    }
+
+    fn install_update(&self, who: String, start: bool) -> Later<'_, Result<Job, Refusal>> {
+        answered(if start { Err(Refusal::Conflict("no".into())) } else { Ok(job("update", who)) })
+    }
+
     fn restart(&self) -> Later<'_, Result<(), Refusal>> {
         answered(Ok(()))
     }
@@ -118,6 +130,15 @@ async fn settings_and_the_version_are_shown_and_the_box_can_start_anew() {
     assert_eq!((&updates["source"], &updates["version"]), (&json!(null), &json!("0.1.0")));
     assert!(updates["changelog"].as_str().unwrap().contains("# "));
     assert_eq!(rig.client.post("/api/v1/restart", "").await.status, 202);
+    assert_eq!((&updates["incoming_bytes"], &updates["chosen"]), (&json!(0), &json!(null)));
+    let piece = rig.client.post("/api/v1/updates/upload?at=10", "12345").await;
+    assert_eq!(piece.json()["bytes"], 15);
+    let begun = rig.client.post("/api/v1/updates/install", r#"{"start":false}"#).await;
+    assert_eq!((begun.status, &begun.json()["kind"]), (202, &json!("update")));
+    assert_eq!(rig.client.post("/api/v1/updates/install", r#"{"start":true}"#).await.status, 409);
+    assert_eq!(rig.client.post("/api/v1/updates/install", "").await.status, 400);
+    let trail = rig.store.trail();
+    assert!(trail.contains(&"anna update.begin for the next start done".to_owned()), "{trail:?}");
 }
 
 #[tokio::test]

@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{CliError, ConfigPath, say, say_json, tell};
-use crate::buffer::{self, BufferError};
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::{self, Config};
-use crate::update::disk::{Disk, Real};
-use crate::update::install::{self, Checked, Trust};
-use crate::update::slots::{self, Slots, Snapshot};
-use crate::update::{ATTEMPTS, Release, Root, UpdateError, journal};
+use crate::buffer;
+use crate::clock::{Clock, SystemClock};
+use crate::config;
+use crate::update::install::Checked;
+use crate::update::installation::{Installation, words};
+use crate::update::{ATTEMPTS, UpdateError};
 
 const WHO: &str = "command line";
 
@@ -83,169 +82,85 @@ impl Command {
 
 pub(super) fn main(command: Command) -> Result<(), CliError> {
     match command {
-        Command::Check(arguments) => Installation::of(&arguments.config)?.check(&arguments.file),
-        Command::Install(arguments) => Installation::of(&arguments.config)?.install(&arguments.file),
-        Command::Status(arguments) => Installation::of(&arguments.config)?.status(arguments.json),
-        Command::Confirm(arguments) => Installation::of(&arguments.config)?.confirm(),
-        Command::Back(arguments) => Installation::of(&arguments.config)?.back(),
+        Command::Check(arguments) => Console::of(&arguments.config)?.check(&arguments.file),
+        Command::Install(arguments) => Console::of(&arguments.config)?.install(&arguments.file),
+        Command::Status(arguments) => Console::of(&arguments.config)?.status(arguments.json),
+        Command::Confirm(arguments) => Console::of(&arguments.config)?.confirm(),
+        Command::Back(arguments) => Console::of(&arguments.config)?.back(),
         Command::Keygen(arguments) => publisher::keygen(&arguments),
         Command::Root(arguments) => publisher::root(&arguments),
         Command::Release(arguments) => publisher::release(&arguments),
     }
 }
 
-/// This box, as updates see it.
-struct Installation {
-    config: Config,
-    dir: PathBuf,
-    now: Timestamp,
-}
+/// This box, at the command line.
+struct Console(Installation);
 
-impl Installation {
+impl Console {
     fn of(config: &ConfigPath) -> Result<Self, CliError> {
         let config = config::load(&config.config).map_err(CliError::config)?;
         launch::as_owner(&config.buffer.dir)?;
-        let dir = slots::folder(&config.buffer.dir);
-        Ok(Self { config, dir, now: SystemClock::default().now() })
-    }
-
-    fn slots(&self) -> Slots<'_> {
-        Slots::new(&self.dir, &Real)
-    }
-
-    fn anchor(&self) -> Result<Root, UpdateError> {
-        let section = self.config.update.as_ref().ok_or(UpdateError::NoAnchor)?;
-        install::anchor(&section.root).map_err(|fault| match fault {
-            UpdateError::Disk { path, source } => UpdateError::NotNow(format!(
-                "the root that [update] names cannot be read, so nobody may publish for this box: {}: {source}. It is the 1.json \
-                 of the publisher",
-                path.display()
-            )),
-            fault => fault,
-        })
-    }
-
-    fn trust(&self) -> Result<Trust, UpdateError> {
-        Trust::new(self.anchor()?, &self.slots(), self.now)
-    }
-
-    /// Writes down what came of it; what cannot be written down is not said to be done.
-    fn told<T>(&self, what: &str, done: Result<(T, String), UpdateError>) -> Result<T, CliError> {
-        let (line, answer) = match done {
-            Ok((value, detail)) => (format!("done {detail}"), Ok(value)),
-            Err(fault) => (format!("refused {fault}"), Err(CliError::failed(fault))),
-        };
-        let written = if self.config.buffer.dir.is_dir() {
-            journal::tell(&self.slots(), self.now, WHO, what, &line)
-        } else {
-            Ok(())
-        };
-        match (answer, written) {
-            (Ok(value), Ok(())) => Ok(value),
-            (Ok(_), Err(fault)) => Err(CliError::failed(format!("done, but not written down: {fault}"))),
-            (Err(fault), _) => Err(fault),
-        }
+        let root = config.update.as_ref().map(|section| section.root.as_path());
+        Ok(Self(Installation::new(&config.buffer.dir, root, SystemClock::default().now(), WHO)))
     }
 
     fn check(&self, file: &Path) -> Result<(), CliError> {
-        let checked = self.trust().and_then(|trust| install::check(file, &trust));
-        let checked = self.told("update.check", checked.map(|checked| (checked.clone(), words(&checked))))?;
+        let checked = self.0.check(file).map_err(CliError::failed)?;
         say(format!("good: {}", words(&checked)));
         unsure(&checked);
         Ok(())
     }
 
     fn install(&self, file: &Path) -> Result<(), CliError> {
-        if !self.config.buffer.dir.is_dir() {
-            return Err(CliError::failed(format!(
-                "{} is not there: start the box once before it is updated",
-                self.config.buffer.dir.display()
-            )));
-        }
-        let slots = self.slots();
-        let mut snapshotting = |release: &Release| self.snapshot(release);
-        let installed =
-            self.trust().and_then(|trust| install::install(&slots, &trust, file, &mut snapshotting));
-        let installed = installed.map(|installed| {
-            let kept = installed.snapshot.as_ref().map_or_else(String::new, |snapshot| {
-                format!(", copy of the database (schema {}) in {}", snapshot.schema, snapshot.file)
-            });
-            let words = format!("{} into slot {}{kept}", words(&installed.checked), installed.slot.name());
-            (installed, words)
-        });
-        let installed = self.told("update.install", installed)?;
+        let installed = self.0.install(file, &mut |words| tell(words)).map_err(CliError::failed)?;
         unsure(&installed.checked);
         say(format!("installed {} in slot {}", words(&installed.checked), installed.slot.name()));
         if let Some(snapshot) = &installed.snapshot {
             say(format!(
                 "the database as it is now was copied to {}",
-                slots.snapshots().join(&snapshot.file).display()
+                self.0.slots().snapshots().join(&snapshot.file).display()
             ));
         }
         say("it is started at the next start: systemctl restart bedside");
         Ok(())
     }
 
-    /// A copy of the database where the release writes a newer schema than this program, which is the one that runs.
-    fn snapshot(&self, release: &Release) -> Result<Option<Snapshot>, UpdateError> {
-        let data = &self.config.buffer.dir;
-        if release.schema <= buffer::SCHEMA || !data.join("bedside.db").exists() {
-            return Ok(None);
-        }
-        let folder = self.slots().snapshots();
-        let fail = UpdateError::disk(&folder);
-        Real.remove_folder(&folder).map_err(fail)?;
-        Real.folder(&folder).map_err(fail)?;
-        let file = format!("before-release-{}.backup", release.version);
-        tell("Copying the database, for the way back.");
-        let copied = buffer::back_up(data, &folder.join(&file), self.now, &mut |_| {});
-        let (manifest, examined) = copied.map_err(|fault: BufferError| {
-            UpdateError::NotNow(format!("the database could not be copied for the way back: {fault}"))
-        })?;
-        if !examined.sound() {
-            return Err(UpdateError::NotNow(
-                "the database is not sound, so that there would be no way back: bedside check".into(),
-            ));
-        }
-        Ok(Some(Snapshot { file, schema: manifest.schema, release: release.version }))
-    }
-
     fn confirm(&self) -> Result<(), CliError> {
-        let slots = self.slots();
+        let slots = self.0.slots();
         let done = (|| {
             let state = slots.state()?;
             let slot = state.chosen.filter(|_| !state.confirmed && state.attempts > 0).ok_or_else(|| {
                 UpdateError::NotNow("no update waits to be confirmed: one is started first".into())
             })?;
-            let found = slots.verified(slot, &self.anchor()?)?;
+            let found = slots.verified(slot, &self.0.anchor()?)?;
             slots.confirm(slot, (found.release.version, &found.target.sha256))?;
             Ok(((), format!("release {} ({})", found.release.version, found.release.product)))
         })();
-        self.told("update.confirm", done)?;
+        self.0.told("update.confirm", done).map_err(CliError::failed)?;
         say("kept");
         Ok(())
     }
 
     fn back(&self) -> Result<(), CliError> {
         let done = (|| {
-            let state = self.slots().state()?;
+            let state = self.0.slots().state()?;
             let slot = state
                 .chosen
                 .ok_or_else(|| UpdateError::NotNow("the program of the package runs already".into()))?;
-            self.slots().change(|state| {
+            self.0.slots().change(|state| {
                 state.back_wanted = Some("somebody asked for it at the command line".into())
             })?;
             Ok(((), format!("back from slot {} is wanted", slot.name())))
         })();
-        self.told("update.back", done)?;
+        self.0.told("update.back", done).map_err(CliError::failed)?;
         say("the program before is started at the next start: systemctl restart bedside");
         Ok(())
     }
 
     fn status(&self, json: bool) -> Result<(), CliError> {
-        let slots = self.slots();
+        let slots = self.0.slots();
         let state = slots.state().map_err(CliError::failed)?;
-        let anchor = self.anchor();
+        let anchor = self.0.anchor();
         let held = |slot| {
             let found = anchor.as_ref().ok().map(|anchor| slots.verified(slot, anchor));
             match found {
@@ -294,14 +209,6 @@ impl Installation {
         }
         Ok(())
     }
-}
-
-fn words(checked: &Checked) -> String {
-    let Checked { release, target, root, .. } = checked;
-    format!(
-        "release {} ({}, schema {}) for {}, root {}, SHA-256 {}",
-        release.version, release.product, release.schema, target.architecture, root.version, target.sha256
-    )
 }
 
 fn unsure(checked: &Checked) {

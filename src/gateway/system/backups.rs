@@ -23,7 +23,7 @@ const SPARE_BYTES: u64 = 256 << 20;
 /// Largest backup that is taken from elsewhere.
 const UPLOAD_MAX: u64 = 64 << 30;
 
-fn disk(fault: std::io::Error) -> Refusal {
+pub(super) fn disk(fault: std::io::Error) -> Refusal {
     Refusal::Failed(fault.to_string())
 }
 
@@ -35,7 +35,7 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-fn free_bytes(path: &Path) -> u64 {
+pub(super) fn free_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
@@ -74,10 +74,10 @@ impl System {
     }
 
     /// The job that is told from now on; one at a time.
-    fn begin(&self, kind: &'static str, name: &str, by: String) -> Result<Job, Refusal> {
+    pub(super) fn begin(&self, kind: &'static str, name: &str, by: String) -> Result<Job, Refusal> {
         if self.again.job().is_some_and(|job| job.state == "running") {
             return Err(Refusal::Conflict(
-                "another backup, check or restoration is running: wait for it".into(),
+                "another backup, check, restoration or update is running: wait for it".into(),
             ));
         }
         let job = Job {

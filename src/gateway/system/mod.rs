@@ -2,6 +2,7 @@
 
 mod backups;
 mod settings;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use crate::admin::command::Refusal;
-use crate::admin::system::{self, Backups, Job, Setting, Settings};
+use crate::admin::system::{self, Backups, Job, Setting, Settings, UpdateState};
 use crate::buffer::Buffer;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::Config;
@@ -25,6 +26,8 @@ pub(super) struct System {
     /// The buffer's folder, and that of backups in it.
     dir: PathBuf,
     folder: PathBuf,
+    /// The root of `[update]`: who may publish programs for this box.
+    publisher: Option<PathBuf>,
     clock: SharedClock,
     again: Arc<Again>,
     zone: String,
@@ -40,6 +43,7 @@ impl System {
             buffer,
             dir: config.buffer.dir.clone(),
             folder: config.buffer.dir.join("backups"),
+            publisher: config.update.as_ref().map(|update| update.root.clone()),
             clock,
             again,
             zone: config.site.zone.clone(),
@@ -81,6 +85,18 @@ impl system::System for System {
 
     fn settings(&self) -> Later<'_, Result<Settings, Refusal>> {
         Box::pin(async { Ok(self.told()) })
+    }
+
+    fn update(&self) -> Later<'_, Result<UpdateState, Refusal>> {
+        Box::pin(async { self.update_state() })
+    }
+
+    fn upload_update(&self, at: u64, piece: Bytes) -> Later<'_, Result<u64, Refusal>> {
+        Box::pin(self.update_taken(at, piece))
+    }
+
+    fn install_update(&self, who: String, start: bool) -> Later<'_, Result<Job, Refusal>> {
+        Box::pin(async move { self.begin_update(who, start) })
     }
 
     fn restart(&self) -> Later<'_, Result<(), Refusal>> {

@@ -5,6 +5,7 @@ use crate::admin::system::System as _;
 use crate::buffer::NewFrame;
 use crate::clock::{Clock, TestClock};
 use crate::config;
+use crate::update::rig::Publisher;
 
 const NOW: i64 = 1_773_477_000_000_000;
 
@@ -147,4 +148,65 @@ async fn a_setting_says_where_it_stands() {
     let of = |key: &str| told.settings.iter().find(|setting| setting.key == key).unwrap();
     assert_eq!((of("site.zone").value.as_str(), of("site.zone").source), ("Asia/Kolkata", "file"));
     assert_eq!((of("site.simulated").value.as_str(), of("site.simulated").source), ("no", "default"));
+}
+
+fn with_publisher(publisher: &Publisher) -> Rig {
+    let mut rig = rig();
+    let root = rig.dir.path().join("root.json");
+    std::fs::write(&root, &publisher.roots[0]).unwrap();
+    rig.system.publisher = Some(root);
+    rig
+}
+
+impl Rig {
+    async fn bring(&self, update: &std::path::Path) {
+        let bytes = std::fs::read(update).unwrap();
+        let mut at = 0;
+        for piece in bytes.chunks(100) {
+            at = self.system.upload_update(at, Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        assert_eq!(at, bytes.len() as u64);
+        assert_eq!(self.system.update().await.unwrap().incoming_bytes, at);
+    }
+}
+
+#[tokio::test]
+async fn an_update_is_brought_in_piece_by_piece_and_installed_for_the_next_start() {
+    let publisher = Publisher::new();
+    let rig = with_publisher(&publisher);
+    let none = rig.system.install_update("anna".into(), false).await.unwrap_err();
+    assert!(matches!(&none, Refusal::Conflict(why) if why.contains("bring one in")), "{none:?}");
+    rig.bring(&publisher.update(7, b"another program")).await;
+    let gap = rig.system.upload_update(1_000_000, Bytes::from_static(b"x")).await.unwrap_err();
+    assert!(matches!(&gap, Refusal::Conflict(why) if why.contains("begins there")), "{gap:?}");
+    let now = rig.system.install_update("anna".into(), true).await.unwrap_err();
+    assert!(matches!(&now, Refusal::Conflict(why) if why.contains("nothing starts")), "{now:?}");
+    rig.system.install_update("anna".into(), false).await.unwrap();
+    let job = rig.ended().await;
+    assert_eq!((job.state, job.kind), ("done", "update"), "{}", job.detail);
+    let state = rig.system.update().await.unwrap();
+    let chosen = state.chosen.unwrap();
+    assert_eq!((chosen.release, chosen.proved, chosen.tried), (Some(7), false, 0));
+    assert_eq!((state.incoming_bytes, state.starts_again), (0, false), "the file is not kept twice");
+    let told = std::fs::read_to_string(rig.dir.path().join("program/told.ndjson")).unwrap();
+    assert!(told.contains("\"anna\"") && told.contains("update.install"), "{told}");
+}
+
+#[tokio::test]
+async fn what_its_publisher_did_not_sign_is_refused_with_the_reason_and_not_kept() {
+    let publisher = Publisher::new();
+    let rig = with_publisher(&publisher);
+    rig.bring(&Publisher::new().update(7, b"somebody else's")).await;
+    rig.system.install_update("anna".into(), false).await.unwrap();
+    let job = rig.ended().await;
+    assert_eq!(job.state, "failed");
+    assert!(job.detail.contains("signatures"), "{}", job.detail);
+    let state = rig.system.update().await.unwrap();
+    assert!(state.chosen.is_none() && state.incoming_bytes == 0);
+    let nobody = rig_without_publisher().await;
+    assert!(matches!(&nobody, Refusal::Conflict(why) if why.contains("takes no updates")), "{nobody:?}");
+}
+
+async fn rig_without_publisher() -> Refusal {
+    rig().system.upload_update(0, Bytes::from_static(b"x")).await.unwrap_err()
 }

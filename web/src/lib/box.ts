@@ -87,6 +87,15 @@ export const box = {
   },
   settings: () => read('/api/v1/settings'),
   updates: () => read('/api/v1/updates'),
+  /** Brings an update file in, piece by piece; `told` hears how much is there. */
+  async bringUpdate(file: Blob, told: (share: number) => void) {
+    for (let at = 0; at < file.size; at += PIECE) {
+      const init = { method: 'POST', headers: { 'X-Bedside-Csrf': '1' }, body: file.slice(at, at + PIECE) };
+      await call(`/updates/upload${query({ at })}`, init, 60_000);
+      told(Math.min(1, (at + PIECE) / file.size));
+    }
+  },
+  install: (start: boolean) => write('/api/v1/updates/install', { body: { start } }),
   async restart() {
     await ask('/api/v1/restart', {});
   },
