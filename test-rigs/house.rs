@@ -469,10 +469,10 @@ fn a_paper_that_claims_what_no_test_shows_is_found() {
 
 /// Names of query parameters a route may take. None holds a patient's name, number or birth date: what is searched for comes in
 /// a body. `who` is a user of the desk, `code` a code of a metric.
-const QUERY: [&str; 25] = [
+const QUERY: [&str; 26] = [
     "after", "at", "before", "code", "device", "entry", "from", "kind", "limit", "link", "manifest",
-    "message", "minutes", "name", "outcome", "profile", "reason", "state", "to", "type", "unmasked", "until",
-    "what", "who", "zone",
+    "message", "minutes", "seconds", "name", "outcome", "profile", "reason", "state", "to", "type",
+    "unmasked", "until", "what", "who", "zone",
 ];
 
 #[test]

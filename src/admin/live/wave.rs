@@ -277,8 +277,8 @@ mod tests {
         say(930);
         assert_eq!(say(2_060), [(0, 750)]);
         assert_eq!(
-            say(2_700),
-            [(0, 675), (2_700, 250)],
+            say(2_500),
+            [(0, 625), (2_500, 250)],
             "what overlaps by more is cut where the next begins"
         );
         assert_eq!(say(4_000), [(0, 625), (2_500, 250), (4_000, 250)], "and more than that is a gap");
