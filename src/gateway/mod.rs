@@ -11,6 +11,7 @@ mod clock_keeper;
 mod deliver;
 mod desk;
 mod ingest;
+pub mod installation;
 mod links;
 mod metrics;
 mod numbers;

@@ -27,7 +27,6 @@
 pub mod archive;
 pub mod disk;
 pub mod install;
-pub mod installation;
 pub mod journal;
 pub mod metadata;
 pub mod publish;

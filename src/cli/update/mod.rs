@@ -11,8 +11,8 @@ use super::{CliError, ConfigPath, say, say_json, tell};
 use crate::buffer;
 use crate::clock::{Clock, SystemClock};
 use crate::config;
+use crate::gateway::installation::{Installation, words};
 use crate::update::install::Checked;
-use crate::update::installation::{Installation, words};
 use crate::update::{ATTEMPTS, UpdateError};
 
 const WHO: &str = "command line";

@@ -12,8 +12,8 @@ use super::System;
 use super::backups::{disk, free_bytes};
 use crate::admin::command::Refusal;
 use crate::admin::system::{Chosen, Job, UpdateState};
+use crate::gateway::installation::Installation;
 use crate::update::disk::Real;
-use crate::update::installation::Installation;
 use crate::update::slots::{self, Slots};
 
 /// The file that is brought in, in the folder of programs.

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, Real};
-use super::install::{self, Checked, Installed, Trust};
-use super::slots::{self, Slots, Snapshot};
-use super::{Release, Root, UpdateError, journal};
 use crate::buffer::{self, BufferError};
 use crate::clock::Timestamp;
+use crate::update::disk::{Disk, Real};
+use crate::update::install::{self, Checked, Installed, Trust};
+use crate::update::slots::{self, Slots, Snapshot};
+use crate::update::{Release, Root, UpdateError, journal};
 
 /// A box and somebody who does something about its programs.
 pub struct Installation {
