@@ -43,10 +43,8 @@ tcp = { listen = "127.0.0.1:${box.device}" }
 ${more(box.dir)}`,
     );
     box.log = "";
-    box.process = spawn(binary, ["run", "--config", file], {
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    box.process.stderr.on("data", (text) => (box.log += text));
+    box.command = [binary, "run", "--config", file];
+    box.begin();
     box.code = await eventually(20_000, "the set-up code", () => {
       if (box.process.exitCode !== null) throw new Error(box.log);
       return /One-time set-up code for the first account: (\S+)/.exec(
@@ -54,6 +52,15 @@ ${more(box.dir)}`,
       )?.[1];
     });
     return box;
+  }
+
+  /** Starts it as a service manager does; it knows that it is started again when it ends. */
+  begin() {
+    const managed = 'export SYSTEMD_EXEC_PID=$$; exec "$0" "$@"';
+    this.process = spawn("sh", ["-c", managed, ...this.command], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    this.process.stderr.on("data", (text) => (this.log += text));
   }
 
   /** A pulse oximeter's line; each second of its clock is another measurement. */
