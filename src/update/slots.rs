@@ -240,6 +240,20 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// Why not.
     pub fn verified(&self, slot: Slot, anchor: &Root) -> Result<Found, UpdateError> {
+        let (release, target) = self.signed(slot, anchor)?;
+        let path = self.program(slot);
+        let (length, sum) = sum_of(&path, target.length).map_err(UpdateError::disk(&path))?;
+        if (length, sum.as_str()) != (target.length, target.sha256.as_str()) {
+            return Err(UpdateError::Mismatch(format!("what lies in slot {} was changed", slot.name())));
+        }
+        Ok(Found { release, target, path })
+    }
+
+    /// What its publisher signed for a slot; the program itself is not read.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn signed(&self, slot: Slot, anchor: &Root) -> Result<(Release, Target), UpdateError> {
         let folder = self.of(slot);
         let root = follow(anchor, &roots_in(&folder.join("root"))).0;
         let path = folder.join("release.json");
@@ -251,12 +265,7 @@ impl<'a> Slots<'a> {
                 slot.name()
             ))
         })?;
-        let path = self.program(slot);
-        let (length, sum) = sum_of(&path, target.length).map_err(UpdateError::disk(&path))?;
-        if (length, sum.as_str()) != (target.length, target.sha256.as_str()) {
-            return Err(UpdateError::Mismatch(format!("what lies in slot {} was changed", slot.name())));
-        }
-        Ok(Found { release, target, path })
+        Ok((release, target))
     }
 
     /// The chosen program proved itself: from now on nothing older is taken.

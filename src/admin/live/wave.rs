@@ -143,13 +143,14 @@ impl Strip {
     /// Drops what is too old or too much.
     fn shorten(&mut self, budget: &mut WaveBudget) {
         let oldest = self.end().saturating_sub(SPAN);
-        loop {
-            let kept: usize = self.0.iter().map(|run| run.samples.len()).sum();
+        let mut kept = self.samples();
+        while let Some(first) = self.0.front() {
             let much = kept > SAMPLES_MAX || self.0.len() > PIECES_MAX || budget.0 > SAMPLES_TOTAL;
-            match self.0.front() {
-                Some(first) if much || first.end() <= oldest => budget.0 -= first.samples.len(),
-                _ => return,
+            if !much && first.end() > oldest {
+                return;
             }
+            kept -= first.samples.len();
+            budget.0 -= first.samples.len();
             self.0.pop_front();
         }
     }
@@ -190,8 +191,11 @@ impl Strip {
 
     /// Gives its samples back to the box.
     pub(super) fn give_back(&self, budget: &mut WaveBudget) {
-        let kept: usize = self.0.iter().map(|run| run.samples.len()).sum();
-        budget.0 = budget.0.saturating_sub(kept);
+        budget.0 = budget.0.saturating_sub(self.samples());
+    }
+
+    fn samples(&self) -> usize {
+        self.0.iter().map(|run| run.samples.len()).sum()
     }
 }
 

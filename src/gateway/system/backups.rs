@@ -23,7 +23,7 @@ const SPARE_BYTES: u64 = 256 << 20;
 /// Largest backup that is taken from elsewhere.
 const UPLOAD_MAX: u64 = 64 << 30;
 
-pub(super) fn disk(fault: std::io::Error) -> Refusal {
+fn disk(fault: std::io::Error) -> Refusal {
     Refusal::Failed(fault.to_string())
 }
 
@@ -37,6 +37,21 @@ fn is_name(name: &str) -> bool {
 
 pub(super) fn free_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Writes a piece of a file that is brought in where it belongs, 0 beginning it anew; how much of it is there then.
+pub(super) fn put_piece(path: &Path, at: u64, piece: &[u8]) -> Result<u64, Refusal> {
+    let mut options = fs::OpenOptions::new();
+    let mut file =
+        options.write(true).create(at == 0).truncate(at == 0).mode(0o600).open(path).map_err(disk)?;
+    let there = file.metadata().map_err(disk)?.len();
+    if there != at {
+        return Err(Refusal::Conflict(format!("{there} bytes are here, so the next piece begins there")));
+    }
+    file.seek(SeekFrom::Start(at)).map_err(disk)?;
+    file.write_all(piece).map_err(disk)?;
+    file.sync_all().map_err(disk)?;
+    Ok(at + piece.len() as u64)
 }
 
 impl System {
@@ -246,18 +261,7 @@ impl System {
                     "a backup of that name is here already: remove it first, or name the file otherwise";
                 return Err(Refusal::Conflict(why.into()));
             }
-            let mut file =
-                fs::OpenOptions::new().write(true).create(at == 0).mode(0o600).open(&path).map_err(disk)?;
-            let there = file.metadata().map_err(disk)?.len();
-            if there != at {
-                return Err(Refusal::Conflict(format!(
-                    "{there} bytes are here, so the next piece begins there"
-                )));
-            }
-            file.seek(SeekFrom::Start(at)).map_err(disk)?;
-            file.write_all(&piece).map_err(disk)?;
-            file.sync_all().map_err(disk)?;
-            Ok(end)
+            put_piece(&path, at, &piece)
         };
         tokio::task::spawn_blocking(write).await.map_err(|fault| Refusal::Failed(fault.to_string()))?
     }

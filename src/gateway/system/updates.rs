@@ -2,14 +2,12 @@
 //! started by whoever keeps the box running.
 
 use std::fs;
-use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use super::System;
-use super::backups::{disk, free_bytes};
+use super::backups::{free_bytes, put_piece};
 use crate::admin::command::Refusal;
 use crate::admin::system::{Chosen, Job, UpdateState};
 use crate::gateway::installation::Installation;
@@ -43,11 +41,12 @@ impl System {
         let state = Slots::new(&programs, &Real).state();
         let state = state.map_err(|fault| Refusal::Failed(fault.to_string()))?;
         let chosen = state.chosen.map(|slot| {
-            let found = self.installation("").anchor();
-            let found = found.and_then(|anchor| Slots::new(&programs, &Real).verified(slot, &anchor)).ok();
+            // Its metadata alone: this is asked every second, and each start verifies the program.
+            let anchor = self.installation("").anchor();
+            let signed = anchor.and_then(|anchor| Slots::new(&programs, &Real).signed(slot, &anchor)).ok();
             Chosen {
-                release: found.as_ref().map(|found| found.release.version),
-                version: found.map(|found| found.release.product.clone()),
+                release: signed.as_ref().map(|(release, _)| release.version),
+                version: signed.map(|(release, _)| release.product),
                 proved: state.confirmed,
                 tried: state.attempts,
             }
@@ -80,8 +79,7 @@ impl System {
             return Err(Refusal::Conflict(why.into()));
         }
         self.refuse_while_installing()?;
-        let end = at.saturating_add(piece.len() as u64);
-        if end > INCOMING_MAX {
+        if at.saturating_add(piece.len() as u64) > INCOMING_MAX {
             return Err(Refusal::Conflict("the file is larger than is taken here".into()));
         }
         if free_bytes(&self.dir) < piece.len() as u64 + SPARE_BYTES {
@@ -90,24 +88,7 @@ impl System {
         let (programs, path) = (self.programs(), self.incoming());
         let write = move || -> Result<u64, Refusal> {
             Slots::new(&programs, &Real).make_folder().map_err(|fault| Refusal::Failed(fault.to_string()))?;
-            let mut options = fs::OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(at == 0)
-                .truncate(at == 0)
-                .mode(0o600)
-                .open(&path)
-                .map_err(disk)?;
-            let there = file.metadata().map_err(disk)?.len();
-            if there != at {
-                return Err(Refusal::Conflict(format!(
-                    "{there} bytes are here, so the next piece begins there"
-                )));
-            }
-            file.seek(SeekFrom::Start(at)).map_err(disk)?;
-            file.write_all(&piece).map_err(disk)?;
-            file.sync_all().map_err(disk)?;
-            Ok(end)
+            put_piece(&path, at, &piece)
         };
         tokio::task::spawn_blocking(write).await.map_err(|fault| Refusal::Failed(fault.to_string()))?
     }

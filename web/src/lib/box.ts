@@ -33,7 +33,7 @@ export type Settings = Told['Settings'];
 export type Updates = Told['Updates'];
 
 const FAR_MS = 120_000;
-/** A piece of a backup that is brought in. */
+/** A piece of a file that is brought in. */
 const PIECE = 2 << 20;
 
 export const setup = {
@@ -61,6 +61,20 @@ export interface Bill {
   }[];
 }
 
+/** Brings a file in, piece by piece; `told` hears how much is there. */
+async function bring(
+  path: string,
+  file: Blob,
+  terms: Record<string, string | undefined>,
+  told: (share: number) => void,
+) {
+  for (let at = 0; at < file.size; at += PIECE) {
+    const init = { method: 'POST', headers: { 'X-Bedside-Csrf': '1' }, body: file.slice(at, at + PIECE) };
+    await call(`${path}${query({ at, ...terms })}`, init, 60_000);
+    told(Math.min(1, (at + PIECE) / file.size));
+  }
+}
+
 export const box = {
   bill: async () => (await (await call('/sbom', {})).json()) as Bill,
   backups: () => read('/api/v1/backups'),
@@ -74,26 +88,13 @@ export const box = {
   file: (name: string, manifest = false) => `/api/v1/backups/${seg(name)}${manifest ? '?manifest=yes' : ''}`,
   /** Brings a file in, piece by piece; `told` hears how much is there. */
   async upload(name: string, file: Blob, manifest: boolean, told: (share: number) => void) {
-    for (let at = 0; at < file.size; at += PIECE) {
-      const piece = file.slice(at, at + PIECE);
-      const terms = query({ at, manifest: manifest ? 'yes' : undefined });
-      await call(
-        `/backups/${seg(name)}/upload${terms}`,
-        { method: 'POST', headers: { 'X-Bedside-Csrf': '1' }, body: piece },
-        60_000,
-      );
-      told(Math.min(1, (at + PIECE) / file.size));
-    }
+    await bring(`/backups/${seg(name)}/upload`, file, { manifest: manifest ? 'yes' : undefined }, told);
   },
   settings: () => read('/api/v1/settings'),
   updates: () => read('/api/v1/updates'),
   /** Brings an update file in, piece by piece; `told` hears how much is there. */
   async bringUpdate(file: Blob, told: (share: number) => void) {
-    for (let at = 0; at < file.size; at += PIECE) {
-      const init = { method: 'POST', headers: { 'X-Bedside-Csrf': '1' }, body: file.slice(at, at + PIECE) };
-      await call(`/updates/upload${query({ at })}`, init, 60_000);
-      told(Math.min(1, (at + PIECE) / file.size));
-    }
+    await bring('/updates/upload', file, {}, told);
   },
   install: (start: boolean) => write('/api/v1/updates/install', { body: { start } }),
   async restart() {
