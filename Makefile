@@ -1,7 +1,7 @@
 # The one door. `make demo` and `make test` do everything on a fresh Debian with Rust and Node.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults long soak desk api static bench audit packages package release clean
+.PHONY: help demo test quick deps web peers check rust-tests rigs test-faults long soak desk api static bench audit packages package release test-release clean
 
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
@@ -76,8 +76,7 @@ api:             ## The API of the real binary against its own description
 	test-rigs/openapi/run
 
 static:          ## The static binary, and what it says of itself
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile quick --target $(HOST) --bin bedside
-	@file target/$(HOST)/quick/bedside | grep -E 'static(ally linked|-pie linked)' || { echo "the binary is not static"; exit 1; }
+	systemd/build $(HOST) quick
 	target/$(HOST)/quick/bedside selftest
 
 bench: web       ## Each figure beside its floor and its aim: target/bench/speed.{md,svg,json}
@@ -92,11 +91,14 @@ packages: static ## The Debian package on a clean Debian (as root): install, run
 package: release ## A Debian package of the static binary
 	systemd/package target/$(HOST)/release/bedside $$(dpkg --print-architecture)
 
-release: web     ## A stripped static binary: make release [TARGET=x86_64-unknown-linux-gnu]
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(or $(TARGET),$(HOST)) --bin bedside
-	@ls -l target/$(or $(TARGET),$(HOST))/release/bedside
+release: web     ## A stripped static binary: make release [TARGET=aarch64-unknown-linux-gnu|armv7-unknown-linux-gnueabihf]
+	systemd/build $(TARGET)
 	@# What it is made of, beside it; a program for another machine tells it there.
 	@target/$(or $(TARGET),$(HOST))/release/bedside sbom >target/bedside.cdx.json && ls -l target/bedside.cdx.json || rm -f target/bedside.cdx.json
+
+test-release: deps web ## What a release must show, an hour: three machines, qemu, the same bytes twice, packages (as root)
+	test-rigs/release/run
+	test-rigs/packages/run target/$(HOST)/release/bedside
 
 clean:           ## Remove what was built
 	cargo clean
