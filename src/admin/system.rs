@@ -124,6 +124,21 @@ pub struct Settings {
     pub clock_synchronised: bool,
     /// Time at the site, with its offset.
     pub local_time: String,
+    pub host: Host,
+}
+
+/// The machine the box runs on; what it does not show is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Host {
+    /// Of the disk with what is kept.
+    pub disk_bytes: Option<u64>,
+    pub disk_free_bytes: Option<u64>,
+    /// Files that can still be made there.
+    pub disk_free_files: Option<u64>,
+    /// How much of its life the disk has used by its maker's estimate, in steps of ten; 110: more than all of it.
+    pub disk_life_used_percent: Option<u8>,
+    /// Whole °C at the warmest place that is measured.
+    pub temperature_c: Option<i32>,
 }
 
 /// One setting.

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::admin::system::Host;
 use crate::buffer::{Ledger, Scrub};
 use crate::gateway::deliver::Load;
 
@@ -63,6 +64,31 @@ pub(super) struct Metrics {
     scrub: Scrubbed,
     unfinished: Gauge,
     turned_away: Gauge,
+    host: HostFigures,
+}
+
+/// The machine: a figure it does not show is absent.
+#[derive(Debug, Default)]
+struct HostFigures {
+    synchronised: Gauge,
+    /// Free bytes, free files, used life, temperature.
+    shown: [Family<Vec<(String, String)>, Gauge>; 4],
+}
+
+impl HostFigures {
+    fn register(&self, registry: &mut Registry) {
+        let about = [
+            ("disk_free_bytes", "Bytes free on the disk with what is kept"),
+            ("disk_free_files", "Files that can still be made there"),
+            ("disk_life_used_percent", "How much of its life the disk has used, by its maker's estimate"),
+            ("temperature_celsius", "The warmest place of the machine"),
+        ];
+        for ((name, help), figure) in about.into_iter().zip(&self.shown) {
+            registry.register(format!("bedside_host_{name}"), help, figure.clone());
+        }
+        let help = "1 while the kernel says that the clock follows a time server";
+        registry.register("bedside_host_clock_synchronised", help, self.synchronised.clone());
+    }
 }
 
 /// Verification of what is kept.
@@ -183,6 +209,24 @@ impl Metrics {
             scrub.passed.clone(),
         );
         self.outgoing.register(registry);
+        self.host.register(registry);
+    }
+
+    pub(super) fn host(&self, host: &Host, synchronised: bool) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let shown = [
+            host.disk_free_bytes.map(number),
+            host.disk_free_files.map(number),
+            host.disk_life_used_percent.map(i64::from),
+            host.temperature_c.map(i64::from),
+        ];
+        for (figure, shown) in self.host.shown.iter().zip(shown) {
+            match shown {
+                Some(shown) => _ = figure.get_or_create(&Vec::new()).set(shown),
+                None => figure.clear(),
+            }
+        }
+        self.host.synchronised.set(i64::from(synchronised));
     }
 
     pub(super) fn unfinished(&self, bytes: usize, turned_away: u64) {

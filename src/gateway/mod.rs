@@ -10,6 +10,7 @@ mod certificate;
 mod clock_keeper;
 mod deliver;
 mod desk;
+mod host;
 mod ingest;
 pub mod installation;
 mod links;
@@ -394,6 +395,8 @@ impl Parts {
         background.spawn(tasks, scrub::run(self.buffer.clone(), self.metrics.clone(), self.stop.clone()));
         let (live, metrics, upstream) = (self.live.clone(), self.metrics.clone(), self.upstream.clone());
         let (buffer, feeds) = (self.buffer.clone(), self.feeds.clone());
+        let (told, dir) = ((live.clone(), metrics.clone(), self.clock.clone()), config.buffer.dir.clone());
+        background.spawn(tasks, host::run(told.0, told.1, told.2, dir, self.stop.clone()));
         let watch = watch::Watch { buffer, live, metrics, upstream, feeds, unfinished };
         tasks.spawn(watch.run(self.stop.clone()));
         (intake, seen_up_to)

@@ -1,11 +1,14 @@
 //! Every setting with its value and where it stands: in the configuration file, or nowhere, so that the default holds.
 
+use std::path::Path;
+
 use jiff::tz::TimeZone;
 
 use super::System;
 use crate::admin::system::{Setting, Settings};
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::gateway::host;
 
 impl System {
     pub(super) fn told(&self) -> Settings {
@@ -15,6 +18,7 @@ impl System {
             settings: self.settings.clone(),
             clock_synchronised: now.synchronised,
             local_time: local(now, &self.zone),
+            host: host::look(Path::new("/"), &self.dir),
         }
     }
 }

@@ -291,4 +291,48 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       m('If the device knows no zone, check the zone of its link.'),
     ],
   },
+  'box-clock': {
+    name: m('The clock of this gateway follows no time server'),
+    means: m(
+      'For an hour nothing has kept the clock right. Results of devices without a clock carry the gateway’s time, and whether a device’s clock is right cannot be told. Times that devices say themselves are not touched.',
+    ),
+    steps: [
+      m(
+        'Open Settings, then Names, time zone, clock: it says what keeps the clock and what to write for a time server.',
+      ),
+      m('If the clinic’s network has a time server, see that the gateway reaches it (UDP port 123).'),
+      m('The alarm goes by itself when the clock is in sync.'),
+    ],
+  },
+  'disk-filling': {
+    name: m('The disk of this gateway is filling up'),
+    means: m(
+      'Less than 1 GB is left, or hardly any further file can be made. When it is full, senders are refused and keep what they have to say; what was answered stays.',
+    ),
+    steps: [
+      m('Remove old backups under Backups, and recordings that are no longer needed.'),
+      m('See what else lies on this disk; du -x says what takes the room.'),
+      m('Allow what is kept less room (max_bytes in [buffer]), or give the gateway a larger disk.'),
+    ],
+  },
+  'disk-worn': {
+    name: m('The disk of this gateway is worn out'),
+    means: m(
+      'By its maker’s own estimate the disk has used nine tenths of its life or more, or its spare blocks are nearly used up. It works, and may fail at any time.',
+    ),
+    steps: [
+      m('Make a backup now and keep it elsewhere.'),
+      m('Have the disk or the gateway replaced; restore the backup on the new one.'),
+    ],
+  },
+  'box-hot': {
+    name: m('This gateway is too warm'),
+    means: m(
+      'It is 80 °C or more at its warmest place: the processor slows down and the disk ages. Nothing is lost.',
+    ),
+    steps: [
+      m('Free its openings of dust and covers, and move it away from other warm devices.'),
+      m('If it has a fan, see that it turns.'),
+    ],
+  },
 };
