@@ -32,7 +32,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("mqtt5", &["connector"]),
     ("tokio_serial", &["connector"]),
     ("serialport", &["connector"]),
-    ("reqwest", &["upstream", "federation", "acme"]),
+    ("reqwest", &["upstream", "federation", "acme", "update"]),
     ("instant_acme", &["acme"]),
     ("anyhow", &["main"]),
 ];
