@@ -185,13 +185,6 @@ const site = {
   zone: unsaid('UTC'),
   file: '/etc/bedside/bedside.toml',
   local_time: '2026-11-22T14:00:00+00:00[UTC]',
-  host: {
-    disk_bytes: 31_000_000_000,
-    disk_free_bytes: 21_500_000_000,
-    disk_free_files: 1_900_000,
-    disk_life_used_percent: 20,
-    temperature_c: 47,
-  },
   earlier: [],
   kept: 1234,
   trouble: null,
