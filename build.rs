@@ -18,6 +18,9 @@ fn main() {
     println!("cargo:rustc-env=BEDSIDE_TARGET={}", var("TARGET"));
     println!("cargo:rustc-env=BEDSIDE_MADE={}", var("SOURCE_DATE_EPOCH"));
     desk();
+    if let Err(reason) = shelf(Path::new("firmware-profiles")) {
+        println!("cargo:error=the firmware profiles cannot be packed: {reason}");
+    }
     if let Err(reason) = parts() {
         println!("cargo:error=what the program is made of cannot be listed: {reason}");
     }
@@ -42,6 +45,32 @@ fn desk() {
     println!(
         "cargo:warning=the desk's pages are not built: run `npm ci --prefix web` (the desk says so until then)"
     );
+}
+
+/// Every file of the firmware profiles, each packed by itself: u16 length of the path, path, u32 length of what is packed,
+/// and that (zlib). Both numbers are big-endian; the files stand in the order of their paths.
+fn shelf(folder: &Path) -> Result<(), String> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(inner) = folders.pop() {
+        for entry in fs::read_dir(&inner).map_err(|fault| format!("{}: {fault}", inner.display()))? {
+            let path = entry.map_err(|fault| fault.to_string())?.path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    let mut all = Vec::new();
+    for path in files {
+        let told = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
+        let name = path.strip_prefix(folder).map_err(|fault| told(&fault))?.to_string_lossy().into_owned();
+        let packed = fs::read(&path).and_then(|bytes| packed(&bytes)).map_err(|fault| told(&fault))?;
+        all.extend(u16::try_from(name.len()).map_err(|fault| told(&fault))?.to_be_bytes());
+        all.extend(name.as_bytes());
+        all.extend(u32::try_from(packed.len()).map_err(|fault| told(&fault))?.to_be_bytes());
+        all.extend(packed);
+    }
+    fs::write(PathBuf::from(var("OUT_DIR")).join("firmware-profiles.packed"), all)
+        .map_err(|fault| fault.to_string())
 }
 
 /// Something the program is made of, or is made with.

@@ -6,13 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use rust_embed::RustEmbed;
-
-use super::{Fault, FirmwareProfile};
-
-#[derive(RustEmbed)]
-#[folder = "firmware-profiles/"]
-pub(super) struct Embedded;
+use super::{Fault, FirmwareProfile, packed};
 
 /// Profiles by id.
 #[derive(Clone, Debug, Default)]
@@ -69,11 +63,11 @@ impl Library {
     /// A page that is not text. What else could be wrong with one is for [`Library::check`].
     pub fn embedded() -> Result<Self, LibraryError> {
         let mut pages = BTreeMap::new();
-        for path in Embedded::iter() {
+        for path in packed::paths() {
             let Some(id) = path.strip_suffix("/profile.toml") else { continue };
-            let Some(file) = Embedded::get(&path) else { continue };
-            let text = std::str::from_utf8(&file.data)
-                .map_err(|_| LibraryError { id: id.into(), faults: Vec::new() })?;
+            let Some(file) = packed::file(path) else { continue };
+            let text =
+                std::str::from_utf8(&file).map_err(|_| LibraryError { id: id.into(), faults: Vec::new() })?;
             pages.insert(id.into(), Page::unread(text));
         }
         Ok(Self { pages })
@@ -114,17 +108,17 @@ impl Library {
 
     /// The page of this id as it is part of the program.
     pub fn shipped(id: &str) -> Option<String> {
-        let file = Embedded::get(&format!("{id}/profile.toml"))?;
-        Some(String::from_utf8_lossy(&file.data).into_owned())
+        let file = packed::file(&format!("{id}/profile.toml"))?;
+        Some(String::from_utf8_lossy(&file).into_owned())
     }
 
     /// Every file of a profile's folder that is part of the program: path in the folder and content.
     pub fn files(id: &str) -> Vec<(String, Vec<u8>)> {
         let folder = format!("{id}/");
-        let mut files: Vec<(String, Vec<u8>)> = Embedded::iter()
+        let mut files: Vec<(String, Vec<u8>)> = packed::paths()
             .filter_map(|path| {
                 let name = path.strip_prefix(&folder)?.to_owned();
-                Some((name, Embedded::get(&path)?.data.into_owned()))
+                Some((name, packed::file(path)?))
             })
             .collect();
         files.sort();
@@ -203,11 +197,11 @@ impl Library {
     pub fn captures(&self, id: &str) -> Vec<(String, Vec<u8>)> {
         let Some(profile) = self.find(id) else { return Vec::new() };
         let folder = format!("{id}/captures/");
-        let mut captures: Vec<(String, Vec<u8>)> = Embedded::iter()
+        let mut captures: Vec<(String, Vec<u8>)> = packed::paths()
             .filter_map(|path| {
                 let name = path.strip_prefix(&folder)?.to_owned();
-                let file = Embedded::get(&path).filter(|_| !name.ends_with(".golden"))?;
-                let bytes = profile.frame_of_capture(&name, &file.data)?;
+                let file = packed::file(path).filter(|_| !name.ends_with(".golden"))?;
+                let bytes = profile.frame_of_capture(&name, &file)?;
                 Some((name, bytes))
             })
             .collect();

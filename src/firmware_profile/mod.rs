@@ -12,6 +12,7 @@ mod editor_json;
 mod fault;
 mod layout;
 mod library;
+mod packed;
 mod locate;
 mod mask;
 mod metric;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::library::Embedded;
+use super::packed;
 use super::{Caveat, Library, Verified};
 
 impl fmt::Display for Verified {
@@ -27,7 +27,7 @@ impl Library {
     /// The built-in template a simulated device of this profile speaks by (`simulate.tpl`), when it has one.
     pub fn simulation(&self, id: &str) -> Option<Arc<str>> {
         self.find(id)?;
-        let file = <Embedded as rust_embed::RustEmbed>::get(&format!("{id}/simulate.tpl"))?;
-        Some(String::from_utf8_lossy(&file.data).into_owned().into())
+        let file = packed::file(&format!("{id}/simulate.tpl"))?;
+        Some(String::from_utf8_lossy(&file).into_owned().into())
     }
 }
