@@ -5,6 +5,7 @@
 
 pub mod association;
 pub mod audit;
+pub mod backup;
 mod delivery;
 mod destinations;
 mod intake;
@@ -76,6 +77,7 @@ pub struct Config {
     pub telemetry: Option<upstream::otlp::Config>,
     pub audit: audit::Audit,
     pub update: Option<crate::update::Config>,
+    pub backup: Option<backup::Backup>,
     pub log: Log,
     /// SHA-256 of the file, in hex: whether it is another one than at the last start.
     pub digest: String,
@@ -252,6 +254,7 @@ struct File {
     #[serde(default)]
     audit: audit::Audit,
     update: Option<crate::update::Config>,
+    backup: Option<backup::Backup>,
     #[serde(default)]
     log: Log,
     #[serde(default = "secrets_default")]
@@ -370,6 +373,7 @@ pub fn parse(text: &str, place: &str) -> Result<Config, ConfigError> {
         telemetry: file.telemetry,
         audit: file.audit,
         update: file.update,
+        backup: file.backup,
         log: file.log,
         digest: buffer::sha256(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
         secrets: file.secrets,
@@ -399,6 +403,9 @@ fn sections(file: &File, fault: &dyn Fn(&str, &str, String) -> ConfigError) -> R
     file.audit.check().map_err(|(key, message)| fault("[audit]", key, message))?;
     if let Some(update) = &file.update {
         update.check().map_err(|(key, message)| fault("[update]", key, message))?;
+    }
+    if let Some(backup) = &file.backup {
+        backup.check().map_err(|(key, message)| fault("[backup]", key, message))?;
     }
     if let Some(broker) = &file.broker {
         broker.check().map_err(|wrong| fault("[broker]", "", wrong))?;

@@ -17,6 +17,8 @@ pub mod expression;
 pub mod nomenclature;
 /// Secrets: loaded by name, never printed, never serialised, zeroed.
 pub mod secret;
+/// Encrypted files in the format age v1: sealed for a recipient or a passphrase, read back, opened.
+pub mod sealed;
 /// TLS settings of a connection, and what rustls makes of them.
 pub mod tls;
 /// Signed updates: who may publish a program, where it stands, which one is started.

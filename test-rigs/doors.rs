@@ -29,6 +29,8 @@ mod alarms;
 mod astm;
 #[path = "doors/audited.rs"]
 mod audited;
+#[path = "doors/backups.rs"]
+mod backups;
 #[path = "doors/handshakes.rs"]
 mod handshakes;
 #[path = "doors/config.rs"]

@@ -25,7 +25,7 @@ const PURE: [&str; 10] = [
     "route",
 ];
 /// A crate and the only rooms that may name it.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("rusqlite", &["buffer"]),
     ("warp", &["admin"]),
     ("mqtt3", &["connector"]),
@@ -34,6 +34,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("serialport", &["connector"]),
     ("reqwest", &["upstream", "federation", "acme"]),
     ("instant_acme", &["acme"]),
+    ("age", &["sealed"]),
     ("anyhow", &["main"]),
 ];
 const FILE_LINES_MAX: usize = 600;

@@ -41,7 +41,8 @@ pub(super) struct BackupArguments {
 #[command(
     after_help = "Stop the box first. What it delivered since the backup was made is delivered again under the same \
 identifiers, which a FHIR server and a receiver that looks at control ids (MSH-10) take for the same. What devices said since \
-then is not in the backup."
+then is not in the backup. Secrets (keys, certificates) are in no backup, also not in an encrypted one: put the secrets folder \
+back as well."
 )]
 pub(super) struct RestoreArguments {
     /// The backup to restore
@@ -51,6 +52,8 @@ pub(super) struct RestoreArguments {
     /// Also over a buffer that holds something; it is kept beside the new one
     #[arg(long)]
     replace: bool,
+    #[command(flatten)]
+    opening: super::sealed::Opening,
 }
 
 /// A line on a terminal that is written over, or a line now and then in a log.
@@ -85,7 +88,7 @@ fn failure(fault: BufferError) -> CliError {
     }
 }
 
-fn told(examined: &Examined) {
+pub(super) fn told(examined: &Examined) {
     say(format!("frames    {:>10}   verified, {} changed", examined.frames, examined.changed));
     for id in &examined.changed_ids {
         say(format!("          entry {id}: its bytes are not what the device said"));
@@ -143,8 +146,9 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), CliError> {
     let config = config::load(&arguments.config.config).map_err(CliError::config)?;
     let mut bar = Bar::new();
     let now = SystemClock::default().now();
-    let (dir, from) = (&config.buffer.dir, &arguments.file);
-    let done = buffer::restore(dir, from, arguments.replace, now, &mut |p| bar.show(p)).map_err(failure)?;
+    let dir = &config.buffer.dir;
+    let (from, _room) = super::sealed::plain(&arguments.file, &arguments.opening, dir)?;
+    let done = buffer::restore(dir, &from, arguments.replace, now, &mut |p| bar.show(p)).map_err(failure)?;
     told(&done.examined);
     match &done.manifest {
         Some(manifest) => say(format!("restored  from a backup made {}", manifest.made)),

@@ -19,6 +19,7 @@ mod profile;
 mod promote;
 mod replay;
 mod run;
+mod sealed;
 mod selftest;
 mod simulate;
 mod status;
@@ -102,6 +103,10 @@ enum Command {
     Check(backup::CheckArguments),
     /// Copy everything kept into one file, while the box runs, and verify the copy
     Backup(backup::BackupArguments),
+    /// Make the key pair that encrypted backups are sealed for and opened with
+    BackupKey(sealed::KeyArguments),
+    /// Try an encrypted backup: restore it into a folder of its own, verify all of it, remove it
+    BackupDrill(sealed::DrillArguments),
     /// Make the box's buffer of a backup
     Restore(backup::RestoreArguments),
     /// Install signed updates, go back from one; and the publisher's tools
@@ -210,6 +215,8 @@ pub fn main(arguments: Arguments) -> Result<(), CliError> {
         Command::Audit(command) => audit::main(command),
         Command::Check(arguments) => backup::check(&arguments),
         Command::Backup(arguments) => backup::back_up(&arguments),
+        Command::BackupKey(arguments) => sealed::key(&arguments),
+        Command::BackupDrill(arguments) => sealed::drill(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Update(command) => update::main(command),
         Command::Openapi => {

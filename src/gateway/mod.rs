@@ -23,6 +23,7 @@ mod recording;
 mod registered;
 mod routes;
 mod running;
+pub mod scheduled;
 mod scrub;
 mod sets;
 mod site;
@@ -314,6 +315,7 @@ async fn round(
     let updates =
         update::Updates::new(&config, parts.buffer.clone(), parts.live.clone(), parts.clock.clone());
     tasks.spawn(updates.run(parts.stop.clone()));
+    scheduled::start(&parts, &mut tasks, &background, &config);
     parts.live.ready(true);
     console.up(&up);
     finish(tasks, parts.stop, &parts.buffer, &parts.auditing).await;

@@ -17,7 +17,7 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::config::Config;
 use crate::connector::Later;
 use crate::gateway::again::Again;
-pub(super) use backups::put_in_place;
+pub(super) use backups::{free_bytes, put_in_place};
 pub(super) use settings::local as local_time;
 
 /// The box as the gateway keeps it.

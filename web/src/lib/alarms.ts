@@ -46,6 +46,17 @@ export const ALARMS: Readonly<Record<string, AlarmMeaning>> = {
       m('Install the next release when there is one; bedside update status shows how things stand.'),
     ],
   },
+  backup: {
+    name: m('No backup could be made'),
+    means: m(
+      'An encrypted backup is due and could not be made: the stick or folder is not there, is full, or could not be written. Results are not affected; but if the gateway is lost now, what came in since the last backup is lost with it.',
+    ),
+    steps: [
+      m('Read the alarm: it says why, and when the last good backup was made.'),
+      m('Put the stick in, or make room on it. The gateway tries again by itself.'),
+      m('If the stick reports errors, replace it.'),
+    ],
+  },
   'audit-broken': {
     name: m('The audit trail is not as it was written'),
     means: m(
