@@ -98,10 +98,10 @@ pub fn open_into(folder: &Path, from: &Path, with: &With) -> Result<PathBuf, Sea
         ),
         Err(_) => None,
     };
-    if let Some(manifest) = &manifest {
-        if sealed::sum_of(from)? != (manifest.bytes, manifest.sha256.clone()) {
-            return Err(SealedError::Damaged);
-        }
+    if let Some(manifest) = &manifest
+        && sealed::sum_of(from)? != (manifest.bytes, manifest.sha256.clone())
+    {
+        return Err(SealedError::Damaged);
     }
     let copy = folder.join("copy.backup");
     sealed::open(from, &copy, with)?;
