@@ -32,7 +32,7 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("mqtt5", &["connector"]),
     ("tokio_serial", &["connector"]),
     ("serialport", &["connector"]),
-    ("reqwest", &["upstream", "federation", "acme"]),
+    ("reqwest", &["upstream", "federation", "acme", "update"]),
     ("instant_acme", &["acme"]),
     ("age", &["sealed"]),
     ("anyhow", &["main"]),

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::buffer::{self, BufferError};
 use crate::clock::Timestamp;
 use crate::update::disk::{Disk, Real};
+use crate::update::fetch::Source;
 use crate::update::install::{self, Checked, Installed, Trust};
 use crate::update::slots::{self, Slots, Snapshot};
-use crate::update::{Release, Root, UpdateError, journal};
+use crate::update::{self, Newest, Release, Root, UpdateError, journal};
 
 /// A box and somebody who does something about its programs.
 pub struct Installation {
@@ -101,6 +102,56 @@ impl Installation {
         self.told("update.install", installed)
     }
 
+    /// Asks the publisher's server, and where `take` fetches what is newest there; every refusal is written down.
+    ///
+    /// # Errors
+    /// The server is away ([`UpdateError::Away`]), or why what it has is not taken.
+    pub async fn fetch(&self, section: &update::Config, take: bool) -> Result<Offer, UpdateError> {
+        match self.offered(section, take).await {
+            // A server that is away is nothing to be told of.
+            Err(UpdateError::Away(why)) => Err(UpdateError::Away(why)),
+            Ok(offer) if offer.file.is_none() => Ok(offer),
+            done => {
+                let words = done.map(|offer| {
+                    let words = format!("release {} SHA-256 {}", offer.newest.version, offer.newest.sha256);
+                    (offer, words)
+                });
+                self.told("update.fetch", words)
+            }
+        }
+    }
+
+    async fn offered(&self, section: &update::Config, take: bool) -> Result<Offer, UpdateError> {
+        if !self.data.is_dir() {
+            let why =
+                format!("{} is not there: start the box once before it is updated", self.data.display());
+            return Err(UpdateError::NotNow(why));
+        }
+        let (slots, trust) = (self.slots(), self.trust()?);
+        slots.make_folder()?;
+        let lock = slots.lock_file("fetch.lock")?;
+        lock.try_lock()
+            .map_err(|_| UpdateError::NotNow("the publisher's server is being asked already".into()))?;
+        let source = Source::new(section, &self.dir)?;
+        let newest = source.newest(&trust).await?;
+        let state = slots.state()?;
+        let signed = state.chosen.and_then(|slot| slots.signed(slot, &self.anchor().ok()?).ok());
+        let held = match (&signed, &state.gone_back) {
+            (Some((release, _)), _) if release.version >= newest.version => Some("this box has it already"),
+            (_, Some(back)) if back.release == newest.version => Some("this box went back from it already"),
+            _ => None,
+        };
+        if !take || held.is_some() {
+            return Ok(Offer { newest, held, file: None });
+        }
+        let file = source.download(&newest).await?;
+        let checked = install::check(&file, &trust)?;
+        if checked.release.version != newest.version {
+            return Err(UpdateError::Mismatch("the file is of another release than the server said".into()));
+        }
+        Ok(Offer { newest, held, file: Some(file) })
+    }
+
     /// A copy of the database where the release writes a newer schema than this program, which is the one that runs.
     fn snapshot(
         &self,
@@ -127,6 +178,15 @@ impl Installation {
         }
         Ok(Some(Snapshot { file, schema: manifest.schema, release: release.version }))
     }
+}
+
+/// What the publisher's server has.
+pub struct Offer {
+    pub newest: Newest,
+    /// Why it is not fetched, where this box had it.
+    pub held: Option<&'static str>,
+    /// Where it is, fetched and verified.
+    pub file: Option<PathBuf>,
 }
 
 /// An update in words.

@@ -5,11 +5,13 @@ use std::io::Read;
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::archive::{Archive, Name};
 use super::metadata::hex;
 use super::slots::{self, Found, Slot, Slots, Snapshot, State};
-use super::{Release, Root, Target, UpdateError, Version};
+use super::{Newest, Release, Root, Target, UpdateError, Version};
 use crate::clock::Timestamp;
 
 /// Room that stays free on the disk beside a program: the box keeps what devices say there.
@@ -114,6 +116,56 @@ impl Trust {
         }
         Ok(target.clone())
     }
+}
+
+impl Trust {
+    /// What a publisher's folder says is newest, where this box may take it. `seen`: the newest release it was told of.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn newest(&self, bytes: &[u8], seen: u64) -> Result<Newest, UpdateError> {
+        let unreadable = |why: serde_json::Error| UpdateError::Metadata(why.to_string());
+        let folder: Folder<'_> = serde_json::from_slice(bytes).map_err(unreadable)?;
+        let mut root = self.root.clone();
+        for (next, version) in folder.roots.iter().zip(1..) {
+            if version > root.version {
+                root = root.next(next.get().as_bytes())?;
+            }
+        }
+        self.check_root(&root)?;
+        let newest = root.newest(folder.newest.get().as_bytes())?;
+        let floor = seen.max(self.state.highest);
+        if newest.version < floor {
+            return Err(UpdateError::Older(format!(
+                "the server offers release {}, and this box knows release {floor}: an old folder is held before it",
+                newest.version
+            )));
+        }
+        if self.expired(newest.expires()) {
+            return Err(UpdateError::Expired(format!(
+                "what the server says is newest was good until {}: the publisher signs it anew, or a network holds it back",
+                newest.expires
+            )));
+        }
+        let architecture = super::architecture();
+        if !newest.architectures.iter().any(|there| there == architecture) {
+            let there = newest.architectures.join(", ");
+            return Err(UpdateError::Architecture(format!(
+                "this box is {architecture}, and the newest update is for {there}"
+            )));
+        }
+        Ok(newest)
+    }
+}
+
+/// `newest.json` of a publisher's folder.
+#[derive(Deserialize)]
+struct Folder<'a> {
+    /// All of them, the first being number 1.
+    #[serde(borrow)]
+    roots: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    newest: &'a RawValue,
 }
 
 /// How a root is told from that of another publisher: by its keys.

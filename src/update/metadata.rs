@@ -28,6 +28,8 @@ use super::UpdateError;
 pub const METADATA_MAX: usize = 64 << 10;
 /// Longest program.
 pub const PROGRAM_MAX: u64 = 256 << 20;
+/// Largest update file.
+pub const UPDATE_MAX: u64 = 512 << 20;
 const KEYS_MAX: usize = 32;
 const SIGNATURES_MAX: usize = 64;
 const TARGETS_MAX: usize = 16;
@@ -66,6 +68,28 @@ enum RootKind {
 #[serde(rename_all = "lowercase")]
 enum ReleaseKind {
     Release,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NewestKind {
+    Newest,
+}
+
+/// What is newest in a publisher's folder: the update file there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newest {
+    kind: NewestKind,
+    /// That of the release.
+    pub version: u64,
+    /// RFC 3339.
+    pub expires: String,
+    pub product: String,
+    pub architectures: Vec<String>,
+    /// A plain name beside this document, and what the file is.
+    pub file: String,
+    pub length: u64,
+    pub sha256: String,
 }
 
 /// Whom to trust, from one version of this list to the next.
@@ -280,6 +304,18 @@ impl Root {
         Ok(release)
     }
 
+    /// What is newest, signed by who may sign releases.
+    ///
+    /// # Errors
+    /// As [`Root::anchor`].
+    pub fn newest(&self, bytes: &[u8]) -> Result<Newest, UpdateError> {
+        let envelope = opened(bytes)?;
+        envelope.signed_by(self, &self.roles.release, "what is newest")?;
+        let newest: Newest = serde_json::from_str(envelope.signed.get()).map_err(unreadable)?;
+        newest.check()?;
+        Ok(newest)
+    }
+
     /// Microseconds since 1970.
     pub fn expires(&self) -> i64 {
         expiry(&self.expires).unwrap_or(i64::MIN)
@@ -313,6 +349,44 @@ impl Root {
                     "a role's threshold is at least 1 and at most the number of its keys",
                 ));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Newest {
+    pub(super) fn of(release: &Release, file: String, (length, sha256): (u64, String)) -> Self {
+        Self {
+            kind: NewestKind::Newest,
+            version: release.version,
+            expires: release.expires.clone(),
+            product: release.product.clone(),
+            architectures: release.targets.iter().map(|target| target.architecture.clone()).collect(),
+            file,
+            length,
+            sha256,
+        }
+    }
+
+    /// Microseconds since 1970.
+    pub fn expires(&self) -> i64 {
+        expiry(&self.expires).unwrap_or(i64::MIN)
+    }
+
+    pub(super) fn check(&self) -> Result<(), UpdateError> {
+        expiry(&self.expires)?;
+        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+        if self.file.len() > TEXT_MAX || self.file.starts_with('.') || !self.file.bytes().all(plain) {
+            return Err(unreadable("\"file\" is a plain name of letters, digits, dots and dashes"));
+        }
+        if self.version == 0 || self.file.is_empty() || Version::read(&self.product).is_none() {
+            return Err(unreadable("what is newest has a version above 0, a product and a file"));
+        }
+        if !(1..=UPDATE_MAX).contains(&self.length) || unhex::<32>(&self.sha256).is_none() {
+            return Err(unreadable("an update file has 1 byte to 512 MiB, and a SHA-256"));
+        }
+        if self.architectures.is_empty() || self.architectures.len() > TARGETS_MAX {
+            return Err(unreadable("what is newest is for 1 to 16 architectures"));
         }
         Ok(())
     }
@@ -382,6 +456,7 @@ pub fn fuzz(bytes: &[u8]) {
         let empty = envelope.signatures.is_empty();
         assert!(!(empty && Root::anchor(bytes).is_ok()), "a root without a signature");
         drop(root.release(bytes));
+        drop(root.newest(bytes));
         drop(root.next(bytes));
     }
 }

@@ -21,11 +21,13 @@
 //! program/{a,b}/bedside            a program; beside it release.json and root/N.json, by which each start verifies it
 //! program/roots/N.json             roots that came with updates
 //! program/told.ndjson              lines on their way into the audit trail
+//! program/fetched.*                what comes from the publisher's server, and how far it is
 //! program/snapshots/               the database before a program with a newer schema
 //! ```
 
 pub mod archive;
 pub mod disk;
+pub mod fetch;
 pub mod install;
 pub mod journal;
 pub mod metadata;
@@ -35,13 +37,15 @@ pub mod start;
 #[cfg(test)]
 pub(crate) mod rig;
 #[cfg(test)]
+mod fetch_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use metadata::{Release, Root, Target, Version};
+pub use metadata::{Newest, Release, Root, Target, Version};
 
 /// The environment variable by which a program knows the slot it was started from: `a:7` is slot a, release 7.
 pub const STARTED_AS: &str = "BEDSIDE_PROGRAM";
@@ -57,6 +61,10 @@ pub struct Config {
     /// Seconds a new program must run and be well before it is taken for good.
     #[serde(default = "confirm_after")]
     pub confirm_after_s: u64,
+    /// The publisher's folder on a web server.
+    pub url: Option<String>,
+    /// The authorities that may certify that server; the system's unless said.
+    pub ca_file: Option<PathBuf>,
 }
 
 const fn confirm_after() -> u64 {
@@ -77,6 +85,9 @@ impl Config {
                 "root",
                 "root is an absolute path, such as \"/etc/bedside/update-root.json\"".into(),
             ));
+        }
+        if let Some(url) = &self.url {
+            fetch::address(url).map_err(|why| ("url", why))?;
         }
         Ok(())
     }
@@ -109,6 +120,9 @@ pub enum UpdateError {
     /// What was signed and what is there differ.
     #[error("the program is not the one that was signed: {0}")]
     Mismatch(String),
+    /// The publisher's server gave nothing, or not all; nothing is wrong with what it gave.
+    #[error("{0}")]
+    Away(String),
     /// Not now.
     #[error("{0}")]
     NotNow(String),

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::archive::{Builder, Name, architecture_of};
 use super::metadata::{Key, Role, Roles, Signature, hex, keyid};
 use super::slots::{read_short, sum_of};
-use super::{Release, Root, Target, UpdateError};
+use super::{Newest, Release, Root, Target, UpdateError};
 use crate::secret::{self, Secret};
 
 /// A private key, as PKCS #8 in a file only its owner can read.
@@ -173,6 +173,41 @@ pub fn release(
     }
     written.map_err(fail)?;
     Ok(release)
+}
+
+/// Writes `newest.json` beside an update file, for a web server's folder: where boxes look first. Copy the update file
+/// there before it.
+///
+/// # Errors
+/// Those of [`release`].
+pub fn newest(
+    release: &Release,
+    roots: &[Vec<u8>],
+    signers: &[Signer],
+    update: &Path,
+) -> Result<PathBuf, UpdateError> {
+    let unreadable = |why: serde_json::Error| UpdateError::Metadata(why.to_string());
+    let file = update.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let sum = sum_of(update, super::metadata::UPDATE_MAX).map_err(UpdateError::disk(update))?;
+    let newest = Newest::of(release, file, sum);
+    newest.check()?;
+    let bytes = signed(&newest, signers)?;
+    last(roots)?.newest(&bytes)?;
+    let raw = |bytes: &[u8]| serde_json::from_slice::<Box<RawValue>>(bytes).map_err(unreadable);
+    let roots = roots.iter().map(|root| raw(root)).collect::<Result<Vec<_>, _>>()?;
+    let folder = WrittenFolder { roots, newest: raw(&bytes)? };
+    let (path, part) = (update.with_file_name("newest.json"), update.with_file_name("newest.json.part"));
+    let text = serde_json::to_vec(&folder).map_err(unreadable)?;
+    std::fs::write(&part, text)
+        .and_then(|()| std::fs::rename(&part, &path))
+        .map_err(UpdateError::disk(&path))?;
+    Ok(path)
+}
+
+#[derive(Serialize)]
+struct WrittenFolder {
+    roots: Vec<Box<RawValue>>,
+    newest: Box<RawValue>,
 }
 
 /// The root that a publisher's roots lead to; the first is number 1.

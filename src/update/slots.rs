@@ -204,7 +204,7 @@ impl<'a> Slots<'a> {
         Ok(file)
     }
 
-    pub(super) fn lock_file(&self, name: &str) -> Result<File, UpdateError> {
+    pub(crate) fn lock_file(&self, name: &str) -> Result<File, UpdateError> {
         let path = self.dir.join(name);
         if !path.exists() {
             self.disk.begin(&path, 0o600).map_err(UpdateError::disk(&path))?;

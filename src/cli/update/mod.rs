@@ -13,14 +13,17 @@ use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::gateway::installation::{Installation, words};
 use crate::update::install::Checked;
-use crate::update::{ATTEMPTS, UpdateError};
+use crate::update::{ATTEMPTS, Newest, UpdateError};
 
 const WHO: &str = "command line";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Read an update file to its end and say whether this box would take it; changes nothing
-    Check(File),
+    /// Say whether this box would take an update file, or without one: what the publisher's server has; installs nothing
+    Check(Check),
+    /// Fetch what is newest from the publisher's server and verify it; installs nothing
+    #[command(after_help = FETCH_HELP)]
+    Fetch(Only),
     /// Install an update file beside the program that runs; it is started at the next start
     #[command(after_help = INSTALL_HELP)]
     Install(File),
@@ -45,6 +48,10 @@ Where the new program has a newer database schema, a verified copy of the databa
 systemctl restart bedside\n\nThe new program must run well for [update] confirm_after_s seconds. After three starts without that the box \
 goes back by itself and raises an alarm.";
 
+const FETCH_HELP: &str = "Needs [update] url, a folder of a web server with newest.json and the update file. What is there must be signed, \
+not expired, for this box's architecture and no older than what it knows. A download that was cut off goes on where it stopped when this is \
+run again. The file it names at the end is installed with: bedside update install FILE";
+
 const BACK_HELP: &str = "Takes effect at the next start (systemctl restart bedside). Where the program before cannot read the newer \
 database, that is moved aside and kept, and the copy from before takes its place with what came in since; the desk says what could not \
 be brought over.";
@@ -53,6 +60,14 @@ be brought over.";
 pub(super) struct File {
     /// The update file
     file: PathBuf,
+    #[command(flatten)]
+    config: ConfigPath,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// The update file; without it the server of [update] url is asked
+    file: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigPath,
 }
@@ -76,13 +91,17 @@ impl Command {
     /// Whether the program of an update does this, where one runs: it knows the database. What mends an update is done by
     /// the package's own program, which no update can break.
     pub(super) const fn follows(&self) -> bool {
-        matches!(self, Self::Install(_) | Self::Check(_))
+        matches!(self, Self::Install(_) | Self::Check(_) | Self::Fetch(_))
     }
 }
 
 pub(super) fn main(command: Command) -> Result<(), CliError> {
     match command {
-        Command::Check(arguments) => Console::of(&arguments.config)?.check(&arguments.file),
+        Command::Check(arguments) => match &arguments.file {
+            Some(file) => Console::of(&arguments.config)?.check(file),
+            None => Console::of(&arguments.config)?.fetch(&arguments.config, false),
+        },
+        Command::Fetch(arguments) => Console::of(&arguments.config)?.fetch(&arguments.config, true),
         Command::Install(arguments) => Console::of(&arguments.config)?.install(&arguments.file),
         Command::Status(arguments) => Console::of(&arguments.config)?.status(arguments.json),
         Command::Confirm(arguments) => Console::of(&arguments.config)?.confirm(),
@@ -108,6 +127,24 @@ impl Console {
         let checked = self.0.check(file).map_err(CliError::failed)?;
         say(format!("good: {}", words(&checked)));
         unsure(&checked);
+        Ok(())
+    }
+
+    fn fetch(&self, config: &ConfigPath, take: bool) -> Result<(), CliError> {
+        let config = config::load(&config.config).map_err(CliError::config)?;
+        let section = config.update.ok_or(UpdateError::NoAnchor).map_err(CliError::failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let fetching = self.0.fetch(&section, take);
+        let offer = runtime.map_err(CliError::failed)?.block_on(fetching).map_err(CliError::failed)?;
+        let Newest { version, product, length, expires, .. } = &offer.newest;
+        say(format!("newest: release {version} ({product}), {length} bytes, good until {expires}"));
+        match (&offer.file, offer.held) {
+            (_, Some(why)) => say(why),
+            (Some(file), None) => {
+                say(format!("fetched and verified: bedside update install {}", file.display()))
+            }
+            (None, None) => say("this box would take it: bedside update fetch"),
+        }
         Ok(())
     }
 

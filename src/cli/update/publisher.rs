@@ -50,7 +50,8 @@ pub(in crate::cli) struct RootArguments {
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "OUTPUT is one file for a stick or a web server: all roots, the signed description, the programs. Boxes take \
-release numbers that rise, from before the day it expires, and the program of their own architecture.\n\nExample:\n  bedside update \
+release numbers that rise, from before the day it expires, and the program of their own architecture. newest.json is written beside it: put both \
+into one folder of any web server (the update file first), and boxes with [update] url fetch from there; sign anew before it expires.\n\nExample:\n  bedside update \
 release box-7.update --roots roots --number 7 --expires 2027-06-01 --sign c.key bedside-x86_64 bedside-aarch64"
 )]
 pub(in crate::cli) struct ReleaseArguments {
@@ -142,6 +143,8 @@ pub(super) fn release(arguments: &ReleaseArguments) -> Result<(), CliError> {
     for target in &release.targets {
         say(format!("{}  {}  {} bytes", target.sha256, target.file, target.length));
     }
+    let newest = publish::newest(&release, &roots, &signers(&arguments.sign)?, &arguments.output);
+    tell(format!("For a web server's folder: {}", newest.map_err(CliError::failed)?.display()));
     say(format!("release {} ({}) is {}", release.version, release.product, arguments.output.display()));
     Ok(())
 }
