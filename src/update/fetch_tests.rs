@@ -29,6 +29,9 @@ struct Manner {
     endless: bool,
 }
 
+/// What a server may do wrong, and how.
+type Lie = (&'static str, fn(&mut Manner));
+
 struct Rig {
     manner: Arc<Mutex<Manner>>,
     /// Where each request for the file began, by its Range.
@@ -189,7 +192,7 @@ async fn a_server_that_lies_about_lengths_or_bytes_is_refused_and_nothing_is_kep
     let rig = Rig::new().await;
     rig.publish(&rig.publisher, 7, |_| ());
     let good = rig.manner.lock().unwrap().clone();
-    let lies: [(&str, fn(&mut Manner)); 4] = [
+    let lies: [Lie; 4] = [
         ("another length", |manner| manner.length = Some(17)),
         ("sends more", |manner| {
             manner.endless = true;
