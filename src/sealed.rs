@@ -98,7 +98,10 @@ fn sealing(whom: &Whom) -> Result<age::Encryptor, SealedError> {
     match whom {
         Whom::Passphrase(path) => Ok(age::Encryptor::with_user_passphrase(passphrase(path)?)),
         Whom::Recipients(all) => {
-            let keys: Vec<age::x25519::Recipient> = all.iter().filter_map(|one| one.parse().ok()).collect();
+            // A key that was left out would be a backup that its owner cannot open.
+            let keys: Result<Vec<age::x25519::Recipient>, _> = all.iter().map(|one| one.parse()).collect();
+            let keys =
+                keys.map_err(|fault: &str| SealedError::Other(format!("[backup] recipients: {fault}")))?;
             age::Encryptor::with_recipients(keys.iter().map(|key| key as &dyn age::Recipient))
                 .map_err(|fault| SealedError::Other(fault.to_string()))
         }
@@ -149,7 +152,7 @@ pub fn sum_of(path: &Path) -> Result<(u64, String), SealedError> {
     Ok(summed.told())
 }
 
-/// Seals `plain` as the new file `to`, and reads it back: its length and SHA-256. What failed is removed.
+/// Seals `plain` as the file `to`, in the place of what was there, and reads it back: its length and SHA-256. What failed is removed.
 ///
 /// # Errors
 /// See [`SealedError`].
@@ -200,7 +203,7 @@ fn identities(with: &With) -> Result<Vec<Box<dyn age::Identity + Send + Sync>>, 
     }
 }
 
-/// Opens `sealed` into the new file `plain`, readable by this user alone. What failed is removed.
+/// Opens `sealed` into the file `plain`, in the place of what was there, readable by this user alone. What failed is removed.
 ///
 /// # Errors
 /// [`SealedError::WrongKey`], [`SealedError::Damaged`], and those of files.
@@ -321,6 +324,8 @@ mod tests {
         fs::write(at("phrase"), "twelve letters and more\n").unwrap();
         fs::write(at("short"), "short\n").unwrap();
         fs::write(at("plain"), "hello").unwrap();
+        let unknown = Whom::Recipients(vec![new_identity().1, "age1nobody".into()]);
+        assert!(seal(&at("plain"), &at("x"), &unknown).is_err(), "no recipient is left out in silence");
         seal(&at("plain"), &at("sealed"), &Whom::Passphrase(at("phrase"))).unwrap();
         open(&at("sealed"), &at("opened"), &With::Passphrase(at("phrase"))).unwrap();
         assert_eq!(fs::read(at("opened")).unwrap(), b"hello");
